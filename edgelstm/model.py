@@ -327,8 +327,13 @@ class QuantizedLstm:
     hidden_multiplier: int  # from the scale of o*P to that of h
     cell_scale: float  # real value of one unit of c
 
-    units = Lstm.units
-    inputs = Lstm.inputs
+    @property
+    def units(self) -> int:
+        return int(self.kernel.shape[1])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.kernel.shape[2])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -345,8 +350,13 @@ class QuantizedDense:
     multiplier: Array  # int16 [units], m
     activation: QuantizedActivation
 
-    units = Dense.units
-    inputs = Dense.inputs
+    @property
+    def units(self) -> int:
+        return int(self.kernel.shape[0])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.kernel.shape[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
