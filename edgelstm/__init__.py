@@ -1,0 +1,1 @@
+"""Runs LSTMs trained in Keras or PyTorch on small computers."""

@@ -53,9 +53,10 @@ typedef struct {
     elstm_type type;
     uint32_t width; /* values a step */
     float scale;
-    uint32_t tensor;                   /* index, private */
-    const float *scaler_scale;         /* width values, or NULL: model value = raw * scale + offset */
-    const float *scaler_offset;        /* width values, or NULL */
+    uint32_t tensor;            /* index, private */
+    uint32_t single;            /* outputs: 1 where a run in ELSTM_ROWS_MODEL gives the last step alone */
+    const float *scaler_scale;  /* width values, or NULL: model value = raw * scale + offset */
+    const float *scaler_offset; /* width values, or NULL */
 } elstm_port;
 
 #define ELSTM_MAX_PORTS 8
@@ -73,6 +74,7 @@ typedef struct {
     const char *meta;       /* JSON, UTF-8, not NUL-terminated; NULL where there is none */
     uint32_t meta_size;
     uint32_t example_steps; /* 0 where there is no example */
+    uint32_t sections[6][2]; /* private: offset and size of each */
 } elstm_model;
 
 /* Check an image and describe it in *model. Reads every byte once or twice; keeps pointers into the image.
@@ -109,6 +111,7 @@ typedef struct {
     elstm_tensor *tensors;
     unsigned char *state; /* [streams][state_size] */
     void *scratch;
+    uint32_t every, final; /* during a run: every row asked for; this is the last chunk */
 } elstm_runner;
 
 /* Lay out the arena and reset. ELSTM_ERR_ARGUMENT, ELSTM_ERR_ALIGNMENT, ELSTM_ERR_MEMORY (arena too small). */

@@ -1,0 +1,66 @@
+# edgelstm.h, in the same order.
+from libc.stdint cimport int16_t, uint32_t
+
+
+cdef extern from "edgelstm.h" nogil:
+    ctypedef enum elstm_status:
+        ELSTM_OK
+    const char *elstm_status_text(elstm_status status)
+
+    ctypedef enum elstm_type:
+        ELSTM_F32
+        ELSTM_S8
+        ELSTM_S16
+
+    ctypedef struct elstm_port:
+        elstm_type type
+        uint32_t width
+        float scale
+        uint32_t single
+
+    const uint32_t ELSTM_MAX_PORTS
+
+    ctypedef struct elstm_model:
+        elstm_type type
+        uint32_t inputs
+        uint32_t outputs
+        elstm_port input[8]
+        elstm_port output[8]
+        uint32_t state_size
+        uint32_t causal
+
+    elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size)
+
+    ctypedef struct elstm_kernels:
+        pass
+
+    size_t elstm_kernels_count()
+    const elstm_kernels *elstm_kernels_at(size_t index)
+    const elstm_kernels *elstm_kernels_find(const char *name)
+    const char *elstm_kernels_name(const elstm_kernels *kernels)
+
+    ctypedef struct elstm_limits:
+        uint32_t max_steps
+        uint32_t streams
+
+    size_t elstm_arena_size(const elstm_model *model, const elstm_kernels *kernels, elstm_limits limits)
+
+    ctypedef struct elstm_runner:
+        pass
+
+    elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model, const elstm_kernels *kernels,
+                                   elstm_limits limits, void *arena, size_t arena_size)
+    void elstm_step_f32(elstm_runner *runner, const float **xs, float **ys)
+
+    ctypedef enum elstm_rows:
+        ELSTM_ROWS_MODEL
+        ELSTM_ROWS_EVERY
+
+    elstm_status elstm_run_f32(elstm_runner *runner, const float **xs, float **ys, uint32_t steps, elstm_rows rows)
+    elstm_status elstm_run_s8(elstm_runner *runner, const int16_t **xs, int16_t **ys, uint32_t steps,
+                              elstm_rows rows)
+    uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps, elstm_rows rows)
+    void elstm_reset(elstm_runner *runner)
+    void elstm_reset_stream(elstm_runner *runner, uint32_t stream)
+    void *elstm_state(elstm_runner *runner, uint32_t stream)
+    elstm_status elstm_self_check(elstm_runner *runner)

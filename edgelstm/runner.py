@@ -1,0 +1,158 @@
+"""Runner: friendly arrays around the C core."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .errors import ImageError, InputError
+from .image import Description, describe, pack
+from .model import Array, Meta, Model, QuantizedModel
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Model | QuantizedModel
+
+
+class Runner(_core.Core):
+    """Runs an image, step by step or over whole sequences. Belongs to one thread at a time.
+
+    model: an image's path or bytes, or a Model or QuantizedModel to pack. kernels: a name of `kernels()`; None takes
+    EDGELSTM_KERNELS from the environment, else the best. streams: independent states that step together. max_steps:
+    steps worked on at once in `run`, which costs arena, not correctness. Starts from a reset state.
+    """
+
+    image: bytes
+    description: Description
+
+    def __new__(cls, model: Source, kernels: str | None = None, *, streams: int = 1, max_steps: int = 64) -> Runner:
+        for name, value in (("streams", streams), ("max_steps", max_steps)):
+            if not isinstance(value, int) or not 1 <= value < 2**31:
+                raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
+        image = read_image(model)
+        name = kernels or os.environ.get("EDGELSTM_KERNELS") or None
+        self: Runner = super().__new__(cls, image, name, streams, max_steps)
+        self.image = image
+        self.description = describe(image)
+        ys = self.ys if streams > 1 else tuple(y[0] for y in self.ys)
+        self.bind_answer(ys[0] if len(ys) == 1 else ys)
+        self.x = self.xs[0] if streams > 1 else self.xs[0][0]
+        self.y = ys[0]
+        return self
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass  # all is set up in __new__, which opens the image
+
+    @property
+    def meta(self) -> Meta:
+        """Scalers, channel names, units, labels, window and hop."""
+        return self.description.meta
+
+    @property
+    def input_widths(self) -> tuple[int, ...]:
+        """Values a step of each input."""
+        return tuple(x.shape[1] for x in self.xs)
+
+    @property
+    def output_widths(self) -> tuple[int, ...]:
+        """Values a step of each output."""
+        return tuple(y.shape[1] for y in self.ys)
+
+    @property
+    def state(self) -> bytes:
+        """The state of all streams, one after the other; assigning puts it back."""
+        return b"".join(self.read_state(stream) for stream in range(self.streams))
+
+    @state.setter
+    def state(self, state: bytes | bytearray | memoryview) -> None:
+        whole = bytes(state)
+        if len(whole) != self.streams * self.state_size:
+            raise InputError(f"state has {len(whole)} bytes, expected {self.streams * self.state_size}")
+        for stream in range(self.streams):
+            self.write_state(stream, whole[stream * self.state_size : (stream + 1) * self.state_size])
+
+    def run(self, xs: Any, every_step: bool = False, carry: bool = False) -> Any:  # type: ignore[override]
+        """Run whole sequences and return what the checkpoint's framework returns.
+
+        xs: (T, inputs) or (N, T, inputs), a tuple of such for several inputs. Every sequence starts from a reset
+        state, or with `carry` continues from the present one (then N must be `streams`). Returns (rows, outputs) or
+        (N, rows, outputs); where the model keeps the last step alone the rows' axis is gone, unless `every_step` asks
+        for all: then the answers equal calling `step` so many times. A tuple for several outputs. The GIL is free
+        meanwhile. InputError for NaN, infinity and wrong shapes.
+        """
+        return self._run(xs, every_step, carry, integers=False)
+
+    def run_integers(self, xs: Any, every_step: bool = False, carry: bool = False) -> Any:
+        """`run` at the integer door of an s8 image: int16 arrays in and out; see `input_scales`, `output_scales`."""
+        if not self.integer:
+            raise InputError("this image is f32; run_integers is for s8 images")
+        return self._run(xs, every_step, carry, integers=True)
+
+    def _run(self, xs: Any, every_step: bool, carry: bool, integers: bool) -> Any:
+        arrays, batched = self._inputs(xs, integers)
+        count, steps = arrays[0].shape[:2]
+        if carry and count != self.streams:
+            raise InputError(f"{count} sequences cannot carry the state of {self.streams} streams")
+        dtype = np.int16 if integers else np.float32
+        rows = [self.output_rows(k, steps, every_step) for k in range(len(self.ys))]
+        ys = [np.empty((count, n, width), dtype) for n, width in zip(rows, self.output_widths, strict=True)]
+        for first in range(0, count, self.streams):
+            if not carry:
+                self.reset()
+            size = min(self.streams, count - first)
+            # streams lie side by side within a step; the last batch may leave some idle
+            xs_steps = [np.zeros((steps, self.streams, x.shape[2]), dtype) for x in arrays]
+            for x, x_steps in zip(arrays, xs_steps, strict=True):
+                x_steps[:, :size] = x[first : first + size].transpose(1, 0, 2)
+            ys_steps = [np.empty((y.shape[1], self.streams, y.shape[2]), dtype) for y in ys]
+            super().run(xs_steps, ys_steps, steps, every_step, integers)
+            for y, y_steps in zip(ys, ys_steps, strict=True):
+                y[first : first + size] = y_steps[:, :size].transpose(1, 0, 2)
+        shaped = []
+        for k, y in enumerate(ys):
+            single = self.description.tensors[self.description.outputs[k]].single and not every_step
+            y = y[:, -1] if single else y
+            shaped.append(y if batched else y[0])
+        return shaped[0] if len(shaped) == 1 else tuple(shaped)
+
+    def _inputs(self, xs: Any, integers: bool) -> tuple[list[Array], bool]:
+        given: Sequence[Any] = (xs,) if len(self.xs) == 1 and not isinstance(xs, tuple) else tuple(xs)
+        if len(given) != len(self.xs):
+            raise InputError(f"{len(given)} inputs given, the model has {len(self.xs)}")
+        arrays = []
+        for k, (x, width) in enumerate(zip(given, self.input_widths, strict=True)):
+            try:
+                array = np.asarray(x) if integers else np.asarray(x, np.float32)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"input {k} cannot be read as numbers: {error}") from None
+            if array.ndim not in (2, 3) or array.shape[-1] != width or 0 in array.shape:
+                raise InputError(f"input {k} has shape {array.shape}, expected (T, {width}) or (N, T, {width})")
+            if integers and array.dtype != np.int16:
+                raise InputError(f"input {k} is {array.dtype}, expected int16")
+            if not integers and not np.isfinite(array).all():
+                raise InputError(f"input {k} holds NaN or infinite values")
+            arrays.append(array)
+        if any(a.shape[:-1] != arrays[0].shape[:-1] for a in arrays):
+            raise InputError("the inputs disagree in their number of sequences or steps")
+        batched = arrays[0].ndim == 3
+        return [a if batched else a[None] for a in arrays], batched
+
+
+def kernels() -> list[str]:
+    """Names of the kernel sets this machine can run, best first."""
+    return _core.kernels()
+
+
+def read_image(model: Source) -> bytes:
+    """The bytes of an image: as given, from a file, or packed from a model."""
+    if isinstance(model, Model | QuantizedModel):
+        return pack(model)
+    if isinstance(model, bytes | bytearray | memoryview):
+        return bytes(model)
+    try:
+        return Path(model).read_bytes()
+    except (OSError, TypeError, ValueError) as error:
+        raise ImageError(f"cannot read image {model!r}: {error}") from None

@@ -1,0 +1,39 @@
+/* An activation that stands alone, in float32. */
+#include "op.h"
+
+#include <string.h>
+
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, const elstm_tensor *out) {
+    op->as.activate_f32 = elstm_read_activation_f32(reader);
+    return !reader->failed && in->type == ELSTM_F32 && out->type == ELSTM_F32 && in->width == out->width;
+}
+
+static int check(const elstm_op *op, const elstm_tensor *in) {
+    (void)op, (void)in;
+    return 1;
+}
+
+static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels, elstm_limits limits,
+                  elstm_sizes *sizes) {
+    (void)op, (void)in, (void)kernels, (void)limits, (void)sizes;
+}
+
+static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
+    const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
+    for (uint32_t k = 0; k < count; ++k) {
+        float *y = (float *)out->data + (size_t)k * out->stride;
+        memcpy(y, (const float *)in->data + (size_t)k * in->stride, in->width * sizeof *y);
+        elstm_activate_f32(runner->kernels, op->as.activate_f32, y, in->width);
+    }
+}
+
+static void step(elstm_runner *runner, const elstm_op *op) {
+    rows(runner, op, runner->limits.streams);
+}
+
+static void run(elstm_runner *runner, const elstm_op *op) {
+    rows(runner, op, runner->tensors[op->in].rows);
+    runner->tensors[op->out].rows = runner->tensors[op->in].rows;
+}
+
+const elstm_layer elstm_layer_activate_f32 = {ELSTM_KIND_ACTIVATE_F32, decode, check, sizes, NULL, step, run};

@@ -1,0 +1,89 @@
+/* Which kernel sets this machine can run, best first: the only file that asks the CPU. */
+#include "kernels.h"
+
+#include <string.h>
+
+#if defined(__linux__) && (defined(__aarch64__) || defined(__arm__))
+#include <sys/auxv.h>
+#elif defined(__APPLE__) && defined(__aarch64__)
+#include <sys/sysctl.h>
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+/* __builtin_cpu_supports also asks whether the operating system saves the wide registers. */
+static int has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static int has_avx512vnni(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni") && has_avx2();
+}
+
+#elif defined(__aarch64__)
+
+static int has_neon(void) {
+    return 1; /* part of the architecture */
+}
+
+static int has_neon_dotprod(void) {
+#if defined(__linux__)
+    return (getauxval(AT_HWCAP) & (1ul << 20)) != 0; /* HWCAP_ASIMDDP */
+#elif defined(__APPLE__)
+    int found = 0;
+    size_t size = sizeof found;
+    return sysctlbyname("hw.optional.arm.FEAT_DotProd", &found, &size, NULL, 0) == 0 && found;
+#else
+    return 0;
+#endif
+}
+
+#elif defined(__arm__) && defined(__linux__)
+
+static int has_neon(void) {
+    return (getauxval(AT_HWCAP) & (1ul << 12)) != 0; /* HWCAP_NEON */
+}
+
+#endif
+
+static int always(void) {
+    return 1;
+}
+
+static const struct {
+    const elstm_kernels *kernels;
+    int (*runs)(void);
+} sets[] = {
+#if defined(__x86_64__) && defined(__GNUC__)
+    {&elstm_kernels_avx512vnni, has_avx512vnni},
+    {&elstm_kernels_avx2, has_avx2},
+#elif defined(__aarch64__)
+    {&elstm_kernels_neon_dotprod, has_neon_dotprod},
+    {&elstm_kernels_neon, has_neon},
+#elif defined(__arm__) && defined(__linux__)
+    {&elstm_kernels_neon, has_neon},
+#endif
+    {&elstm_kernels_scalar, always},
+};
+
+size_t elstm_kernels_count(void) {
+    return sizeof sets / sizeof *sets;
+}
+
+const elstm_kernels *elstm_kernels_at(size_t index) {
+    return index < elstm_kernels_count() && sets[index].runs() ? sets[index].kernels : NULL;
+}
+
+const elstm_kernels *elstm_kernels_find(const char *name) {
+    for (size_t k = 0; k < elstm_kernels_count(); ++k) {
+        const elstm_kernels *found = elstm_kernels_at(k);
+        if (found != NULL && (name == NULL || strcmp(found->name, name) == 0)) return found;
+    }
+    return NULL;
+}
+
+const char *elstm_kernels_name(const elstm_kernels *kernels) {
+    return kernels->name;
+}

@@ -1,0 +1,18 @@
+/* The reference set: plain C, never tuned. */
+#include "kernels_loops.h"
+
+const elstm_kernels elstm_kernels_scalar = {
+    .name = "scalar",
+    .matmul_f32 = loops_matmul_f32,
+    .lstm_f32 = loops_lstm_f32,
+    .tanh_f32 = loops_tanh_f32,
+    .sigmoid_f32 = loops_sigmoid_f32,
+    .prepare_s8 = NULL,
+    .matmul_s8 = loops_matmul_s8,
+    .matmul_s16 = loops_matmul_s16,
+    .rescale_s8 = loops_rescale_s8,
+    .requantize_s8 = loops_requantize_s8,
+    .lstm_s8 = loops_lstm_s8,
+    .tanh_s16 = loops_tanh_s16,
+    .sigmoid_s16 = loops_sigmoid_s16,
+};

@@ -1,0 +1,360 @@
+/* Image bytes to a checked model: the only reader of bytes. The format is docs/format.md. */
+#include "edgelstm.h"
+#include "fixedpoint.h"
+#include "op.h"
+
+#include <string.h>
+
+#define HEADER_SIZE 128
+#define SECTIONS_AT 64
+#define TENSOR_SIZE 16
+#define PORT_SIZE 16
+#define MAX_WIDTH 65536u
+
+enum { TENSORS, OPS, PORTS, WEIGHTS, META, EXAMPLE, SECTIONS };
+
+const char *elstm_status_text(elstm_status status) {
+    switch (status) {
+    case ELSTM_OK: return "ok";
+    case ELSTM_ERR_ARGUMENT: return "an argument is out of range";
+    case ELSTM_ERR_ALIGNMENT: return "image or arena does not start on a multiple of 16 bytes";
+    case ELSTM_ERR_IMAGE: return "the image is damaged or is not an EdgeLSTM image";
+    case ELSTM_ERR_VERSION: return "the image has a format version that this build does not read";
+    case ELSTM_ERR_UNSUPPORTED: return "the image or call needs something that this build does not hold";
+    case ELSTM_ERR_MEMORY: return "the arena is too small";
+    case ELSTM_ERR_SELF_CHECK: return "the example inside the image gives other answers on this machine";
+    }
+    return "unknown status";
+}
+
+/* ---- bytes ---- */
+
+static uint32_t u16_at(const unsigned char *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+}
+
+static uint32_t u32_at(const unsigned char *p) {
+    return u16_at(p) | u16_at(p + 2) << 16;
+}
+
+static float f32_at(const unsigned char *p) {
+    const uint32_t bits = u32_at(p);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static int finite_bits(uint32_t bits) {
+    return (bits & 0x7F800000u) != 0x7F800000u;
+}
+
+static int zeros(const unsigned char *p, size_t size) {
+    for (size_t k = 0; k < size; ++k)
+        if (p[k] != 0) return 0;
+    return 1;
+}
+
+static uint32_t align_up(uint32_t value, uint32_t to) {
+    return (value + (to - 1)) & ~(to - 1);
+}
+
+static int little_endian(void) {
+    const uint16_t probe = 1;
+    unsigned char first;
+    memcpy(&first, &probe, 1);
+    return first == 1;
+}
+
+/* CRC-32 (IEEE 802.3), half a byte at a time: 64 bytes of table serve a microcontroller too. */
+static uint32_t crc32(uint32_t crc, const unsigned char *p, size_t size) {
+    static const uint32_t table[16] = {
+        0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4, 0x4DB26158, 0x5005713C,
+        0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C, 0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
+    for (size_t k = 0; k < size; ++k) {
+        crc = crc >> 4 ^ table[(crc ^ p[k]) & 15];
+        crc = crc >> 4 ^ table[(crc ^ (uint32_t)p[k] >> 4) & 15];
+    }
+    return crc;
+}
+
+/* ---- the reader of an op's record ---- */
+
+static const unsigned char *take(elstm_reader *reader, size_t size) {
+    if (reader->failed || (size_t)(reader->end - reader->at) < size) {
+        reader->failed = 1;
+        return NULL;
+    }
+    reader->at += size;
+    return reader->at - size;
+}
+
+uint32_t elstm_read_u8(elstm_reader *reader) {
+    const unsigned char *p = take(reader, 1);
+    return p == NULL ? 0 : p[0];
+}
+
+uint32_t elstm_read_u16(elstm_reader *reader) {
+    const unsigned char *p = take(reader, 2);
+    return p == NULL ? 0 : u16_at(p);
+}
+
+uint32_t elstm_read_u32(elstm_reader *reader) {
+    const unsigned char *p = take(reader, 4);
+    return p == NULL ? 0 : u32_at(p);
+}
+
+float elstm_read_f32(elstm_reader *reader) {
+    const unsigned char *p = take(reader, 4);
+    if (p == NULL || !finite_bits(u32_at(p))) {
+        reader->failed = 1;
+        return 0;
+    }
+    return f32_at(p);
+}
+
+const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size, uint32_t align) {
+    const uint32_t at = align_up(reader->weights_at, align);
+    if (reader->failed || at < reader->weights_at || at > reader->weights_end ||
+        count > (reader->weights_end - at) / size ||
+        !zeros(reader->image + reader->weights_at, at - reader->weights_at)) {
+        reader->failed = 1;
+        return NULL;
+    }
+    reader->weights_at = at + (uint32_t)count * size;
+    return reader->image + at;
+}
+
+elstm_activation_f32 elstm_read_activation_f32(elstm_reader *reader) {
+    const uint32_t kind = elstm_read_u32(reader);
+    const float alpha = elstm_read_f32(reader);
+    if (kind >= ELSTM_ACTIVATIONS) reader->failed = 1;
+    return (elstm_activation_f32){reader->failed ? ELSTM_LINEAR : (elstm_activation)kind, alpha};
+}
+
+elstm_activation_s16 elstm_read_activation_s16(elstm_reader *reader) {
+    const uint32_t kind = elstm_read_u8(reader), doublings = elstm_read_u8(reader);
+    if (kind >= ELSTM_S16_ACTIVATIONS || doublings > 15) reader->failed = 1;
+    return (elstm_activation_s16){reader->failed ? ELSTM_S16_LINEAR : (elstm_activation_kind_s16)kind, doublings,
+                                  NULL};
+}
+
+void elstm_read_table(elstm_reader *reader, elstm_activation_s16 *f) {
+    if (f->kind != ELSTM_S16_TABLE && f->kind != ELSTM_S16_SOFTMAX) return;
+    f->table = elstm_read_array(reader, 257, sizeof(int16_t), 16);
+    if (reader->failed || f->kind != ELSTM_S16_SOFTMAX) return;
+    /* so that a sum of exponentials is positive and fits 32 bits */
+    if (f->table[0] != 32767) reader->failed = 1;
+    for (uint32_t k = 0; k < 257; ++k)
+        if (f->table[k] < 0) reader->failed = 1;
+}
+
+/* ---- tensors and ops ---- */
+
+static const unsigned char *section(const elstm_model *model, uint32_t index) {
+    return model->image + model->sections[index][0];
+}
+
+static uint32_t section_size(const elstm_model *model, uint32_t index) {
+    return model->sections[index][1];
+}
+
+void elstm_tensor_describe(const elstm_model *model, uint32_t index, elstm_tensor *tensor) {
+    const unsigned char *p = section(model, TENSORS) + (size_t)index * TENSOR_SIZE;
+    *tensor = (elstm_tensor){.type = (elstm_type)p[0],
+                             .single = p[1],
+                             .width = u32_at(p + 4),
+                             .stride = align_up(u32_at(p + 4), 8),
+                             .scale = f32_at(p + 8)};
+}
+
+static int check_tensors(const elstm_model *model) {
+    for (uint32_t k = 0; k < model->tensors; ++k) {
+        const unsigned char *p = section(model, TENSORS) + (size_t)k * TENSOR_SIZE;
+        elstm_tensor tensor;
+        if (!finite_bits(u32_at(p + 8)) || p[1] > 1 || p[2] != 0 || p[3] != 0 || u32_at(p + 12) != 0) return 0;
+        elstm_tensor_describe(model, k, &tensor);
+        if (tensor.width < 1 || tensor.width > MAX_WIDTH || !(tensor.scale > 0)) return 0;
+        if (model->type == ELSTM_F32 ? tensor.type != ELSTM_F32 || tensor.scale > 1 || tensor.scale < 1
+                                     : tensor.type != ELSTM_S8 && tensor.type != ELSTM_S16)
+            return 0;
+        if (k < model->inputs && (tensor.single || tensor.type == ELSTM_S8)) return 0;
+    }
+    return 1;
+}
+
+void elstm_walk_start(elstm_walk *walk, const elstm_model *model) {
+    const uint32_t weights = model->sections[WEIGHTS][0];
+    walk->model = model;
+    walk->record = section(model, OPS);
+    walk->next = 0;
+    walk->reader = (elstm_reader){.image = model->image,
+                                  .weights_at = weights,
+                                  .weights_end = weights + section_size(model, WEIGHTS)};
+}
+
+/* A record: u16 kind, u16 size, u8 tensors read, u8 tensors written, u16 0, their u16 indices, the layer's fields.
+ * Tensors are numbered in the order of writing, so each is written once and only what was written can be read. */
+elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_tensor *in, elstm_tensor *out) {
+    const elstm_model *model = walk->model;
+    const unsigned char *end = section(model, OPS) + section_size(model, OPS);
+    const size_t left = (size_t)(end - walk->record);
+    elstm_reader *reader = &walk->reader;
+    memset(op, 0, sizeof *op);
+    if (left < 12) return ELSTM_ERR_IMAGE;
+    const uint32_t size = u16_at(walk->record + 2);
+    if (size < 12 || size % 4 != 0 || size > left) return ELSTM_ERR_IMAGE;
+    op->layer = elstm_layer_find(u16_at(walk->record));
+    if (op->layer == NULL) return ELSTM_ERR_UNSUPPORTED;
+    op->in = u16_at(walk->record + 8);
+    op->out = u16_at(walk->record + 10);
+    if (walk->record[4] != 1 || walk->record[5] != 1 || u16_at(walk->record + 6) != 0 || op->in >= op->out ||
+        op->out != model->inputs + walk->next || op->out >= model->tensors)
+        return ELSTM_ERR_IMAGE;
+    elstm_tensor_describe(model, op->in, in);
+    elstm_tensor_describe(model, op->out, out);
+    reader->at = walk->record + 12;
+    reader->end = walk->record + size;
+    if (!op->layer->decode(reader, op, in, out) || reader->failed || reader->at != reader->end)
+        return ELSTM_ERR_IMAGE;
+    /* what a Last gives, and all that follows from it, is one row a run */
+    if (out->single != (in->single || op->layer->kind == ELSTM_KIND_LAST)) return ELSTM_ERR_IMAGE;
+    walk->record += size;
+    ++walk->next;
+    return ELSTM_OK;
+}
+
+static elstm_status check_ops(elstm_model *model) {
+    const elstm_limits one = {1, 1};
+    uint64_t state = 0;
+    elstm_walk walk;
+    elstm_walk_start(&walk, model);
+    for (uint32_t k = 0; k < model->ops; ++k) {
+        elstm_op op;
+        elstm_tensor in, out;
+        elstm_sizes sizes = {0, 0, 0};
+        const elstm_status status = elstm_walk_next(&walk, &op, &in, &out);
+        if (status != ELSTM_OK) return status;
+        if (!op.layer->check(&op, &in)) return ELSTM_ERR_IMAGE;
+        op.layer->sizes(&op, &in, &elstm_kernels_scalar, one, &sizes);
+        state += (sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN;
+    }
+    if (walk.record != section(model, OPS) + section_size(model, OPS)) return ELSTM_ERR_IMAGE;
+    if (state > UINT32_MAX) return ELSTM_ERR_UNSUPPORTED;
+    model->state_size = (uint32_t)state;
+    /* scalers follow the layers' arrays */
+    for (uint32_t k = 0; k < model->inputs + model->outputs; ++k) {
+        const unsigned char *p = section(model, PORTS) + (size_t)k * PORT_SIZE;
+        elstm_port *port = k < model->inputs ? &model->input[k] : &model->output[k - model->inputs];
+        elstm_tensor tensor;
+        const uint32_t index = u32_at(p), scaled = u32_at(p + 4);
+        if (index >= model->tensors || (k < model->inputs && index != k) || scaled > 1 || !zeros(p + 8, 8))
+            return ELSTM_ERR_IMAGE;
+        elstm_tensor_describe(model, index, &tensor);
+        *port = (elstm_port){tensor.type, tensor.width, tensor.scale, index, tensor.single, NULL, NULL};
+        if (!scaled) continue;
+        port->scaler_scale = elstm_read_array(&walk.reader, port->width, sizeof(float), 16);
+        port->scaler_offset = elstm_read_array(&walk.reader, port->width, sizeof(float), 16);
+        if (walk.reader.failed) return ELSTM_ERR_IMAGE;
+        for (uint32_t j = 0; j < port->width; ++j) {
+            uint32_t scale, offset;
+            memcpy(&scale, port->scaler_scale + j, sizeof scale);
+            memcpy(&offset, port->scaler_offset + j, sizeof offset);
+            if (!finite_bits(scale) || !finite_bits(offset) || (scale & 0x7FFFFFFFu) == 0) return ELSTM_ERR_IMAGE;
+        }
+    }
+    return walk.reader.weights_at == walk.reader.weights_end ? ELSTM_OK : ELSTM_ERR_IMAGE;
+}
+
+/* ---- the example ---- */
+
+static uint64_t example_bytes(const elstm_model *model, const elstm_port *port) {
+    const uint64_t size = model->type == ELSTM_F32 ? sizeof(float) : sizeof(int16_t);
+    return (model->example_steps * size * port->width + 3) / 4 * 4;
+}
+
+const void *elstm_example(const elstm_model *model, const elstm_port *port) {
+    const unsigned char *p = section(model, EXAMPLE) + 8;
+    for (uint32_t k = 0; k < model->inputs + model->outputs; ++k) {
+        const elstm_port *here = k < model->inputs ? &model->input[k] : &model->output[k - model->inputs];
+        if (here == port) return p;
+        p += example_bytes(model, here);
+    }
+    return NULL;
+}
+
+static int check_example(elstm_model *model) {
+    uint64_t size = 8;
+    if (section_size(model, EXAMPLE) == 0) return 1;
+    if (section_size(model, EXAMPLE) < 8) return 0;
+    model->example_steps = u32_at(section(model, EXAMPLE));
+    if (model->example_steps == 0 || model->example_steps > 65535 || u32_at(section(model, EXAMPLE) + 4) != 0)
+        return 0;
+    for (uint32_t k = 0; k < model->inputs; ++k) size += example_bytes(model, &model->input[k]);
+    for (uint32_t k = 0; k < model->outputs; ++k) size += example_bytes(model, &model->output[k]);
+    if (size != section_size(model, EXAMPLE)) return 0;
+    if (model->type == ELSTM_F32) {
+        const unsigned char *p = section(model, EXAMPLE) + 8;
+        for (uint64_t k = 8; k < size; k += 4, p += 4)
+            if (!finite_bits(u32_at(p))) return 0;
+    }
+    return 1;
+}
+
+/* ---- opening ---- */
+
+/* Sections stand in order, each on the next multiple of 64, zeros between them, the last ends the image. */
+static int check_sections(elstm_model *model) {
+    uint32_t end = HEADER_SIZE;
+    for (uint32_t k = 0; k < SECTIONS; ++k) {
+        const unsigned char *p = model->image + SECTIONS_AT + 8 * k;
+        const uint32_t offset = u32_at(p), size = u32_at(p + 4);
+        if (offset != align_up(end, 64) || offset < end || offset > model->image_size ||
+            size > model->image_size - offset || !zeros(model->image + end, offset - end))
+            return 0;
+        model->sections[k][0] = offset;
+        model->sections[k][1] = size;
+        end = offset + size;
+    }
+    return end == model->image_size;
+}
+
+elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size) {
+    static const char magic[8] = {'E', 'D', 'G', 'E', 'L', 'S', 'T', 'M'};
+    static const char layout[8] = {'g', '8', 'c', '4', 'i', 'f', 'g', 'o'};
+    const unsigned char *p = image;
+    if (model == NULL || image == NULL) return ELSTM_ERR_ARGUMENT;
+    memset(model, 0, sizeof *model);
+    if ((uintptr_t)image % ELSTM_ALIGN != 0) return ELSTM_ERR_ALIGNMENT;
+    if (size < HEADER_SIZE || size > UINT32_MAX - 64 || memcmp(p, magic, 8) != 0) return ELSTM_ERR_IMAGE;
+    if (u16_at(p + 8) != ELSTM_IMAGE_VERSION) return ELSTM_ERR_VERSION;
+    if (u32_at(p + 12) != size) return ELSTM_ERR_IMAGE;
+    uint32_t crc = crc32(0xFFFFFFFFu, p, 16);
+    crc = crc32(crc, p + 20, size - 20) ^ 0xFFFFFFFFu;
+    if (crc != u32_at(p + 16)) return ELSTM_ERR_IMAGE;
+    /* weights are used where they lie, and negative numbers must shift arithmetically */
+    if (!little_endian() || elstm_sh(-1, 1) != -1) return ELSTM_ERR_UNSUPPORTED;
+    if (memcmp(p + 24, layout, 8) != 0 || !zeros(p + 40, 4)) return ELSTM_ERR_UNSUPPORTED;
+    if (u16_at(p + 10) != ELSTM_F32 && u16_at(p + 10) != ELSTM_S8) return ELSTM_ERR_UNSUPPORTED;
+    if (u32_at(p + 20) != SECTIONS || !zeros(p + 44, 20)) return ELSTM_ERR_IMAGE;
+    model->image = p;
+    model->image_size = (uint32_t)size;
+    model->type = (elstm_type)u16_at(p + 10);
+    model->inputs = u16_at(p + 32);
+    model->outputs = u16_at(p + 34);
+    model->tensors = u16_at(p + 36);
+    model->ops = u16_at(p + 38);
+    model->causal = 1;
+    if (model->inputs < 1 || model->outputs < 1 || model->ops < 1 ||
+        model->tensors != model->inputs + model->ops || !check_sections(model) ||
+        section_size(model, TENSORS) != model->tensors * TENSOR_SIZE ||
+        section_size(model, PORTS) != (model->inputs + model->outputs) * PORT_SIZE)
+        return ELSTM_ERR_IMAGE;
+    if (model->inputs > ELSTM_MAX_PORTS || model->outputs > ELSTM_MAX_PORTS) return ELSTM_ERR_UNSUPPORTED;
+    if (!check_tensors(model)) return ELSTM_ERR_IMAGE;
+    const elstm_status status = check_ops(model);
+    if (status != ELSTM_OK) return status;
+    if (!check_example(model)) return ELSTM_ERR_IMAGE;
+    model->meta_size = section_size(model, META);
+    model->meta = model->meta_size == 0 ? NULL : (const char *)section(model, META);
+    return ELSTM_OK;
+}

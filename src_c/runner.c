@@ -1,0 +1,323 @@
+/* Arena layout, reset, doors, and the walk over the ops. */
+#include "op.h"
+
+#include <string.h>
+
+/* ---- arena ---- */
+
+static size_t value_size(elstm_type type) {
+    return type == ELSTM_F32 ? sizeof(float) : type == ELSTM_S16 ? sizeof(int16_t) : sizeof(int8_t);
+}
+
+/* Bytes so far, or UINT64_MAX once a sum has overflowed. Returns where the new block starts. */
+static uint64_t reserve(uint64_t *total, uint64_t bytes) {
+    const uint64_t at = *total;
+    if (at == UINT64_MAX || bytes > UINT64_MAX / 4 - at) {
+        *total = UINT64_MAX;
+        return 0;
+    }
+    *total = at + (bytes + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN;
+    return at;
+}
+
+/* Where everything lies in an arena. */
+typedef struct {
+    uint64_t ops, tensors, data, prepared, state, scratch, total;
+} arena_map;
+
+static arena_map map_arena(const elstm_model *model, const elstm_kernels *kernels, elstm_limits limits) {
+    const uint64_t rows = (uint64_t)limits.max_steps * limits.streams;
+    arena_map map = {0};
+    uint64_t scratch = 0, prepared = 0, data = 0;
+    elstm_walk walk;
+    elstm_walk_start(&walk, model);
+    for (uint32_t k = 0; k < model->ops; ++k) {
+        elstm_op op;
+        elstm_tensor in, out;
+        elstm_sizes sizes = {0, 0, 0};
+        if (elstm_walk_next(&walk, &op, &in, &out) != ELSTM_OK) {
+            map.total = UINT64_MAX;
+            return map;
+        }
+        op.layer->sizes(&op, &in, kernels, limits, &sizes);
+        scratch = sizes.scratch > scratch ? sizes.scratch : scratch;
+        reserve(&prepared, sizes.prepared);
+    }
+    for (uint32_t k = 0; k < model->tensors; ++k) {
+        elstm_tensor tensor;
+        elstm_tensor_describe(model, k, &tensor);
+        reserve(&data, rows * tensor.stride * value_size(tensor.type));
+    }
+    map.ops = reserve(&map.total, model->ops * sizeof(elstm_op));
+    map.tensors = reserve(&map.total, model->tensors * sizeof(elstm_tensor));
+    map.data = reserve(&map.total, data);
+    map.prepared = reserve(&map.total, prepared);
+    map.state = reserve(&map.total, (uint64_t)model->state_size * limits.streams);
+    map.scratch = reserve(&map.total, scratch);
+    return map;
+}
+
+size_t elstm_arena_size(const elstm_model *model, const elstm_kernels *kernels, elstm_limits limits) {
+    if (limits.max_steps == 0 || limits.streams == 0 ||
+        (uint64_t)limits.max_steps * limits.streams > (uint64_t)1 << 31)
+        return SIZE_MAX;
+    const arena_map map = map_arena(model, kernels, limits);
+    return map.total >= SIZE_MAX ? SIZE_MAX : (size_t)map.total;
+}
+
+elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model, const elstm_kernels *kernels,
+                               elstm_limits limits, void *arena, size_t arena_size) {
+    if (runner == NULL || model == NULL || kernels == NULL || arena == NULL) return ELSTM_ERR_ARGUMENT;
+    memset(runner, 0, sizeof *runner);
+    if ((uintptr_t)arena % ELSTM_ALIGN != 0) return ELSTM_ERR_ALIGNMENT;
+    const size_t needed = elstm_arena_size(model, kernels, limits);
+    if (needed == SIZE_MAX) return ELSTM_ERR_ARGUMENT;
+    if (needed > arena_size) return ELSTM_ERR_MEMORY;
+    const arena_map map = map_arena(model, kernels, limits);
+    unsigned char *base = arena;
+    memset(base, 0, needed);
+    *runner = (elstm_runner){.model = model,
+                             .kernels = kernels,
+                             .limits = limits,
+                             .ops = (elstm_op *)(void *)(base + map.ops),
+                             .tensors = (elstm_tensor *)(void *)(base + map.tensors),
+                             .state = base + map.state,
+                             .scratch = base + map.scratch};
+    uint64_t data = map.data, prepared = map.prepared;
+    uint32_t state = 0;
+    for (uint32_t k = 0; k < model->tensors; ++k) {
+        elstm_tensor *tensor = &runner->tensors[k];
+        elstm_tensor_describe(model, k, tensor);
+        const uint64_t rows = (uint64_t)limits.max_steps * limits.streams;
+        tensor->data = base + reserve(&data, rows * tensor->stride * value_size(tensor->type));
+    }
+    elstm_walk walk;
+    elstm_walk_start(&walk, model);
+    for (uint32_t k = 0; k < model->ops; ++k) {
+        elstm_op *op = &runner->ops[k];
+        elstm_tensor in, out;
+        elstm_sizes sizes = {0, 0, 0};
+        const elstm_status status = elstm_walk_next(&walk, op, &in, &out);
+        if (status != ELSTM_OK) return status;
+        op->layer->sizes(op, &in, kernels, limits, &sizes);
+        op->state_offset = state;
+        state += (uint32_t)((sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN);
+        if (sizes.prepared != 0) op->prepared = (int32_t *)(void *)(base + reserve(&prepared, sizes.prepared));
+        if (op->layer->prepare != NULL) op->layer->prepare(op, &in, kernels);
+    }
+    return ELSTM_OK;
+}
+
+void elstm_reset(elstm_runner *runner) {
+    memset(runner->state, 0, (size_t)runner->model->state_size * runner->limits.streams);
+}
+
+void elstm_reset_stream(elstm_runner *runner, uint32_t stream) {
+    memset(elstm_state(runner, stream), 0, runner->model->state_size);
+}
+
+void *elstm_state(elstm_runner *runner, uint32_t stream) {
+    return runner->state + (size_t)runner->model->state_size * stream;
+}
+
+/* ---- doors ---- */
+
+/* 2^60: larger inputs count as this, so that no product of finite weights overflows to infinity - infinity. */
+#define LARGEST 1152921504606846976.0f
+
+static float admit(float x) {
+    x = x == x ? x : 0; /* NaN counts as 0 */
+    x = x < -LARGEST ? -LARGEST : x;
+    return x > LARGEST ? LARGEST : x;
+}
+
+static int16_t quantize(float x, float reciprocal) {
+    float q = admit(x) * reciprocal;
+    q = q < -32767.0f ? -32767.0f : q;
+    q = q > 32767.0f ? 32767.0f : q;
+    /* adding and taking away 1.5 * 2^23 rounds to nearest, ties to even */
+    q = (q + 12582912.0f) - 12582912.0f;
+    return (int16_t)q;
+}
+
+static void enter_f32(elstm_tensor *tensor, const float *x, uint32_t rows) {
+    tensor->rows = rows;
+    if (tensor->type == ELSTM_F32) {
+        float *data = tensor->data;
+        for (uint32_t row = 0; row < rows; ++row, x += tensor->width, data += tensor->stride)
+            for (uint32_t k = 0; k < tensor->width; ++k) data[k] = admit(x[k]);
+    } else {
+        int16_t *data = tensor->data;
+        const float reciprocal = 1.0f / tensor->scale;
+        for (uint32_t row = 0; row < rows; ++row, x += tensor->width, data += tensor->stride)
+            for (uint32_t k = 0; k < tensor->width; ++k) data[k] = quantize(x[k], reciprocal);
+    }
+}
+
+static void enter_s8(elstm_tensor *tensor, const int16_t *x, uint32_t rows) {
+    int16_t *data = tensor->data;
+    tensor->rows = rows;
+    for (uint32_t row = 0; row < rows; ++row, x += tensor->width, data += tensor->stride)
+        for (uint32_t k = 0; k < tensor->width; ++k) data[k] = x[k];
+}
+
+static void leave_f32(const elstm_tensor *tensor, float *y, uint32_t rows) {
+    const size_t width = tensor->width, stride = tensor->stride;
+    for (uint32_t row = 0; row < rows; ++row, y += width) {
+        if (tensor->type == ELSTM_F32) {
+            const float *data = (const float *)tensor->data + row * stride;
+            for (size_t k = 0; k < width; ++k) y[k] = data[k];
+        } else if (tensor->type == ELSTM_S16) {
+            const int16_t *data = (const int16_t *)tensor->data + row * stride;
+            for (size_t k = 0; k < width; ++k) y[k] = (float)data[k] * tensor->scale;
+        } else {
+            const int8_t *data = (const int8_t *)tensor->data + row * stride;
+            for (size_t k = 0; k < width; ++k) y[k] = (float)data[k] * tensor->scale;
+        }
+    }
+}
+
+static void leave_s8(const elstm_tensor *tensor, int16_t *y, uint32_t rows) {
+    const size_t width = tensor->width, stride = tensor->stride;
+    for (uint32_t row = 0; row < rows; ++row, y += width) {
+        if (tensor->type == ELSTM_S16) {
+            const int16_t *data = (const int16_t *)tensor->data + row * stride;
+            for (size_t k = 0; k < width; ++k) y[k] = data[k];
+        } else {
+            const int8_t *data = (const int8_t *)tensor->data + row * stride;
+            for (size_t k = 0; k < width; ++k) y[k] = data[k];
+        }
+    }
+}
+
+/* ---- steps and runs ---- */
+
+static void step_ops(elstm_runner *runner) {
+    const uint32_t count = runner->model->ops;
+    for (uint32_t k = 0; k < count; ++k) runner->ops[k].layer->step(runner, &runner->ops[k]);
+}
+
+void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys) {
+    const elstm_model *model = runner->model;
+    for (uint32_t k = 0; k < model->inputs; ++k) enter_f32(&runner->tensors[k], xs[k], runner->limits.streams);
+    step_ops(runner);
+    for (uint32_t k = 0; k < model->outputs; ++k)
+        leave_f32(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
+}
+
+void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys) {
+    const elstm_model *model = runner->model;
+    for (uint32_t k = 0; k < model->inputs; ++k) enter_s8(&runner->tensors[k], xs[k], runner->limits.streams);
+    step_ops(runner);
+    for (uint32_t k = 0; k < model->outputs; ++k)
+        leave_s8(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
+}
+
+uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps, elstm_rows rows) {
+    return rows == ELSTM_ROWS_MODEL && runner->model->output[output].single && steps > 0 ? 1 : steps;
+}
+
+/* The two doors of a run, so that the cutting into chunks is written once. */
+typedef struct {
+    const float *const *xs_f32;
+    float *const *ys_f32;
+    const int16_t *const *xs_s8;
+    int16_t *const *ys_s8;
+} doors;
+
+static elstm_status run(elstm_runner *runner, const doors *doors, uint32_t steps, elstm_rows rows) {
+    const elstm_model *model = runner->model;
+    const uint32_t streams = runner->limits.streams;
+    if (!model->causal && steps > runner->limits.max_steps) return ELSTM_ERR_UNSUPPORTED;
+    runner->every = rows == ELSTM_ROWS_EVERY;
+    size_t written[ELSTM_MAX_PORTS] = {0};
+    for (uint32_t at = 0; at < steps;) {
+        const uint32_t left = steps - at;
+        const uint32_t chunk = left < runner->limits.max_steps ? left : runner->limits.max_steps;
+        runner->final = chunk == left;
+        for (uint32_t k = 0; k < model->inputs; ++k) {
+            const size_t offset = (size_t)at * streams * model->input[k].width;
+            if (doors->xs_f32 != NULL)
+                enter_f32(&runner->tensors[k], doors->xs_f32[k] + offset, chunk * streams);
+            else
+                enter_s8(&runner->tensors[k], doors->xs_s8[k] + offset, chunk * streams);
+        }
+        for (uint32_t k = 0; k < model->ops; ++k) runner->ops[k].layer->run(runner, &runner->ops[k]);
+        for (uint32_t k = 0; k < model->outputs; ++k) {
+            const elstm_tensor *tensor = &runner->tensors[model->output[k].tensor];
+            if (doors->ys_f32 != NULL)
+                leave_f32(tensor, doors->ys_f32[k] + written[k], tensor->rows);
+            else
+                leave_s8(tensor, doors->ys_s8[k] + written[k], tensor->rows);
+            written[k] += (size_t)tensor->rows * tensor->width;
+        }
+        at += chunk;
+    }
+    return ELSTM_OK;
+}
+
+elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys, uint32_t steps,
+                           elstm_rows rows) {
+    const doors doors = {xs, ys, NULL, NULL};
+    return run(runner, &doors, steps, rows);
+}
+
+elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys, uint32_t steps,
+                          elstm_rows rows) {
+    const doors doors = {NULL, NULL, xs, ys};
+    return run(runner, &doors, steps, rows);
+}
+
+/* ---- self-check ---- */
+
+static int answers_agree(const elstm_tensor *tensor, const void *expected, size_t at) {
+    for (uint32_t k = 0; k < tensor->width; ++k) {
+        if (tensor->type == ELSTM_F32) {
+            const float want = ((const float *)expected)[at + k], got = ((const float *)tensor->data)[k];
+            const float size = want < -1 ? -want : want > 1 ? want : 1;
+            if (!(got - want <= 1e-5f * size && want - got <= 1e-5f * size)) return 0;
+        } else {
+            const int32_t want = ((const int16_t *)expected)[at + k];
+            const int32_t got = tensor->type == ELSTM_S16 ? ((const int16_t *)tensor->data)[k]
+                                                          : ((const int8_t *)tensor->data)[k];
+            if (got != want) return 0;
+        }
+    }
+    return 1;
+}
+
+/* The example enters every stream; every stream must give its answers. */
+static int example_step(elstm_runner *runner, uint32_t step) {
+    const elstm_model *model = runner->model;
+    for (uint32_t k = 0; k < model->inputs; ++k) {
+        elstm_tensor tensor = runner->tensors[k];
+        const size_t at = (size_t)step * tensor.width;
+        const void *x = elstm_example(model, &model->input[k]);
+        for (uint32_t stream = 0; stream < runner->limits.streams; ++stream) {
+            if (model->type == ELSTM_F32)
+                enter_f32(&tensor, (const float *)x + at, 1);
+            else
+                enter_s8(&tensor, (const int16_t *)x + at, 1);
+            tensor.data = (unsigned char *)tensor.data + tensor.stride * value_size(tensor.type);
+        }
+    }
+    step_ops(runner);
+    for (uint32_t k = 0; k < model->outputs; ++k) {
+        elstm_tensor tensor = runner->tensors[model->output[k].tensor];
+        const void *y = elstm_example(model, &model->output[k]);
+        for (uint32_t stream = 0; stream < runner->limits.streams; ++stream) {
+            if (!answers_agree(&tensor, y, (size_t)step * tensor.width)) return 0;
+            tensor.data = (unsigned char *)tensor.data + tensor.stride * value_size(tensor.type);
+        }
+    }
+    return 1;
+}
+
+elstm_status elstm_self_check(elstm_runner *runner) {
+    elstm_status status = ELSTM_OK;
+    elstm_reset(runner);
+    for (uint32_t step = 0; step < runner->model->example_steps && status == ELSTM_OK; ++step)
+        if (!example_step(runner, step)) status = ELSTM_ERR_SELF_CHECK;
+    elstm_reset(runner);
+    return status;
+}
