@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import erf
+from typing import Any
 
 import numpy as np
 
 from .errors import InputError
-from .model import Activate, Activation, Array, Dense, Last, Lstm, Model
+from .model import Activate, Activation, Array, Dense, Last, Lstm, Model, QuantizedModel
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 _erf = np.vectorize(erf, otypes=[np.float64])
@@ -43,7 +44,7 @@ def run(
     model: Model,
     xs: Sequence[Array],
     every_step: bool = False,
-    dtype: type[np.floating] = np.float64,
+    dtype: type[np.floating[Any]] = np.float64,
     trace: dict[str, Array] | None = None,
 ) -> tuple[Array, ...]:
     """Run whole sequences from a reset state.
@@ -97,7 +98,7 @@ def lstm(layer: Lstm, x: Array) -> tuple[Array, Array, Array]:
     return hs, zs, cs
 
 
-def check_inputs(model: Model, xs: Sequence[Array]) -> list[Array]:
+def check_inputs(model: Model | QuantizedModel, xs: Sequence[Array]) -> list[Array]:
     """The arrays, checked against the model's inputs: [N, T, width], finite, one per input, N and T the same."""
     if len(xs) != len(model.inputs):
         raise InputError(f"{len(xs)} input arrays given, the model has {len(model.inputs)} inputs")

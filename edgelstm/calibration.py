@@ -1,0 +1,144 @@
+"""What a float model does on a person's samples: the evidence `quantize` chooses its scales by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import reference
+from .errors import QuantizeError
+from .model import Array, Dense, Lstm, Model
+
+MOST_STEPS = 16384  # enough for maxima and covariances of any layer we have measured
+MOST_VALUES = 1 << 25  # numbers kept in all, 256 MiB as float64
+LONGEST = 4096  # steps of one sequence; longer ones are cut into pieces
+LARGEST = 2.0**60  # the runner's door clamps here
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Traces of the float reference over the samples, a batch per sequence length."""
+
+    inputs: tuple[tuple[Array, ...], ...]  # per batch, one array [N, T, width] per model input
+    traces: tuple[dict[str, Array], ...]  # per batch, what reference.run's `trace` receives, every step kept
+    notes: tuple[str, ...]
+
+    def each(self, name: str) -> Iterator[Array]:
+        """The trace `name` of every batch, [N, T, ...]."""
+        return (trace[name] for trace in self.traces)
+
+    def rows(self, name: str) -> Array:
+        """A tensor's values of all steps, [steps, width]."""
+        return np.concatenate([values.reshape(-1, values.shape[-1]) for values in self.each(name)])
+
+    def rows_before(self, name: str) -> Array:
+        """The same a step earlier, zeros before the first: what an LSTM's recurrent weights see of its own h."""
+        return np.concatenate([before(values).reshape(-1, values.shape[-1]) for values in self.each(name)])
+
+
+def before(values: Array) -> Array:
+    """[N, T, width] shifted one step later, zeros first."""
+    shifted = np.zeros_like(values)
+    shifted[:, 1:] = values[:, :-1]
+    return shifted
+
+
+def calibrate(model: Model, samples: Any) -> Calibration:
+    """Run the float reference over the samples. QuantizeError if they do not fit or the model overflows on them."""
+    sequences, notes = _choose(model, _sequences(model, samples))
+    batches: dict[int, list[tuple[Array, ...]]] = {}
+    for sequence in sequences:
+        batches.setdefault(len(sequence[0]), []).append(sequence)
+    inputs, traces = [], []
+    for batch in batches.values():
+        xs = tuple(np.stack([sequence[k] for sequence in batch]) for k in range(len(model.inputs)))
+        trace: dict[str, Array] = {}
+        with np.errstate(over="ignore", invalid="ignore"):
+            reference.run(model, xs, every_step=True, trace=trace)
+        for layer in model.layers:
+            for name in (layer.writes[0], f"{layer.name}.z", f"{layer.name}.c"):
+                values = trace.get(name)
+                if values is not None and not np.abs(values).max() < LARGEST:
+                    raise QuantizeError(f"{layer.name}: its values grow beyond 2^60 on the samples; it cannot be int8")
+        inputs.append(xs)
+        traces.append(trace)
+    return Calibration(tuple(inputs), tuple(traces), notes)
+
+
+def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:
+    """The samples as sequences of one array [T, width] per input, checked."""
+    count = len(model.inputs)
+    if count == 1:
+        per_input: tuple[Any, ...] = samples if isinstance(samples, tuple) and len(samples) == 1 else (samples,)
+    elif isinstance(samples, tuple) and len(samples) == count:
+        per_input = samples
+    else:
+        raise QuantizeError(f"the model has {count} inputs; give the samples as a tuple of {count}, one per input")
+    columns = [_arrays(given, name, model.width(name)) for given, name in zip(per_input, model.inputs, strict=True)]
+    lengths = [[len(array) for array in column] for column in columns]
+    if any(length != lengths[0] for length in lengths):
+        raise QuantizeError("the samples of the inputs differ in number or in steps; each input needs the same")
+    if not sum(lengths[0]):
+        raise QuantizeError("the samples hold no step; give at least one sequence that looks like real use")
+    return [sequence for sequence in zip(*columns, strict=True) if len(sequence[0])]
+
+
+def _arrays(given: Any, name: str, width: int) -> list[Array]:
+    """One input's samples as float64 arrays [T, width]."""
+    expected = f"expected (steps, {width}), (sequences, steps, {width}) or a list of (steps, {width})"
+    if isinstance(given, (list, tuple)):
+        arrays = [_numbers(item, name) for item in given]
+    else:
+        whole = _numbers(given, name)
+        if whole.ndim not in (2, 3):
+            raise QuantizeError(f"samples of {name} have shape {whole.shape}, {expected}")
+        arrays = [whole] if whole.ndim == 2 else list(whole)
+    for array in arrays:
+        if array.ndim != 2 or array.shape[1] != width:
+            raise QuantizeError(f"samples of {name} hold a sequence of shape {array.shape}, {expected}")
+        if not np.isfinite(array).all():
+            raise QuantizeError(f"samples of {name} hold NaN or infinite values; drop or fill them first")
+        if np.abs(array).max(initial=0) > LARGEST:
+            raise QuantizeError(f"samples of {name} reach beyond 2^60; scale them as the model was trained")
+    return arrays
+
+
+def _numbers(values: Any, name: str) -> Array:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise QuantizeError(f"samples of {name} are not arrays of numbers: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise QuantizeError(f"samples of {name} are of type {array.dtype}, expected numbers")
+    # float32 first: the runner's inputs are float32.
+    return array.astype(np.float32).astype(np.float64)
+
+
+def _choose(
+    model: Model, sequences: list[tuple[Array, ...]]
+) -> tuple[list[tuple[Array, ...]], tuple[str, ...]]:
+    """Bound the work: long sequences are cut into pieces, then pieces chosen at even distances. Says what it did."""
+    widths = sum(t.width for t in model.tensors)
+    widths += sum(5 * layer.units for layer in model.layers if isinstance(layer, Lstm))
+    widths += sum(layer.units for layer in model.layers if isinstance(layer, Dense))
+    most = max(64, min(MOST_STEPS, MOST_VALUES // widths))
+    longest = min(LONGEST, most)
+    total, given = sum(len(s[0]) for s in sequences), len(sequences)
+    pieces: list[tuple[Array, ...]] = []
+    for sequence in sequences:
+        parts = -(-len(sequence[0]) // longest)
+        pieces.extend(zip(*(np.array_split(array, parts) for array in sequence), strict=True))
+    keep = max(1, min(len(pieces), most * len(pieces) // total))
+    chosen = [pieces[k] for k in np.linspace(0, len(pieces) - 1, keep).round().astype(int)]
+    while len(chosen) > 1 and sum(len(piece[0]) for piece in chosen) > most:
+        chosen = chosen[: len(chosen) // 2] + chosen[len(chosen) // 2 + 1 :]
+    used = sum(len(piece[0]) for piece in chosen)
+    notes = [f"calibrated on {used} of {total} steps, {given} sequence{'s' if given > 1 else ''}"]
+    if len(pieces) > given:
+        notes.append(f"sequences longer than {longest} steps were cut into pieces, each started from a reset state")
+    if len(chosen) < len(pieces):
+        notes.append(f"{len(chosen)} of {len(pieces)} calibration sequences were used, at even distances")
+    return chosen, tuple(notes)

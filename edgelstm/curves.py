@@ -1,0 +1,129 @@
+"""Activations as functions of int16: which kind, over which range, with which table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .model import Activation, Array, QuantizedActivation
+from .reference import activate
+
+HEADROOM = 4.0  # times the largest value seen still fits, where 16 bits leave room for it
+TABLE_HEADROOM = 2.0  # less where a table's 256 steps must cover the range
+SMALLEST = 2.0**-60  # no range is narrower, so no scale is 0
+
+BOUNDED = ("tanh", "sigmoid", "hard_sigmoid", "hard_sigmoid_fifth", "softsign")  # within -1 ... 1
+_FLAT_BEYOND = {"hard_sigmoid": 3.0, "hard_sigmoid_fifth": 2.5, "relu6": 6.0}  # the kink lies on the last entry
+_SOFTMAX_REACH = 12.0  # 32767 exp(-12) rounds to 0
+_MOST_VALUES = 20000  # enough to compare tables by
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """A function in integers, and what its integers stand for."""
+
+    activation: QuantizedActivation
+    full: float  # real value of an input's 32768
+    out: float  # real value of an output's 32768
+    middle: bool  # an input integer stands for the middle of its cell
+
+
+def span(values: Array, headroom: float) -> float:
+    """headroom * max|values|; 1 where all are 0, never below SMALLEST."""
+    largest = float(np.abs(values).max(initial=0))
+    return max(headroom * largest, SMALLEST) if largest else 1.0
+
+
+def curve(activation: Activation, values: Array) -> Curve:
+    """The integer form of an elementwise activation or softmax whose inputs on the samples were `values`."""
+    name = activation.name
+    if name == "tanh":
+        return Curve(QuantizedActivation("tanh"), 5.0, 1.0, True)
+    if name == "sigmoid":
+        return Curve(QuantizedActivation("sigmoid"), 10.0, 1.0, True)
+    if name == "softmax":
+        return _softmax(values)
+    if name == "linear":
+        full = span(values, HEADROOM)
+        return Curve(QuantizedActivation("linear"), full, full, False)
+    if name == "relu":
+        # Negative values may saturate: they become 0 all the same.
+        full = span(np.maximum(values, 0), HEADROOM)
+        return Curve(QuantizedActivation("relu"), full, full, False)
+    full = table_range(activation, values)
+    return tabled(activation, full, table_height(activation, values, full))
+
+
+def gate_curve(activation: Activation, values: Array) -> tuple[Curve, int]:
+    """As `curve`, for gates: an output's 32768 stands for 2^e; also returns e. More than 2^14 saturates."""
+    if activation.name in BOUNDED:
+        return curve(activation, values), 0
+    if activation.name in ("linear", "relu"):
+        reached = np.maximum(values, 0) if activation.name == "relu" else values
+        exponent = _exponent(span(reached, TABLE_HEADROOM))
+        full = 2.0**exponent
+        return Curve(QuantizedActivation(activation.name), full, full, False), exponent
+    full = table_range(activation, values)
+    exponent = _exponent(table_height(activation, values, full))
+    return tabled(activation, full, 2.0**exponent), exponent
+
+
+def _exponent(reach: float) -> int:
+    return int(np.clip(np.ceil(np.log2(reach)), 0, 14))
+
+
+def _softmax(values: Array) -> Curve:
+    """Its table covers differences of 0 ... 12 in the input's units; doublings make up for wider ranges."""
+    reach = span(values, TABLE_HEADROOM)
+    doublings = int(np.clip(np.ceil(np.log2(reach / (_SOFTMAX_REACH / 2))), 0, 10))
+    differences = _SOFTMAX_REACH * np.arange(257) / 256
+    table = np.rint(32767 * np.exp(-differences)).astype(np.int16)
+    full = _SOFTMAX_REACH / 2 * 2.0**doublings
+    return Curve(QuantizedActivation("softmax", doublings, table), full, 32768 / 32767, False)
+
+
+def tabled(activation: Activation, full: float, out: float) -> Curve:
+    """A 257-entry table over -full ... full whose 32768 stands for `out`."""
+    table = np.clip(np.rint(_entries(activation, full) / out * 32768), -32768, 32767).astype(np.int16)
+    return Curve(QuantizedActivation("table", 0, table), full, out, False)
+
+
+def _entries(activation: Activation, full: float) -> Array:
+    with np.errstate(over="ignore"):
+        entries = activate(activation, np.linspace(-full, full, 257))
+    return np.clip(entries, -1e300, 1e300)
+
+
+def table_height(activation: Activation, values: Array, full: float) -> float:
+    """What a table's 32768 stands for: its largest entry, unless that is far beyond what the samples reach."""
+    if activation.name in BOUNDED:
+        return 1.0
+    most = float(np.abs(_entries(activation, full)).max())
+    reached = span(activate(activation, np.clip(values, -full, full)), HEADROOM)
+    return max(min(most, reached), SMALLEST)
+
+
+def table_range(activation: Activation, values: Array) -> float:
+    """What a table's input 32768 stands for: the range with the least error on the samples and on twice their values.
+
+    A function that flattens out needs no table there, so the best range may be far less than the samples reach.
+    """
+    widest = span(values, TABLE_HEADROOM)
+    flat = _FLAT_BEYOND.get(activation.name)
+    if flat is not None:
+        # Beyond the kink saturation gives the same value; short of it only relu6 has a kink, at 0.
+        return min(flat, widest) if activation.name == "relu6" else flat
+    flattened = values.ravel()
+    some = flattened[:: max(1, flattened.size // _MOST_VALUES)]
+    wide = np.concatenate([some, TABLE_HEADROOM * some])
+    reach = table_height(activation, values, widest)
+    with np.errstate(over="ignore"):
+        wanted = np.clip(activate(activation, wide), -reach, reach)
+    errors: dict[float, float] = {}
+    for halves in range(12):
+        full = max(widest * 2.0 ** (-halves / 2), SMALLEST)
+        entries = np.clip(_entries(activation, full), -reach, reach)
+        found = np.interp(np.clip(wide, -full, full), np.linspace(-full, full, 257), entries)
+        errors[full] = float(np.square(found - wanted).sum())
+    return min(errors, key=lambda full: errors[full])

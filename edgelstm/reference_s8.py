@@ -1,0 +1,273 @@
+"""What a quantized model computes, in NumPy: docs/numerics.md line by line. Integers from input to output.
+
+All arithmetic runs in int64 and asserts that every value fits the width the page promises; the C core computes the
+same integers in int32. Products go through float64 matrices, exact below 2^53.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .model import (
+    Array,
+    Last,
+    QuantizedActivate,
+    QuantizedActivation,
+    QuantizedDense,
+    QuantizedLstm,
+    QuantizedModel,
+    QuantizedTensor,
+)
+from .reference import check_inputs
+
+# tanh as an odd cubic in eight segments: docs/numerics.md, "Functions of an int16".
+_C0 = np.array([37, 225, 787, 2146, 4972, 10053, 17807, 27611], np.int64)
+_C1 = np.array([44, 163, 435, 983, 1916, 3208, 4497, 5158], np.int64)
+_C2 = np.array([16, 45, 98, 183, 285, 343, 266, 45], np.int64)
+_C3 = np.array([5, 5, 11, 14, 14, 0, -28, -44], np.int64)
+
+DTYPES: dict[str, type[np.signedinteger[Any]]] = {"s8": np.int8, "s16": np.int16}
+
+
+def sat16(v: Array) -> Array:
+    return np.clip(v, -32768, 32767)
+
+
+def mh(a: Array, b: Array | int) -> Array:
+    """The high half of a 16 x 16 product, rounded half up."""
+    product = a * b
+    assert np.abs(product).max(initial=0) < 1 << 30, "mh: a product beyond 2^30"
+    return (product + 0x4000) >> 15
+
+
+def rs(v: Array, n: int) -> Array:
+    """v / 2^n rounded half up."""
+    assert 1 <= n <= 15 and np.abs(v).max(initial=0) <= 1 << 30, "rs: beyond 2^30"
+    return (v + (1 << (n - 1))) >> n
+
+
+def sh(v: Array, k: Array | int) -> Array:
+    """v / 2^k rounded down, or v * 2^-k."""
+    right = np.maximum(np.asarray(k, np.int64), 0)
+    shifted: Array = (v >> right) << (right - k)
+    return shifted
+
+
+def _raw(v: Array) -> tuple[Array, Array]:
+    s = v >> 15
+    n = s ^ 0x7FFF
+    b = v ^ n
+    u = mh(b, b)
+    k = u >> 12
+    r = (((u << 4) ^ 0x8000) & 0xFFFF).astype(np.uint16).astype(np.int16).astype(np.int64)
+    q = _C3[k]
+    for coefficients in (_C2, _C1, _C0):
+        q = coefficients[k] + mh(q, r)
+    return q ^ n, s
+
+
+@cache
+def tanh_table() -> Array:
+    """T(v), Q15, int64 [65536], v from -32768 up."""
+    raw, s = _raw(np.arange(-32768, 32768, dtype=np.int64))
+    return raw - s
+
+
+@cache
+def sigmoid_table() -> Array:
+    """S(v), Q15, int64 [65536], v from -32768 up."""
+    raw, _ = _raw(np.arange(-32768, 32768, dtype=np.int64))
+    return 16384 + ((raw + 1) >> 1)
+
+
+def _interpolate(table: Array, at: Array) -> Array:
+    """A 257-entry table's value at `at` 256ths of an entry, 0 ... 65535."""
+    t = table.astype(np.int64)
+    low = t[at >> 8]
+    value: Array = low + (((t[(at >> 8) + 1] - low) * (at & 255) + 128) >> 8)
+    return value
+
+
+def activate_s8(activation: QuantizedActivation, v: Array) -> Array:
+    """The function of int16 values, int64 in and out; softmax runs over the last axis."""
+    assert -32768 <= v.min(initial=0) and v.max(initial=0) <= 32767, "activate: not int16"
+    if activation.kind == "softmax":
+        return _softmax(activation, v)
+    for _ in range(activation.doublings):
+        v = sat16(2 * v)
+    match activation.kind:
+        case "tanh":
+            v = tanh_table()[v + 32768]
+        case "sigmoid":
+            v = sigmoid_table()[v + 32768]
+        case "relu":
+            v = np.maximum(v, 0)
+        case "table":
+            assert activation.table is not None, "a table activation without its table"
+            v = _interpolate(activation.table, v + 32768)
+        case kind:
+            assert kind == "linear", f"unknown function {kind}"
+    return v
+
+
+def _softmax(activation: QuantizedActivation, v: Array) -> Array:
+    assert activation.table is not None, "softmax without its table"
+    d = v.max(axis=-1, keepdims=True) - v
+    for _ in range(activation.doublings):
+        d = np.minimum(2 * d, 65535)
+    e = _interpolate(activation.table, d)
+    total = e.sum(axis=-1, keepdims=True)
+    assert total.min() > 0 and (32767 * e + total // 2).max() < 1 << 32, "softmax: sums beyond 32 bits"
+    quotient: Array = (32767 * e + total // 2) // total
+    return quotient
+
+
+def product(weights: Array, x: Array) -> Array:
+    """Exact sums W x: weights [rows, n], x [..., n] -> int64 [..., rows]."""
+    sums = x.astype(np.float64) @ weights.T.astype(np.float64, copy=False)
+    return sums.astype(np.int64)
+
+
+def scaled_inputs(kernel: Array, input_shift: Array, bias: Array, x: Array) -> Array:
+    """sh(W x, kx) + bias, int64 [..., rows]."""
+    ax = product(kernel, x)
+    assert np.abs(ax).max(initial=0) < 1 << 31, "a product with x beyond 32 bits"
+    shifted = sh(ax, input_shift.astype(np.int64))
+    assert np.abs(shifted[..., input_shift < 0]).max(initial=0) < 1 << 27, "a left-shifted product beyond 2^27"
+    return shifted + bias
+
+
+def requantize(acc: Array, shift: Array | int, multiplier: Array | int) -> Array:
+    """Accumulators to int16 z, int64 in and out."""
+    assert np.abs(acc).max(initial=0) < 1 << 27, "an accumulator beyond 2^27"
+    t = sat16(sh(acc, np.asarray(shift, np.int64)))
+    return sat16(t + mh(t, np.asarray(multiplier, np.int64)))
+
+
+def cell_input(i: Array, g: Array, kappa: int) -> Array:
+    """What i * g adds to c."""
+    return mh(sat16(rs(i * g, 15)), kappa)
+
+
+def next_cell(f: Array, c: Array, added: Array, gate_exponent: int, limit: int) -> Array:
+    """c of this step from c of the step before."""
+    c = sat16(sat16(rs(f * c, 15 - gate_exponent)) + added)
+    return c if limit == 32767 else np.clip(c, -limit, limit)
+
+
+def cell_output(o: Array, c: Array, cell: QuantizedActivation) -> Array:
+    """p, the int16 form of o * P(c)."""
+    return sat16(rs(o * activate_s8(cell, c), 15))
+
+
+def hidden(p: Array, hidden_multiplier: int) -> Array:
+    """h in int8 from p."""
+    return np.clip(rs(p * hidden_multiplier, 15), -127, 127)
+
+
+def lstm_s8(layer: QuantizedLstm, x: Array) -> tuple[Array, Array, Array]:
+    """h int8 [N, T, units], z int16 [N, T, 4, units], c int16 [N, T, units] from a zero state; x [N, T, inputs]."""
+    count, steps, _ = x.shape
+    rows = 4 * layer.units
+    flat = [a.reshape(rows) for a in (layer.input_shift, layer.bias, layer.shift, layer.multiplier)]
+    kx, bias, shift, multiplier = flat
+    recurrent = layer.recurrent.reshape(rows, layer.units).astype(np.float64)
+    xs = scaled_inputs(layer.kernel.reshape(rows, layer.inputs), kx, bias, x)
+    hs = np.zeros((count, steps, layer.units), np.int8)
+    cs = np.zeros((count, steps, layer.units), np.int16)
+    zs = np.zeros((count, steps, 4, layer.units), np.int16)
+    h = c = np.zeros((count, layer.units), np.int64)
+    for t in range(steps):
+        z = requantize(xs[:, t] + product(recurrent, h), shift, multiplier).reshape(count, 4, layer.units)
+        i, f, o = (activate_s8(layer.gate, z[:, k]) for k in (0, 1, 3))
+        g = activate_s8(layer.candidate, z[:, 2])
+        c = next_cell(f, c, cell_input(i, g, layer.cell_multiplier), layer.gate_exponent, layer.cell_limit)
+        h = hidden(cell_output(o, c, layer.cell), layer.hidden_multiplier)
+        hs[:, t], zs[:, t], cs[:, t] = h, z, c
+    return hs, zs, cs
+
+
+def dense_s8(layer: QuantizedDense, x: Array) -> tuple[Array, Array]:
+    """y and z, int16 [..., units] each; x [..., inputs]."""
+    acc = scaled_inputs(layer.kernel, layer.input_shift, layer.bias, x)
+    z = requantize(acc, layer.shift, layer.multiplier)
+    return activate_s8(layer.activation, z).astype(np.int16), z.astype(np.int16)
+
+
+def activate_alone_s8(layer: QuantizedActivate, x: Array) -> tuple[Array, Array]:
+    """y and z, int16 [..., width] each, of an activation that stands alone."""
+    z = requantize(256 * x.astype(np.int64), layer.shift, layer.multiplier)
+    return activate_s8(layer.activation, z).astype(np.int16), z.astype(np.int16)
+
+
+def run(
+    model: QuantizedModel, xs: Sequence[Array], every_step: bool = False, trace: dict[str, Array] | None = None
+) -> tuple[Array, ...]:
+    """Run whole sequences of integers from a reset state.
+
+    xs: one integer array [N, T, width] per input, values within int16. Returns one int8 or int16 array per output:
+    [N, T, width], or [N, width] where the model keeps the last step only and `every_step` is false. `trace`, if given,
+    receives every tensor by name, "<layer>.z" of every layer that computes and "<layer>.c" of every LSTM.
+    """
+    tensors: dict[str, Array] = {}
+    single: set[str] = set()
+    for name, x in zip(model.inputs, check_inputs(model, xs), strict=True):
+        if x.dtype.kind not in "iu" or x.min() < -32768 or x.max() > 32767:
+            raise InputError(f"input {name} must hold int16 values; scale floats with quantize_inputs")
+        tensors[name] = x.astype(np.int16)
+    for layer in model.layers:
+        x = tensors[layer.reads[0]]
+        z: Array | None = None
+        match layer:
+            case QuantizedLstm():
+                y, z, c = lstm_s8(layer, x)
+                if trace is not None:
+                    trace[f"{layer.name}.c"] = c
+            case QuantizedDense():
+                y, z = dense_s8(layer, x)
+            case QuantizedActivate():
+                y, z = activate_alone_s8(layer, x)
+            case Last():
+                y = x if every_step else x[:, -1:]
+        if trace is not None and z is not None:
+            trace[f"{layer.name}.z"] = z
+        if layer.reads[0] in single or (isinstance(layer, Last) and not every_step):
+            single.add(layer.writes[0])
+        tensors[layer.writes[0]] = y
+    if trace is not None:
+        trace.update(tensors)
+    return tuple(tensors[name][:, -1] if name in single else tensors[name] for name in model.outputs)
+
+
+def tensor(model: QuantizedModel, name: str) -> QuantizedTensor:
+    """A tensor of the model by name."""
+    return next(t for t in model.tensors if t.name == name)
+
+
+def quantize_inputs(model: QuantizedModel, xs: Sequence[Array]) -> tuple[Array, ...]:
+    """The float door: float arrays [N, T, width] to int16, each input by its scale. NaN counts as 0."""
+    return tuple(to_int16(np.asarray(x), tensor(model, n).scale) for n, x in zip(model.inputs, xs, strict=True))
+
+
+def to_int16(x: Array, scale: float) -> Array:
+    """clamp(rne(x / scale)), the division as one float32 multiplication by the float32 reciprocal."""
+    with np.errstate(over="ignore"):
+        scaled = x.astype(np.float32) * (np.float32(1) / np.float32(scale))
+    return np.clip(np.rint(np.nan_to_num(scaled, nan=0)), -32767, 32767).astype(np.int16)
+
+
+def dequantize(model: QuantizedModel, ys: Sequence[Array]) -> tuple[Array, ...]:
+    """The door out: integers of each output times its scale, float32."""
+    return tuple(
+        y.astype(np.float32) * np.float32(tensor(model, n).scale) for n, y in zip(model.outputs, ys, strict=True)
+    )
+
+
+def run_float(model: QuantizedModel, xs: Sequence[Array], every_step: bool = False) -> tuple[Array, ...]:
+    """`run` between the float doors: float [N, T, width] in, float32 out."""
+    return dequantize(model, run(model, quantize_inputs(model, check_inputs(model, xs)), every_step))

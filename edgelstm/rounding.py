@@ -1,0 +1,167 @@
+"""Rows of weights to int8: scales tied through kx, sums kept inside their bounds, rounding errors compensated.
+
+The rules are docs/numerics.md, "Rows" and "The packer's choices"; everything here is vectorised over rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import QuantizeError
+from .model import Array
+
+_SUM = 2.0**27  # |acc| stays below
+_PRODUCT = 2.0**31  # |W x| stays below
+_MOST_COLUMNS = 4096  # compensated rounding is cubic in these
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operand:
+    """One matrix of a layer and what it is multiplied with."""
+
+    weights: Array  # float64 [rows, n]
+    scale: float  # real value of one unit of x or h
+    largest: int  # worst |x|: 32768 for int16, 128 for int8
+    seen: Array | None  # float64 [steps, n], the values met on the samples; None: plain rounding
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """A layer's rows in integers, and the scales they were made with."""
+
+    kernel: Array  # int8 [rows, inputs]
+    recurrent: Array  # int8 [rows, units], or [rows, 0]
+    bias: Array  # int32 [rows]
+    input_shift: Array  # int8 [rows], kx
+    shift: Array  # int8 [rows], s
+    multiplier: Array  # int16 [rows], m
+    kernel_scale: Array  # float64 [rows]
+    recurrent_scale: Array  # float64 [rows]
+    real_bias: Array  # float64 [rows], what `bias` stands for
+    clipped: int  # rows whose largest weights or bias did not fit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tie:
+    unit: Array  # a, the real value of one accumulator unit, [rows]
+    shift: Array  # kx, int64 [rows]
+
+
+def quantize_rows(name: str, x: Operand, h: Operand | None, bias: Array, full: Array, middle: Array) -> Rows:
+    """Rows of z = W x + R h + bias, z's 32768 standing for `full` [rows].
+
+    `middle` [rows]: an integer z stands for the middle of its cell. QuantizeError if no scales hold the bounds.
+    """
+    rows = len(bias)
+    h = h or Operand(np.zeros((rows, 0)), 1.0, 128, None)
+    natural = [np.abs(v.weights).max(axis=1, initial=0) * (v.scale / 127) for v in (x, h)]
+    # P of docs/numerics.md from 2^-17 (s = 17: finer units would add nothing to z) to 32 (s = -4, m = 32767).
+    highest = full * 2.0**-10
+    lowest = np.minimum(np.maximum(full * 2.0**-32, np.abs(bias) * 2.0**-26), highest)
+    bias_seen = np.clip(bias, -highest * 2.0**26, highest * 2.0**26)
+    rounded: list[Array] = []
+    for _ in range(200):
+        tie = _tie(natural[0], natural[1], lowest, highest, kx_least=0 if x.largest > 128 else -4)
+        scales = tie.unit * 2.0**-tie.shift / x.scale, tie.unit / h.scale
+        rounded = [_plain(v.weights, s) for v, s in zip((x, h), scales, strict=True)]
+        sums, total = _worst(rounded, tie, (x.largest, h.largest), bias_seen)
+        if not (sums | total).any():
+            break
+        natural[0] = np.where(sums, natural[0] * 1.25, natural[0])
+        # Twice the unit is one more in kx: W keeps its scale.
+        lowest = np.where(total, np.minimum(np.maximum(lowest, tie.unit) * 2, highest), lowest)
+    else:
+        raise QuantizeError(f"{name}: no int8 scales keep its sums inside 32 bits; its weights differ too much in size")
+    for k, v in enumerate((x, h)):
+        if v.seen is not None and 0 < v.weights.shape[1] <= _MOST_COLUMNS:
+            better = compensated(v.weights, scales[k], v.seen)
+            trial = [better if j == k else r for j, r in enumerate(rounded)]
+            sums, total = _worst(trial, tie, (x.largest, h.largest), bias_seen)
+            rounded[k] = np.where((sums | total)[:, None], rounded[k], better)
+    over = [(np.abs(v.weights).max(axis=1, initial=0) > 127.5 * s) for v, s in zip((x, h), scales, strict=True)]
+    shift, multiplier = requantization(tie.unit, full)
+    counts = np.rint(bias_seen / tie.unit + _lost(tie.shift, shift, multiplier, middle)).astype(np.int64)
+    assert np.abs(counts).max(initial=0) < _SUM, f"{name}: a bias beyond 2^27"
+    return Rows(
+        kernel=rounded[0].astype(np.int8),
+        recurrent=rounded[1].astype(np.int8),
+        bias=counts.astype(np.int32),
+        input_shift=tie.shift.astype(np.int8),
+        shift=shift.astype(np.int8),
+        multiplier=multiplier.astype(np.int16),
+        kernel_scale=scales[0],
+        recurrent_scale=scales[1],
+        real_bias=bias_seen,
+        clipped=int((over[0] | over[1] | (bias_seen != bias)).sum()),
+    )
+
+
+def requantization(unit: Array, full: Array) -> tuple[Array, Array]:
+    """s and m of rows whose accumulator unit is `unit` and whose z's 32768 stands for `full`, int64 each."""
+    ratio = unit / full * 32768
+    shift = np.clip(np.ceil(-np.log2(ratio)), -4, 27)
+    shift += ratio * 2.0**shift < 1  # log2 may round up to a whole number
+    multiplier = np.clip(np.rint((ratio * 2.0**shift - 1) * 32768), 0, 32767)
+    return np.minimum(shift, 27).astype(np.int64), multiplier.astype(np.int64)
+
+
+def compensated(weights: Array, scale: Array, seen: Array) -> Array:
+    """Integers q, |q| <= 127, for which q * scale applied to `seen` comes closest to weights applied to it.
+
+    Column by column, each column's rounding error is spread over those not yet rounded, as far as the inputs are
+    correlated (Frantar et al. 2022, "GPTQ"). weights [rows, n], scale [rows], seen [steps, n].
+    """
+    columns = weights.shape[1]
+    moments = seen.T @ seen / max(1, len(seen))
+    mean = float(np.trace(moments)) / columns
+    if mean == 0:
+        return _plain(weights, scale)
+    moments += 0.01 * mean * np.eye(columns)
+    order = np.argsort(-np.diag(moments), kind="stable")
+    inverse = np.linalg.inv(moments[np.ix_(order, order)])
+    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    left = weights[:, order] / scale[:, None]
+    rounded = np.zeros_like(left)
+    for j in range(columns):
+        rounded[:, j] = np.clip(np.rint(left[:, j]), -127, 127)
+        error = (left[:, j] - rounded[:, j]) / upper[j, j]
+        left[:, j + 1 :] -= np.outer(error, upper[j, j + 1 :])
+    result: Array = np.empty_like(rounded)
+    result[:, order] = rounded
+    return result
+
+
+def _plain(weights: Array, scale: Array) -> Array:
+    rounded: Array = np.clip(np.rint(weights / scale[:, None]), -127, 127)
+    return rounded
+
+
+def _tie(x_unit: Array, h_unit: Array, lowest: Array, highest: Array, kx_least: int) -> _Tie:
+    """The accumulator unit and kx of each row, from the natural units of its two products (0: no such weights)."""
+    wanted = np.where(h_unit > 0, h_unit, np.where(x_unit > 0, x_unit, highest * 2.0**-9))
+    wanted = np.clip(wanted, lowest, highest)
+    safe = np.where(x_unit > 0, x_unit, wanted)
+    ideal = np.log2(wanted / safe)
+    shift = np.clip(np.rint(ideal), kx_least, 27)
+    # Rounding up would clip weights where the unit is at its upper end already.
+    shift = np.where(safe * 2.0**shift > highest, np.clip(np.floor(ideal), kx_least, 27), shift)
+    unit = np.minimum(np.maximum(wanted, safe * 2.0**shift), highest)
+    return _Tie(unit, shift.astype(np.int64))
+
+
+def _worst(rounded: list[Array], tie: _Tie, largest: tuple[int, int], bias: Array) -> tuple[Array, Array]:
+    """Which rows may overflow, [rows] each: in W x itself, and in the accumulator or the left-shifted W x."""
+    ax, ah = (np.abs(q).sum(axis=1) * most for q, most in zip(rounded, largest, strict=True))
+    shifted = ax * 2.0**-tie.shift
+    # 2^18: more than `_lost` adds to a bias, s being at most 17 here.
+    total = shifted + ah + np.abs(bias / tie.unit) >= _SUM - 2.0**18
+    return ax >= _PRODUCT, total | ((tie.shift < 0) & (shifted >= _SUM))
+
+
+def _lost(kx: Array, shift: Array, multiplier: Array, middle: Array) -> Array:
+    """What the bias gives back for floor shifts, in accumulator units."""
+    lost = np.where(kx > 0, (1 - 2.0**-kx) / 2, 0) + np.where(shift > 0, (2.0**shift - 1) / 2, 0)
+    given: Array = lost - np.where(middle, 2.0**shift * 0.5 / (1 + multiplier / 32768), 0)
+    return given

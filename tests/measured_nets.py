@@ -1,0 +1,111 @@
+"""The nets quantization is measured on: seeded random ones, and trained ones with data of the kind they know.
+
+Each is a function from nothing to (model, samples to calibrate on, data to measure on), arrays [N, T, inputs].
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgelstm.model import Activate, Activation, Dense, Last, Lstm, Model, Tensor
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def walk(rng, count, steps, width):
+    """Slow random signals of about unit size."""
+    noise = np.cumsum(rng.normal(size=(count, steps, width)), axis=1) * 0.25
+    return (noise + 0.3 * rng.normal(size=noise.shape)).astype(np.float32)
+
+
+def random_model(rng, inputs, units, outputs=None, head="linear", heavy=False, scale=1.0, last=False, **cell):
+    """LSTM layers and a Dense head with normal weights, or Student-t with 4 degrees of freedom if `heavy`."""
+    draw = (lambda *shape: rng.standard_t(4, shape) / np.sqrt(2)) if heavy else (lambda *shape: rng.normal(size=shape))
+    tensors, layers, reads, width = [Tensor("x", inputs)], [], "x", inputs
+    for k, n in enumerate(units):
+        bias = 0.3 * rng.normal(size=(4, n)) + np.array([[0], [1], [0], [0]])
+        kernel, recurrent = draw(4, n, width) * scale / np.sqrt(width), draw(4, n, n) * scale / np.sqrt(n)
+        layers.append(Lstm(f"lstm{k}", (reads,), (f"h{k}",), kernel, recurrent, bias, **cell))
+        tensors.append(Tensor(f"h{k}", n))
+        reads, width = f"h{k}", n
+    if last:
+        layers.append(Last("last", (reads,), ("last",)))
+        tensors.append(Tensor("last", width))
+        reads = "last"
+    if outputs is not None:
+        kernel = draw(outputs, width) / np.sqrt(width)
+        layers.append(Dense("head", (reads,), ("y",), kernel, 0.1 * rng.normal(size=outputs), Activation(head)))
+        tensors.append(Tensor("y", outputs))
+        reads = "y"
+    return Model(tuple(tensors), tuple(layers), ("x",), (reads,))
+
+
+def random_net(seed, inputs, units, *, count=32, steps=60, **options):
+    rng = np.random.default_rng(seed)
+    model = random_model(rng, inputs, units, **options)
+    return model, walk(rng, count, steps, inputs), walk(rng, 24, steps, inputs)
+
+
+def standing_alone():
+    """An activation after the LSTM and a softmax after the Dense, both outputs."""
+    rng = np.random.default_rng(11)
+    model = random_model(rng, 4, [24], outputs=6)
+    tensors = (*model.tensors, Tensor("tanh", 24), Tensor("classes", 6))
+    layers = (
+        *model.layers,
+        Activate("tanh", ("h0",), ("tanh",), Activation("tanh")),
+        Activate("classes", ("y",), ("classes",), Activation("softmax")),
+    )
+    model = Model(tensors, layers, ("x",), ("tanh", "classes"))
+    return model, walk(rng, 32, 60, 4), walk(rng, 24, 60, 4)
+
+
+def torch_stack(stored):
+    """A torch LSTM named "lstm" and a Linear named "out" as a model, from a dict of their arrays."""
+    tensors, layers, reads = [Tensor("x", stored["lstm.weight_ih_l0"].shape[1])], [], "x"
+    for k in range(sum(name.startswith("lstm.weight_hh") for name in stored)):
+        kernel, recurrent, b, r = (stored[f"lstm.{n}_l{k}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        n = recurrent.shape[1]
+        shaped = kernel.reshape(4, n, -1), recurrent.reshape(4, n, n), (b + r).reshape(4, n)
+        layers.append(Lstm(f"lstm{k}", (reads,), (f"h{k}",), *shaped))
+        tensors.append(Tensor(f"h{k}", n))
+        reads = f"h{k}"
+    layers.append(Dense("out", (reads,), ("y",), stored["out.weight"], stored["out.bias"]))
+    tensors.append(Tensor("y", len(stored["out.bias"])))
+    return Model(tuple(tensors), tuple(layers), ("x",), ("y",))
+
+
+def sines():
+    """Two layers of 32 trained to predict a noisy sum of sines: tools/train_sines.py."""
+    with np.load(GOLDEN / "quantize" / "sines.npz") as stored:
+        arrays = dict(stored)
+    return torch_stack(arrays), arrays["samples"], arrays["data"]
+
+
+def _net(*args, **options):
+    return lambda: random_net(*args, **options)
+
+
+RELU, HARD, FIFTH = Activation("relu"), Activation("hard_sigmoid"), Activation("hard_sigmoid_fifth")
+
+NETS = {
+    "random 1-8-1": _net(1, 1, [8], outputs=1),
+    "random 9-64": _net(2, 9, [64]),
+    "random 32-64-3, large weights": _net(3, 32, [64], outputs=3, scale=2.0),
+    "student-t 8-32-4": _net(4, 8, [32], outputs=4, heavy=True),
+    "student-t 6-48-32-4": _net(5, 6, [48, 32], outputs=4, heavy=True, scale=1.5),
+    "stacked 3-50-50-1": _net(6, 3, [50, 50], outputs=1, last=True),
+    "softmax 12-128-6": _net(7, 12, [128], outputs=6, head="softmax", last=True, count=16),
+    "relu cell 3-50-1": _net(8, 3, [50], outputs=1, scale=0.25, activation=RELU),
+    "hard sigmoid gates 5-32-2": _net(9, 5, [32], outputs=2, gate_activation=HARD),
+    "hard sigmoid (fifth) gates 5-32-2": _net(10, 5, [32], outputs=2, gate_activation=FIFTH),
+    "softsign cell 4-24-2": _net(12, 4, [24], outputs=2, activation=Activation("softsign")),
+    "elu cell, relu gates 4-24-2": _net(
+        14, 4, [24], outputs=2, scale=0.2, activation=Activation("elu", 1.0), gate_activation=RELU
+    ),
+    "clipped cell 4-24-2": _net(13, 4, [24], outputs=2, scale=2.0, cell_clip=1.5),
+    "activations alone 4-24-6": standing_alone,
+    "trained sines 1-32-32-1": sines,
+}

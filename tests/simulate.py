@@ -1,0 +1,58 @@
+"""s8 with exact functions: the same int8 weights, 16-bit inputs and int8 h, but float sums, gates and cell.
+
+What separates a quantized model from this is what integer gates, cell and requantization cost.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgelstm import reference, reference_s8
+from edgelstm.model import Activate, Dense, Last, Lstm
+
+
+def simulate(model, quantized, rows, xs):
+    """Every step of each output, float64 [N, T, width]. `rows` as quantize_with_rows gives them."""
+    tensors = {}
+    for name, x in zip(model.inputs, xs, strict=True):
+        scale = reference_s8.tensor(quantized, name).scale
+        tensors[name] = reference_s8.to_int16(np.asarray(x), scale) * scale
+    for layer in model.layers:
+        x = tensors[layer.reads[0]]
+        match layer:
+            case Lstm():
+                y = _lstm(layer, rows[layer.name], x, reference_s8.tensor(quantized, layer.writes[0]).scale)
+            case Dense():
+                weights = rows[layer.name].kernel * rows[layer.name].kernel_scale[:, None]
+                y = reference.activate(layer.activation, x @ weights.T + rows[layer.name].real_bias)
+            case Activate():
+                y = reference.activate(layer.activation, x)
+            case Last():
+                y = x
+        tensors[layer.writes[0]] = y
+    return tuple(tensors[name] for name in model.outputs)
+
+
+def _lstm(layer, rows, x, scale):
+    kernel = rows.kernel * rows.kernel_scale[:, None]
+    recurrent = rows.recurrent * rows.recurrent_scale[:, None]
+    count, steps, _ = x.shape
+    hs = np.zeros((count, steps, layer.units))
+    h = c = np.zeros((count, layer.units))
+    for t in range(steps):
+        z = (x[:, t] @ kernel.T + h @ recurrent.T + rows.real_bias).reshape(count, 4, layer.units)
+        i, f, o = (reference.activate(layer.gate_activation, z[:, k]) for k in (0, 1, 3))
+        c = f * c + i * reference.activate(layer.activation, z[:, 2])
+        if layer.cell_clip is not None:
+            c = np.clip(c, -layer.cell_clip, layer.cell_clip)
+        h = o * reference.activate(layer.activation, c)
+        h = np.clip(np.rint(h / scale), -127, 127) * scale
+        hs[:, t] = h
+    return hs
+
+
+def decibels(signal, found):
+    """Signal to error energy; infinite where there is no error."""
+    signal = np.asarray(signal, np.float64)
+    error = np.square(found - signal).sum()
+    return float(10 * np.log10(np.square(signal).sum() / error)) if error else float("inf")
