@@ -172,9 +172,11 @@ cdef class Core:
             raise InputError(f"{len(given)} inputs given, the model has {len(self.xs)}")
         for bound, value in zip(self.xs, given):
             try:
-                array = np.asarray(value, np.float32)
-            except (TypeError, ValueError) as error:
-                raise InputError(f"an input cannot be read as float32: {error}") from None
+                array = np.asarray(value)
+            except ValueError as error:
+                raise InputError(f"an input is not an array: {error}") from None
+            if array.dtype.kind not in "fiub":
+                raise InputError(f"an input holds {array.dtype} values, expected numbers")
             if array.shape != bound.shape and (self.streams != 1 or array.shape != bound.shape[1:]):
                 expected = bound.shape if self.streams != 1 else bound.shape[1:]
                 raise InputError(f"an input has shape {array.shape}, expected {expected}")

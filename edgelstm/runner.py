@@ -125,15 +125,20 @@ class Runner(_core.Core):
         arrays = []
         for k, (x, width) in enumerate(zip(given, self.input_widths, strict=True)):
             try:
-                array = np.asarray(x) if integers else np.asarray(x, np.float32)
-            except (TypeError, ValueError) as error:
-                raise InputError(f"input {k} cannot be read as numbers: {error}") from None
+                array = np.asarray(x)
+            except ValueError as error:
+                raise InputError(f"input {k} is not an array: {error}") from None
+            if array.dtype.kind not in "fiub":
+                raise InputError(f"input {k} holds {array.dtype} values, expected numbers")
             if array.ndim not in (2, 3) or array.shape[-1] != width or 0 in array.shape:
                 raise InputError(f"input {k} has shape {array.shape}, expected (T, {width}) or (N, T, {width})")
             if integers and array.dtype != np.int16:
                 raise InputError(f"input {k} is {array.dtype}, expected int16")
-            if not integers and not np.isfinite(array).all():
-                raise InputError(f"input {k} holds NaN or infinite values")
+            if not integers:
+                with np.errstate(over="ignore"):  # what overflows is refused below
+                    array = array.astype(np.float32, copy=False)
+                if not np.isfinite(array).all():
+                    raise InputError(f"input {k} holds NaN or infinite values")
             arrays.append(array)
         if any(a.shape[:-1] != arrays[0].shape[:-1] for a in arrays):
             raise InputError("the inputs disagree in their number of sequences or steps")

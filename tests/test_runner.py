@@ -1,0 +1,337 @@
+"""The runner against the reference, and its promises: run equals steps, state, streams, threads, refusals."""
+
+import sys
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import signal, stack, two_heads
+
+from edgelstm import reference, reference_s8
+from edgelstm.errors import BusyError, ImageError, InputError
+from edgelstm.image import pack
+from edgelstm.model import ACTIVATIONS, Activation
+from edgelstm.quantize import quantize
+from edgelstm.runner import Runner, kernels
+
+SETS = kernels()
+KINDS = ("f32", "s8")
+
+
+def both(model, seed=0):
+    """The model in each number type."""
+    samples = tuple(signal((4, 24, model.width(name)), seed + 9 + k) for k, name in enumerate(model.inputs))
+    return {"f32": model, "s8": quantize(model, samples if len(samples) > 1 else samples[0])}
+
+
+# ---- answers ----
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(("inputs", "units"), [(1, (1,)), (3, (20,)), (8, (16, 9)), (5, (33,)), (64, (128,)), (128, (256,))])
+def test_f32_is_within_its_bound_of_float64(name, inputs, units):
+    model = stack(inputs, units, head=4)
+    x = signal((1, 128, inputs))
+    expected = reference.run(model, (x,), every_step=True)[0]
+    actual = Runner(model, name).run(x, every_step=True)
+    assert np.abs(actual - expected).max() <= 2e-6 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a != "softmax"])
+def test_every_activation_in_cell_gates_and_dense(name, activation):
+    f = Activation(activation, 0.3)
+    bounded = activation not in ("exponential", "gelu", "gelu_tanh", "silu", "softplus", "elu", "selu", "linear", "relu")
+    steps = 2 if activation == "exponential" else 12  # e^c of e^c overflows soon, in any number type
+    models = [stack(3, (9,), activation=f, scale=0.4), stack(3, (9,), head_activation=f), stack(3, (9,), activate=activation)]
+    if bounded:
+        models.append(stack(3, (9,), gate=f))
+    x = signal((2, 12, 3), 3)[:, :steps]
+    for model in models:
+        expected = reference.run(model, (x,))[0]
+        assert np.abs(Runner(model, name).run(x) - expected).max() <= 5e-6 * max(1, np.abs(expected).max())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    inputs=st.integers(1, 19),
+    units=st.lists(st.integers(1, 40), min_size=1, max_size=2),
+    head=st.sampled_from([None, "linear", "softmax", "tanh", "elu"]),
+    activation=st.sampled_from(["tanh", "relu", "softsign"]),
+    gate=st.sampled_from(["sigmoid", "hard_sigmoid", "hard_sigmoid_fifth"]),
+    clip=st.sampled_from([None, 0.7]),
+    seed=st.integers(0, 999),
+)
+def test_s8_is_bit_equal_in_every_set_and_in_the_reference(inputs, units, head, activation, gate, clip, seed):
+    options = {"activation": Activation(activation), "gate": Activation(gate), "clip": clip, "seed": seed}
+    if head is not None:
+        options["head_activation"] = Activation(head, 1.0)
+    model = stack(inputs, units, None if head is None else 3, **options)
+    quantized = quantize(model, signal((2, 12, inputs), seed))
+    x = np.random.default_rng(seed).integers(-32768, 32768, (2, 9, inputs)).astype(np.int16)
+    expected = reference_s8.run(quantized, (x,), every_step=True)[0]
+    for name in SETS:
+        np.testing.assert_array_equal(Runner(quantized, name).run_integers(x, every_step=True), expected, name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_framework_returns(kind):
+    x = signal((3, 10, 4))
+    for last, shape in ((True, (3, 2)), (False, (3, 10, 2))):
+        runner = Runner(both(stack(4, (6,), last=last))[kind])
+        y = runner.run(x)
+        assert y.shape == shape and y.dtype == np.float32
+        assert runner.run(x[0]).shape == shape[1:]
+        np.testing.assert_array_equal(runner.run(x[1]), y[1])
+        assert runner.run(x, every_step=True).shape == (3, 10, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("max_steps", [1, 3, 8, 64])
+def test_run_equals_repeated_steps_whatever_the_chunks(kind, max_steps):
+    model = both(stack(3, (12, 7), activate="softsign"))[kind]
+    x = signal((1, 29, 3))[0]
+    runner = Runner(model, max_steps=max_steps)
+    stepped = np.stack([runner.step(row).copy() for row in x])
+    tolerance = 0 if kind == "s8" else 2e-6
+    np.testing.assert_allclose(runner.run(x, every_step=True), stepped, atol=tolerance)
+    np.testing.assert_allclose(runner.run(x), stepped[-1], atol=tolerance)
+    runner.reset()
+    parts = [runner.run(part, every_step=True, carry=True) for part in (x[:5], x[5:6], x[6:])]
+    np.testing.assert_allclose(np.concatenate(parts), stepped, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", SETS)
+def test_streams_are_independent(kind, name):
+    model = both(stack(3, (12,)))[kind]
+    x = signal((7, 11, 3))
+    alone = Runner(model, name).run(x, every_step=True)
+    tolerance = 0 if kind == "s8" else 2e-6
+    for streams in (2, 5, 7, 16):
+        np.testing.assert_allclose(Runner(model, name, streams=streams).run(x, every_step=True), alone, atol=tolerance)
+    runner = Runner(model, name, streams=7)
+    assert runner.x.shape == (7, 3)
+    for t in range(11):
+        if t == 4:
+            runner.reset(2)
+        y = runner.step(x[:, t])
+    np.testing.assert_allclose(np.delete(y, 2, 0), np.delete(alone[:, -1], 2, 0), atol=tolerance)
+    np.testing.assert_allclose(y[2], Runner(model, name).run(x[2, 4:], every_step=True)[-1], atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_inputs_and_outputs(kind):
+    model = two_heads()
+    x, u = signal((3, 9, 4), 1), signal((3, 9, 2), 2)
+    expected = reference.run(model, (x, u))
+    runner = Runner(both(model)[kind])
+    y1, y2 = runner.run((x, u))
+    assert y1.shape == (3, 3) and y2.shape == (3, 9, 2)
+    for actual, wanted in ((y1, expected[0]), (y2, expected[1])):
+        np.testing.assert_allclose(actual, wanted, atol=2e-6 if kind == "f32" else 0.1)
+    runner.reset()
+    for t in range(9):
+        s1, s2 = runner.step((x[0, t], u[0, t]))
+    np.testing.assert_allclose(s1, y1[0], atol=2e-6)
+    np.testing.assert_allclose(s2, y2[0, -1], atol=2e-6)
+
+
+# ---- state ----
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_is_an_object_of_its_own(kind):
+    runner = Runner(both(stack(3, (12,)))[kind])
+    x = signal((1, 20, 3))[0]
+    fresh = runner.state
+    for row in x[:10]:
+        runner.step(row)
+    saved = runner.state
+    rest = [runner.step(row).copy() for row in x[10:]]
+    runner.state = saved
+    np.testing.assert_array_equal([runner.step(row).copy() for row in x[10:]], rest)
+    runner.reset()
+    assert runner.state == fresh and len(saved) == runner.state_size
+    with pytest.raises(InputError, match="state has 3 bytes"):
+        runner.state = b"123"
+
+
+def test_state_moves_between_kernel_sets_in_s8():
+    model = both(stack(3, (12,)))["s8"]
+    x = signal((1, 12, 3))[0]
+    states = []
+    for name in SETS:
+        runner = Runner(model, name)
+        for row in x:
+            runner.step(row)
+        states.append(runner.state)
+    assert len(set(states)) == 1
+
+
+# ---- the door ----
+
+
+def test_step_reads_the_bound_array_and_takes_others():
+    model = stack(3, (4,))
+    runner, other = Runner(model), Runner(model)
+    runner.x[:] = (0.1, -0.2, 0.3)
+    y = runner.step()
+    assert y is runner.y
+    for x in ([0.1, -0.2, 0.3], (0.1, -0.2, 0.3), np.array([0.1, -0.2, 0.3]), np.float32([9, 0.1, 9, -0.2, 9, 0.3])[1::2]):
+        other.reset()
+        np.testing.assert_array_equal(other.step(x), y)
+    readonly = np.array([0.1, -0.2, 0.3], np.float32)
+    readonly.flags.writeable = False
+    other.reset()
+    np.testing.assert_array_equal(other.step(readonly), y)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [[0.1, 0.2], [[0.1, 0.2, 0.3]] * 2, [0, np.nan, 0], [0, np.inf, 0], "abc", None, [None] * 3, 5, np.zeros(3, complex)]
+    + [np.float32([0, np.nan, 0]), np.zeros(4, np.float32), np.zeros((3, 1), np.float32)],
+)
+def test_bad_input_is_refused_and_changes_nothing(x):
+    runner = Runner(stack(3, (4,)))
+    runner.x[:] = 0.5
+    runner.step()
+    before = runner.state
+    if x is None:
+        runner.x[1] = np.nan
+    with pytest.raises(InputError):
+        runner.step(x)
+    assert runner.state == before
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 3), (4, 2), (2, 4, 2), (1, 1, 4, 3)])
+def test_run_refuses_wrong_shapes(shape):
+    with pytest.raises(InputError, match="expected"):
+        Runner(stack(3, (4,))).run(np.zeros(shape))
+
+
+def test_run_refuses_nan_and_carry_of_other_counts():
+    runner = Runner(stack(3, (4,)))
+    with pytest.raises(InputError, match="NaN"):
+        runner.run(np.full((4, 3), np.nan))
+    with pytest.raises(InputError, match="carry"):
+        runner.run(np.zeros((2, 4, 3)), carry=True)
+    with pytest.raises(InputError, match="s8"):
+        runner.run_integers(np.zeros((4, 3), np.int16))
+
+
+def test_arguments_are_checked(monkeypatch):
+    model = stack(3, (4,))
+    with pytest.raises(InputError, match="this machine has"):
+        Runner(model, "quantum")
+    for options in ({"streams": 0}, {"max_steps": 0}, {"streams": -1}, {"streams": 2**31 - 1, "max_steps": 2**31 - 1}):
+        with pytest.raises(InputError):
+            Runner(model, **options)
+    with pytest.raises(ImageError):
+        Runner(b"")
+    with pytest.raises(ImageError, match="missing.elstm"):
+        Runner("missing.elstm")
+    monkeypatch.setenv("EDGELSTM_KERNELS", "scalar")
+    assert Runner(model).kernels == "scalar"
+    assert Runner(model, SETS[0]).kernels == SETS[0]
+    monkeypatch.setenv("EDGELSTM_KERNELS", "typo")
+    with pytest.raises(InputError, match="typo"):
+        Runner(model)
+
+
+def test_a_busy_runner_refuses_a_second_thread():
+    runner = Runner(stack(64, (256,)), "scalar")
+    x = signal((1, 1500, 64))[0]
+    alone = runner.run(x)
+    answer = []
+    thread = threading.Thread(target=lambda: answer.append(runner.run(x, carry=True)))
+    runner.reset()
+    thread.start()
+    refused = 0
+    while thread.is_alive():
+        try:
+            runner.state  # noqa: B018  reading it asks whether the runner is free, and changes nothing
+        except BusyError:
+            for call in (runner.step, runner.reset, lambda: runner.run(x[:2])):
+                try:
+                    call()
+                except BusyError:
+                    refused += 1
+            break
+    thread.join()
+    assert refused == 3
+    np.testing.assert_array_equal(answer[0], alone)
+
+
+def test_two_runners_share_nothing():
+    image = pack(stack(8, (32,)))
+    x = signal((2, 400, 8))
+    alone = [Runner(image).run(x[k], every_step=True) for k in range(2)]
+    answers = [None, None]
+
+    def work(k):
+        runner = Runner(image)
+        for _ in range(5):
+            answers[k] = runner.run(x[k], every_step=True)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(answers, alone)
+
+
+def test_a_step_allocates_nothing_in_python():
+    runner = Runner(both(stack(8, (16,)))["s8"])
+    step = runner.step
+    for _ in range(100):
+        step()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(1000):
+        step()
+    after = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert after - before < 1000, (before, after)  # the loop's own iterator
+
+
+def test_runners_are_freed():
+    image = pack(stack(3, (4,)))
+    runner = Runner(image)
+    assert sys.getrefcount(runner) == 2
+    y = runner.y
+    del runner
+    y += 1  # outlives its runner
+
+
+# ---- laws ----
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_idle_stream_stays_finite_and_quiet(name, kind):
+    runner = Runner(both(stack(3, (16,)))[kind], name)
+    runner.step([5, -5, 5])
+    y = runner.run(np.zeros((5000, 3)), every_step=True, carry=True)
+    assert np.isfinite(y).all()
+    # int8 h may end in a cycle of a few of its units
+    np.testing.assert_allclose(y[-1], y[-2], atol=1e-6 if kind == "f32" else 0.02)
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_extreme_input_saturates(name, kind):
+    runner = Runner(both(stack(3, (16,)))[kind], name)
+    y = runner.run(np.float32([[3e38, -3e38, 1e-45]] * 50), every_step=True)
+    assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_example_inside_the_image_replays(name, kind):
+    for streams in (1, 3):
+        Runner(both(stack(3, (16, 5), activate="elu"))[kind], name, streams=streams).self_check()
