@@ -3,9 +3,11 @@
 
 #include <string.h>
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
+                  const elstm_tensor *out) {
     op->as.activate_f32 = elstm_read_activation_f32(reader);
-    return !reader->failed && in->type == ELSTM_F32 && out->type == ELSTM_F32 && in->width == out->width;
+    return !reader->failed && in->type == ELSTM_F32 && out->type == ELSTM_F32 &&
+           in->width == out->width;
 }
 
 static int check(const elstm_op *op, const elstm_tensor *in) {
@@ -13,8 +15,8 @@ static int check(const elstm_op *op, const elstm_tensor *in) {
     return 1;
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels, elstm_limits limits,
-                  elstm_sizes *sizes) {
+static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
+                  elstm_limits limits, elstm_sizes *sizes) {
     (void)op, (void)in, (void)kernels, (void)limits, (void)sizes;
 }
 
@@ -36,4 +38,5 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     runner->tensors[op->out].rows = runner->tensors[op->in].rows;
 }
 
-const elstm_layer elstm_layer_activate_f32 = {ELSTM_KIND_ACTIVATE_F32, decode, check, sizes, NULL, step, run};
+const elstm_layer elstm_layer_activate_f32 = {
+    ELSTM_KIND_ACTIVATE_F32, decode, check, sizes, NULL, step, run};

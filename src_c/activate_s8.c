@@ -1,8 +1,10 @@
-/* An activation that stands alone, in s8: int8 or int16 in, int16 out. Equations: docs/numerics.md. */
+/* An activation that stands alone, in s8: int8 or int16 in, int16 out. Equations: docs/numerics.md.
+ */
 #include "fixedpoint.h"
 #include "op.h"
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
+                  const elstm_tensor *out) {
     elstm_activate_s8 *a = &op->as.activate_s8;
     a->activation = elstm_read_activation_s16(reader);
     const uint32_t shift = elstm_read_u8(reader);
@@ -11,8 +13,9 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, co
     a->multiplier = (int32_t)elstm_read_u16(reader);
     elstm_read_u16(reader); /* padding */
     elstm_read_table(reader, &a->activation);
-    return !reader->failed && (in->type == ELSTM_S8 || in->type == ELSTM_S16) && out->type == ELSTM_S16 &&
-           in->width == out->width && a->shift >= -4 && a->shift <= 27 && a->multiplier <= 32767;
+    return !reader->failed && (in->type == ELSTM_S8 || in->type == ELSTM_S16) &&
+           out->type == ELSTM_S16 && in->width == out->width && a->shift >= -4 && a->shift <= 27 &&
+           a->multiplier <= 32767;
 }
 
 static int check(const elstm_op *op, const elstm_tensor *in) {
@@ -20,8 +23,8 @@ static int check(const elstm_op *op, const elstm_tensor *in) {
     return 1;
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels, elstm_limits limits,
-                  elstm_sizes *sizes) {
+static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
+                  elstm_limits limits, elstm_sizes *sizes) {
     (void)op, (void)in, (void)kernels, (void)limits, (void)sizes;
 }
 
@@ -49,4 +52,5 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     runner->tensors[op->out].rows = runner->tensors[op->in].rows;
 }
 
-const elstm_layer elstm_layer_activate_s8 = {ELSTM_KIND_ACTIVATE_S8, decode, check, sizes, NULL, step, run};
+const elstm_layer elstm_layer_activate_s8 = {
+    ELSTM_KIND_ACTIVATE_S8, decode, check, sizes, NULL, step, run};

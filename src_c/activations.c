@@ -4,8 +4,13 @@
 
 #include <string.h>
 
-const float elstm_tanh_p[7] = {1.0f,           0.131245434f,    0.00314964028f,  1.1647302e-05f,
-                               -2.23497896e-08f, 6.39384448e-11f, -1.16777573e-13f};
+const float elstm_tanh_p[7] = {1.0f,
+                               0.131245434f,
+                               0.00314964028f,
+                               1.1647302e-05f,
+                               -2.23497896e-08f,
+                               6.39384448e-11f,
+                               -1.16777573e-13f};
 const float elstm_tanh_q[4] = {1.0f, 0.464578748f, 0.0246759318f, 0.00026134841f};
 
 const int16_t elstm_tanh_c0[8] = {37, 225, 787, 2146, 4972, 10053, 17807, 27611};
@@ -21,8 +26,8 @@ static float power_of_two(int32_t k) {
     return value;
 }
 
-/* e^x - 1, relative error below 3e-7; saturates to -1 and to e^88 - 1. x = k ln 2 + r with |r| <= ln 2 / 2, Taylor
- * series in r: its first dropped term is r^9 / 9! < 2e-10. */
+/* e^x - 1, relative error below 3e-7; saturates to -1 and to e^88 - 1. x = k ln 2 + r with |r| <=
+ * ln 2 / 2, Taylor series in r: its first dropped term is r^9 / 9! < 2e-10. */
 static float expm1_f32(float x) {
     if (x < -17.5f) return -1.0f;
     if (x > 88.0f) x = 88.0f;
@@ -53,7 +58,8 @@ static float exp_f32(float x) {
     return expm1_f32(x) + 1.0f;
 }
 
-/* ln(1 + x) for 0 <= x <= 1: 2 atanh(s) with s = x / (2 + x) <= 1/3; first dropped term 2 s^17 / 17 < 1e-9. */
+/* ln(1 + x) for 0 <= x <= 1: 2 atanh(s) with s = x / (2 + x) <= 1/3; first dropped term 2 s^17 / 17
+ * < 1e-9. */
 static float log1p_f32(float x) {
     const float s = x / (2.0f + x), u = s * s;
     float p = 1.0f / 15;
@@ -66,13 +72,15 @@ static float log1p_f32(float x) {
     return 2.0f * s * (p * u + 1.0f);
 }
 
-/* erf: Maclaurin series below 2 in steps of its own ratio, continued fraction of erfc above; error below 3e-7. */
+/* erf: Maclaurin series below 2 in steps of its own ratio, continued fraction of erfc above; error
+ * below 3e-7. */
 static float erf_f32(float x) {
     const float a = x < 0 ? -x : x;
     if (a > 4.0f) return x < 0 ? -1.0f : 1.0f;
     float value;
     if (a < 2.0f) {
-        /* erf(a) = 2 / sqrt(pi) e^(-a^2) sum 2^n a^(2n+1) / (2n+1)!!: all terms positive, nothing cancels */
+        /* erf(a) = 2 / sqrt(pi) e^(-a^2) sum 2^n a^(2n+1) / (2n+1)!!: all terms positive, nothing
+         * cancels */
         const float u = 2.0f * a * a;
         float term = a, sum = a;
         for (uint32_t n = 1; n < 28; ++n) {
@@ -88,15 +96,14 @@ static float erf_f32(float x) {
     return x < 0 ? -value : value;
 }
 
-/* 1 / (1 + e^-x) with a small relative error at both ends, where the cells' sigmoid has a small absolute one. */
+/* 1 / (1 + e^-x) with a small relative error at both ends, where the cells' sigmoid has a small
+ * absolute one. */
 static float sigmoid_f32(float x) {
     const float e = exp_f32(x < 0 ? x : -x);
     return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
-static float clip(float v, float low, float high) {
-    return v < low ? low : v > high ? high : v;
-}
+static float clip(float v, float low, float high) { return v < low ? low : v > high ? high : v; }
 
 static void softmax_f32(float *v, uint32_t count) {
     float most = v[0], sum = 0;
@@ -125,7 +132,8 @@ static float elementwise_f32(elstm_activation_f32 f, float v) {
     }
 }
 
-void elstm_activate_f32(const elstm_kernels *kernels, elstm_activation_f32 f, float *v, uint32_t count) {
+void elstm_activate_f32(const elstm_kernels *kernels, elstm_activation_f32 f, float *v,
+                        uint32_t count) {
     switch (f.kind) {
     case ELSTM_LINEAR: return;
     case ELSTM_SIGMOID: kernels->sigmoid_f32(v, count); return;
@@ -159,7 +167,8 @@ static void softmax_s16(const elstm_activation_s16 *f, int16_t *v, uint32_t coun
     }
 }
 
-void elstm_activate_s16(const elstm_kernels *kernels, const elstm_activation_s16 *f, int16_t *v, uint32_t count) {
+void elstm_activate_s16(const elstm_kernels *kernels, const elstm_activation_s16 *f, int16_t *v,
+                        uint32_t count) {
     if (f->kind == ELSTM_S16_SOFTMAX) {
         softmax_s16(f, v, count);
         return;
@@ -173,7 +182,8 @@ void elstm_activate_s16(const elstm_kernels *kernels, const elstm_activation_s16
         for (uint32_t k = 0; k < count; ++k) v[k] = v[k] < 0 ? 0 : v[k];
         return;
     case ELSTM_S16_TABLE:
-        for (uint32_t k = 0; k < count; ++k) v[k] = (int16_t)interpolate(f->table, (uint32_t)(v[k] + 32768));
+        for (uint32_t k = 0; k < count; ++k)
+            v[k] = (int16_t)interpolate(f->table, (uint32_t)(v[k] + 32768));
         return;
     default: return;
     }

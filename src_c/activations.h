@@ -6,9 +6,24 @@
 
 /* Numbers as in the image; the order of edgelstm.model.ACTIVATIONS. */
 typedef enum {
-    ELSTM_LINEAR, ELSTM_SIGMOID, ELSTM_TANH, ELSTM_RELU, ELSTM_RELU6, ELSTM_LEAKY_RELU, ELSTM_ELU, ELSTM_SELU,
-    ELSTM_SOFTPLUS, ELSTM_SOFTSIGN, ELSTM_GELU, ELSTM_GELU_TANH, ELSTM_SILU, ELSTM_EXPONENTIAL, ELSTM_HARD_SIGMOID,
-    ELSTM_HARD_SIGMOID_FIFTH, ELSTM_SOFTMAX, ELSTM_ACTIVATIONS
+    ELSTM_LINEAR,
+    ELSTM_SIGMOID,
+    ELSTM_TANH,
+    ELSTM_RELU,
+    ELSTM_RELU6,
+    ELSTM_LEAKY_RELU,
+    ELSTM_ELU,
+    ELSTM_SELU,
+    ELSTM_SOFTPLUS,
+    ELSTM_SOFTSIGN,
+    ELSTM_GELU,
+    ELSTM_GELU_TANH,
+    ELSTM_SILU,
+    ELSTM_EXPONENTIAL,
+    ELSTM_HARD_SIGMOID,
+    ELSTM_HARD_SIGMOID_FIFTH,
+    ELSTM_SOFTMAX,
+    ELSTM_ACTIVATIONS
 } elstm_activation;
 
 typedef struct {
@@ -18,7 +33,12 @@ typedef struct {
 
 /* An s8 model's functions: int16 to int16. */
 typedef enum {
-    ELSTM_S16_LINEAR, ELSTM_S16_SIGMOID, ELSTM_S16_TANH, ELSTM_S16_RELU, ELSTM_S16_TABLE, ELSTM_S16_SOFTMAX,
+    ELSTM_S16_LINEAR,
+    ELSTM_S16_SIGMOID,
+    ELSTM_S16_TANH,
+    ELSTM_S16_RELU,
+    ELSTM_S16_TABLE,
+    ELSTM_S16_SOFTMAX,
     ELSTM_S16_ACTIVATIONS
 } elstm_activation_kind_s16;
 
@@ -29,10 +49,13 @@ typedef struct {
 } elstm_activation_s16;
 
 /* v[k] = f(v[k]) for k < count; softmax runs over all count values. */
-void elstm_activate_f32(const elstm_kernels *kernels, elstm_activation_f32 f, float *v, uint32_t count);
-void elstm_activate_s16(const elstm_kernels *kernels, const elstm_activation_s16 *f, int16_t *v, uint32_t count);
+void elstm_activate_f32(const elstm_kernels *kernels, elstm_activation_f32 f, float *v,
+                        uint32_t count);
+void elstm_activate_s16(const elstm_kernels *kernels, const elstm_activation_s16 *f, int16_t *v,
+                        uint32_t count);
 
-/* A float c nearer to 0 than this (2^-60) becomes 0, so that an idle stream never computes with denormals. */
+/* A float c nearer to 0 than this (2^-60) becomes 0, so that an idle stream never computes with
+ * denormals. */
 #define ELSTM_TINY 8.67361738e-19f
 
 /* Segments of T, docs/numerics.md. */

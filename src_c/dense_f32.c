@@ -1,7 +1,8 @@
 /* Dense in float32: y = activation(W x + b). */
 #include "op.h"
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
+                  const elstm_tensor *out) {
     elstm_dense_f32 *d = &op->as.dense_f32;
     d->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader);
@@ -11,7 +12,8 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, co
         return 0;
     const uint32_t groups = elstm_groups(d->units);
     const uint64_t rows = (uint64_t)groups * ELSTM_GROUP;
-    d->kernel = (elstm_matrix_f32){elstm_read_array(reader, rows * inputs, sizeof(float), 64), groups, 1, inputs};
+    d->kernel = (elstm_matrix_f32){elstm_read_array(reader, rows * inputs, sizeof(float), 64),
+                                   groups, 1, inputs};
     d->bias = elstm_read_array(reader, rows, sizeof(float), 16);
     return !reader->failed;
 }
@@ -23,8 +25,8 @@ static int check(const elstm_op *op, const elstm_tensor *in) {
     return elstm_matrix_f32_holds(&d->kernel, d->units) && elstm_matrix_f32_holds(&bias, d->units);
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels, elstm_limits limits,
-                  elstm_sizes *sizes) {
+static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
+                  elstm_limits limits, elstm_sizes *sizes) {
     (void)op, (void)in, (void)kernels, (void)limits, (void)sizes;
 }
 
@@ -47,4 +49,5 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     runner->tensors[op->out].rows = runner->tensors[op->in].rows;
 }
 
-const elstm_layer elstm_layer_dense_f32 = {ELSTM_KIND_DENSE_F32, decode, check, sizes, NULL, step, run};
+const elstm_layer elstm_layer_dense_f32 = {
+    ELSTM_KIND_DENSE_F32, decode, check, sizes, NULL, step, run};

@@ -1,18 +1,20 @@
 /* Dense in s8: int8 weights, int8 or int16 in, int16 out. Equations: docs/numerics.md. */
 #include "op.h"
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
+                  const elstm_tensor *out) {
     elstm_dense_s8 *d = &op->as.dense_s8;
     d->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader);
     d->activation = elstm_read_activation_s16(reader);
     elstm_read_u16(reader); /* padding */
-    if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) || out->type != ELSTM_S16 ||
-        in->width != inputs || out->width != d->units)
+    if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) ||
+        out->type != ELSTM_S16 || in->width != inputs || out->width != d->units)
         return 0;
     const uint32_t groups = elstm_groups(d->units), quads = (inputs + 3) / 4;
     const uint64_t rows = (uint64_t)groups * ELSTM_GROUP;
-    d->kernel = (elstm_matrix_s8){elstm_read_array(reader, rows * quads * 4, 1, 64), groups, 1, quads};
+    d->kernel =
+        (elstm_matrix_s8){elstm_read_array(reader, rows * quads * 4, 1, 64), groups, 1, quads};
     d->bias = elstm_read_array(reader, rows, sizeof(int32_t), 16);
     d->input_shift = elstm_read_array(reader, rows, 1, 16);
     d->requantize.shift = elstm_read_array(reader, rows, 1, 16);
@@ -23,16 +25,17 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, co
 
 static int check(const elstm_op *op, const elstm_tensor *in) {
     const elstm_dense_s8 *d = &op->as.dense_s8;
-    const elstm_rows_s8_check rows = {&d->kernel, NULL, d->bias, d->input_shift, &d->requantize,
-                                      d->units,   in->width, in->type};
+    const elstm_rows_s8_check rows = {&d->kernel,     NULL,     d->bias,   d->input_shift,
+                                      &d->requantize, d->units, in->width, in->type};
     return elstm_rows_s8_hold(&rows);
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels, elstm_limits limits,
-                  elstm_sizes *sizes) {
+static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
+                  elstm_limits limits, elstm_sizes *sizes) {
     const uint64_t rows = elstm_rows_s8(&op->as.dense_s8.kernel);
     (void)limits;
-    sizes->prepared = kernels->prepare_s8 == NULL || in->type != ELSTM_S8 ? 0 : rows * sizeof(int32_t);
+    sizes->prepared =
+        kernels->prepare_s8 == NULL || in->type != ELSTM_S8 ? 0 : rows * sizeof(int32_t);
     sizes->scratch = rows * sizeof(int32_t);
 }
 
@@ -51,9 +54,11 @@ static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
         const size_t at = (size_t)k * in->stride;
         int16_t *y = (int16_t *)out->data + (size_t)k * out->stride;
         if (in->type == ELSTM_S16)
-            kernels->matmul_s16(&d->kernel, NULL, (const int16_t *)in->data + at, in->stride, acc, 1);
+            kernels->matmul_s16(&d->kernel, NULL, (const int16_t *)in->data + at, in->stride, acc,
+                                1);
         else
-            kernels->matmul_s8(&d->kernel, op->prepared, (const int8_t *)in->data + at, in->stride, acc, 1);
+            kernels->matmul_s8(&d->kernel, op->prepared, (const int8_t *)in->data + at, in->stride,
+                               acc, 1);
         kernels->rescale_s8(acc, d->input_shift, d->bias, padded);
         kernels->requantize_s8(acc, &d->requantize, y, padded);
         elstm_activate_s16(kernels, &d->activation, y, d->units);
@@ -69,4 +74,5 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     runner->tensors[op->out].rows = runner->tensors[op->in].rows;
 }
 
-const elstm_layer elstm_layer_dense_s8 = {ELSTM_KIND_DENSE_S8, decode, check, sizes, prepare, step, run};
+const elstm_layer elstm_layer_dense_s8 = {
+    ELSTM_KIND_DENSE_S8, decode, check, sizes, prepare, step, run};

@@ -8,15 +8,15 @@
  *     elstm_runner_init(&runner, &model, kernels, limits, arena, arena_size);
  *     for (;;) elstm_step_f32(&runner, xs, ys);
  *
- * Ownership. The caller owns image, arena and structs, and keeps image, model and arena in place while a runner
- *     uses them. Nothing is ever freed here. Structs are complete so that they can be static.
- * Threads.   Models and kernel sets are read-only and shared. A runner belongs to one thread at a time. There are no
- *     mutable globals, not even a cached CPU probe.
- * Alignment. Image and arena start on ELSTM_ALIGN bytes. Inputs and outputs need only natural alignment.
- * Aliasing.  An input and an output may be one buffer; neither may overlap the arena.
- * Trust.     An image may be hostile; elstm_model_open is the guard. All other arguments are trusted.
- * Failure.   Errors happen while opening and initialising. A step has no error path.
- * Numbers.   docs/numerics.md. In a float input NaN counts as 0; s8 answers are the same bytes on every CPU.
+ * Ownership. The caller owns image, arena and structs, and keeps image, model and arena in place
+ * while a runner uses them. Nothing is ever freed here. Structs are complete so that they can be
+ * static. Threads.   Models and kernel sets are read-only and shared. A runner belongs to one
+ * thread at a time. There are no mutable globals, not even a cached CPU probe. Alignment. Image and
+ * arena start on ELSTM_ALIGN bytes. Inputs and outputs need only natural alignment. Aliasing.  An
+ * input and an output may be one buffer; neither may overlap the arena. Trust.     An image may be
+ * hostile; elstm_model_open is the guard. All other arguments are trusted. Failure.   Errors happen
+ * while opening and initialising. A step has no error path. Numbers.   docs/numerics.md. In a float
+ * input NaN counts as 0; s8 answers are the same bytes on every CPU.
  */
 #ifndef EDGELSTM_H
 #define EDGELSTM_H
@@ -53,8 +53,8 @@ typedef struct {
     elstm_type type;
     uint32_t width; /* values a step */
     float scale;
-    uint32_t tensor;            /* index, private */
-    uint32_t single;            /* outputs: 1 where a run in ELSTM_ROWS_MODEL gives the last step alone */
+    uint32_t tensor; /* index, private */
+    uint32_t single; /* outputs: 1 where a run in ELSTM_ROWS_MODEL gives the last step alone */
     const float *scaler_scale;  /* width values, or NULL: model value = raw * scale + offset */
     const float *scaler_offset; /* width values, or NULL */
 } elstm_port;
@@ -68,18 +68,18 @@ typedef struct {
     elstm_type type; /* ELSTM_F32 or ELSTM_S8 */
     uint32_t inputs, outputs;
     elstm_port input[ELSTM_MAX_PORTS], output[ELSTM_MAX_PORTS];
-    uint32_t tensors, ops;  /* counts */
-    uint32_t state_size;    /* bytes of one stream's state */
-    uint32_t causal;        /* 1: step exists and runs may be cut; 0: only whole runs up to max_steps */
-    const char *meta;       /* JSON, UTF-8, not NUL-terminated; NULL where there is none */
+    uint32_t tensors, ops; /* counts */
+    uint32_t state_size;   /* bytes of one stream's state */
+    uint32_t causal;  /* 1: step exists and runs may be cut; 0: only whole runs up to max_steps */
+    const char *meta; /* JSON, UTF-8, not NUL-terminated; NULL where there is none */
     uint32_t meta_size;
-    uint32_t example_steps; /* 0 where there is no example */
+    uint32_t example_steps;  /* 0 where there is no example */
     uint32_t sections[6][2]; /* private: offset and size of each */
 } elstm_model;
 
-/* Check an image and describe it in *model. Reads every byte once or twice; keeps pointers into the image.
- * ELSTM_ERR_ALIGNMENT, ELSTM_ERR_IMAGE (damaged or inconsistent), ELSTM_ERR_VERSION, ELSTM_ERR_UNSUPPORTED (an op
- * that this build does not link). */
+/* Check an image and describe it in *model. Reads every byte once or twice; keeps pointers into the
+ * image. ELSTM_ERR_ALIGNMENT, ELSTM_ERR_IMAGE (damaged or inconsistent), ELSTM_ERR_VERSION,
+ * ELSTM_ERR_UNSUPPORTED (an op that this build does not link). */
 elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size);
 
 /* One instruction set's kernels: a constant table, an argument, never a global choice. */
@@ -87,17 +87,20 @@ typedef struct elstm_kernels elstm_kernels;
 
 size_t elstm_kernels_count(void);                    /* sets compiled in */
 const elstm_kernels *elstm_kernels_at(size_t index); /* best first; NULL where this CPU lacks it */
-const elstm_kernels *elstm_kernels_find(const char *name); /* NULL: the best; else by name, or NULL */
+const elstm_kernels *
+elstm_kernels_find(const char *name); /* NULL: the best; else by name, or NULL */
 const char *elstm_kernels_name(const elstm_kernels *kernels);
 
 /* What a runner must be able to hold. */
 typedef struct {
-    uint32_t max_steps; /* steps worked on at once; causal runs of any length are cut into such chunks */
-    uint32_t streams;   /* independent states that step together */
+    uint32_t
+        max_steps; /* steps worked on at once; causal runs of any length are cut into such chunks */
+    uint32_t streams; /* independent states that step together */
 } elstm_limits;
 
 /* Bytes of arena a runner needs; SIZE_MAX where limits are 0 or the sum does not fit size_t. */
-size_t elstm_arena_size(const elstm_model *model, const elstm_kernels *kernels, elstm_limits limits);
+size_t elstm_arena_size(const elstm_model *model, const elstm_kernels *kernels,
+                        elstm_limits limits);
 
 typedef struct elstm_op elstm_op;
 typedef struct elstm_tensor elstm_tensor;
@@ -114,40 +117,46 @@ typedef struct {
     uint32_t every, final; /* during a run: every row asked for; this is the last chunk */
 } elstm_runner;
 
-/* Lay out the arena and reset. ELSTM_ERR_ARGUMENT, ELSTM_ERR_ALIGNMENT, ELSTM_ERR_MEMORY (arena too small). */
-elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model, const elstm_kernels *kernels,
-                               elstm_limits limits, void *arena, size_t arena_size);
+/* Lay out the arena and reset. ELSTM_ERR_ARGUMENT, ELSTM_ERR_ALIGNMENT, ELSTM_ERR_MEMORY (arena too
+ * small). */
+elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
+                               const elstm_kernels *kernels, elstm_limits limits, void *arena,
+                               size_t arena_size);
 
 /* One step of every stream. xs: one pointer per input, [streams][width]; ys likewise per output.
- * _f32 takes any model and scales where it is s8; _s8 takes s8 models alone, in the ports' integers (an s8 output is
- * widened to int16). */
+ * _f32 takes any model and scales where it is s8; _s8 takes s8 models alone, in the ports' integers
+ * (an s8 output is widened to int16). */
 void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys);
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys);
 
 /* Which steps a run writes. */
 typedef enum {
-    ELSTM_ROWS_MODEL = 0, /* what the checkpoint's framework returns: an output may be the last step alone */
-    ELSTM_ROWS_EVERY = 1  /* every output at every step: equal to calling step so many times */
+    ELSTM_ROWS_MODEL =
+        0, /* what the checkpoint's framework returns: an output may be the last step alone */
+    ELSTM_ROWS_EVERY = 1 /* every output at every step: equal to calling step so many times */
 } elstm_rows;
 
-/* `steps` steps, continuing from the present state. xs: [steps][streams][width] per input; ys: per output
- * [rows][streams][width] with rows = elstm_output_rows. ELSTM_ERR_UNSUPPORTED for more than max_steps where the model is
- * not causal, and then nothing was done. */
-elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys, uint32_t steps,
-                           elstm_rows rows);
-elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys, uint32_t steps,
-                          elstm_rows rows);
+/* `steps` steps, continuing from the present state. xs: [steps][streams][width] per input; ys: per
+ * output [rows][streams][width] with rows = elstm_output_rows. ELSTM_ERR_UNSUPPORTED for more than
+ * max_steps where the model is not causal, and then nothing was done. */
+elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys,
+                           uint32_t steps, elstm_rows rows);
+elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys,
+                          uint32_t steps, elstm_rows rows);
 
 /* Rows that a run of `steps` steps writes to an output. */
-uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps, elstm_rows rows);
+uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
+                           elstm_rows rows);
 
-/* State: model->state_size bytes a stream, the same bytes on every CPU for s8. Copy out, copy back. */
+/* State: model->state_size bytes a stream, the same bytes on every CPU for s8. Copy out, copy back.
+ */
 void elstm_reset(elstm_runner *runner);                         /* every stream */
 void elstm_reset_stream(elstm_runner *runner, uint32_t stream); /* one */
 void *elstm_state(elstm_runner *runner, uint32_t stream);
 
-/* Replay the example inside the image: s8 answers must be equal, f32 answers within 1e-5 * max(1, |y|). Resets
- * before and after. ELSTM_ERR_SELF_CHECK on a difference; ELSTM_OK where the image has no example. */
+/* Replay the example inside the image: s8 answers must be equal, f32 answers within 1e-5 * max(1,
+ * |y|). Resets before and after. ELSTM_ERR_SELF_CHECK on a difference; ELSTM_OK where the image has
+ * no example. */
 elstm_status elstm_self_check(elstm_runner *runner);
 
 #ifdef __cplusplus

@@ -1,32 +1,25 @@
-/* Private: rounding and saturation, defined once (docs/numerics.md). Negative numbers shift arithmetically on every
- * compiler this code is built with; elstm_model_open refuses to run where they do not. */
+/* Private: rounding and saturation, defined once (docs/numerics.md). Negative numbers shift
+ * arithmetically on every compiler this code is built with; elstm_model_open refuses to run where
+ * they do not. */
 #ifndef ELSTM_FIXEDPOINT_H
 #define ELSTM_FIXEDPOINT_H
 
 #include <stdint.h>
 
-static inline int32_t elstm_sat16(int32_t v) {
-    return v < -32768 ? -32768 : v > 32767 ? 32767 : v;
-}
+static inline int32_t elstm_sat16(int32_t v) { return v < -32768 ? -32768 : v > 32767 ? 32767 : v; }
 
 static inline int32_t elstm_clamp(int32_t v, int32_t limit) {
     return v < -limit ? -limit : v > limit ? limit : v;
 }
 
 /* (a * b) / 2^15, rounded half up; a and b within int16 and not both -32768. */
-static inline int32_t elstm_mh(int32_t a, int32_t b) {
-    return (a * b + 0x4000) >> 15;
-}
+static inline int32_t elstm_mh(int32_t a, int32_t b) { return (a * b + 0x4000) >> 15; }
 
 /* v / 2^n, rounded half up, 1 <= n <= 15. */
-static inline int32_t elstm_rs(int32_t v, uint32_t n) {
-    return (v + (1 << (n - 1))) >> n;
-}
+static inline int32_t elstm_rs(int32_t v, uint32_t n) { return (v + (1 << (n - 1))) >> n; }
 
 /* v / 2^k rounded down, or v * 2^-k for k < 0; the product fits. */
-static inline int32_t elstm_sh(int32_t v, int32_t k) {
-    return k >= 0 ? v >> k : v * (1 << -k);
-}
+static inline int32_t elstm_sh(int32_t v, int32_t k) { return k >= 0 ? v >> k : v * (1 << -k); }
 
 /* An accumulator to int16: sat16(t + mh(t, m)) with t = sat16(sh(acc, s)). */
 static inline int16_t elstm_requantize_one(int32_t acc, int32_t shift, int32_t multiplier) {

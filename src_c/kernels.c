@@ -24,9 +24,7 @@ static int has_avx512vnni(void) {
 
 #elif defined(__aarch64__)
 
-static int has_neon(void) {
-    return 1; /* part of the architecture */
-}
+static int has_neon(void) { return 1; /* part of the architecture */ }
 
 static int has_neon_dotprod(void) {
 #if defined(__linux__)
@@ -42,15 +40,11 @@ static int has_neon_dotprod(void) {
 
 #elif defined(__arm__) && defined(__linux__)
 
-static int has_neon(void) {
-    return (getauxval(AT_HWCAP) & (1ul << 12)) != 0; /* HWCAP_NEON */
-}
+static int has_neon(void) { return (getauxval(AT_HWCAP) & (1ul << 12)) != 0; /* HWCAP_NEON */ }
 
 #endif
 
-static int always(void) {
-    return 1;
-}
+static int always(void) { return 1; }
 
 static const struct {
     const elstm_kernels *kernels;
@@ -68,9 +62,7 @@ static const struct {
     {&elstm_kernels_scalar, always},
 };
 
-size_t elstm_kernels_count(void) {
-    return sizeof sets / sizeof *sets;
-}
+size_t elstm_kernels_count(void) { return sizeof sets / sizeof *sets; }
 
 const elstm_kernels *elstm_kernels_at(size_t index) {
     return index < elstm_kernels_count() && sets[index].runs() ? sets[index].kernels : NULL;
@@ -84,6 +76,4 @@ const elstm_kernels *elstm_kernels_find(const char *name) {
     return NULL;
 }
 
-const char *elstm_kernels_name(const elstm_kernels *kernels) {
-    return kernels->name;
-}
+const char *elstm_kernels_name(const elstm_kernels *kernels) { return kernels->name; }

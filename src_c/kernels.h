@@ -1,8 +1,9 @@
-/* Private: the kernel table and each kernel's promise. Kernels know pointers and lengths, not layers.
+/* Private: the kernel table and each kernel's promise. Kernels know pointers and lengths, not
+ * layers.
  *
- * A matrix stands in groups of 8 units. `gates` rows of one unit (4 in an LSTM: i, f, g, o; 1 in a Dense layer) lie
- * side by side, so a group is 8 * gates rows and row r of a product is [group][gate][unit of the group]. Rows are
- * padded to 8 units with zeros; s8 columns to 4. */
+ * A matrix stands in groups of 8 units. `gates` rows of one unit (4 in an LSTM: i, f, g, o; 1 in a
+ * Dense layer) lie side by side, so a group is 8 * gates rows and row r of a product is
+ * [group][gate][unit of the group]. Rows are padded to 8 units with zeros; s8 columns to 4. */
 #ifndef ELSTM_KERNELS_H
 #define ELSTM_KERNELS_H
 
@@ -43,17 +44,21 @@ typedef struct {
     uint32_t doublings;
 } elstm_cell_s8;
 
-/* Every kernel: buffers do not overlap unless said; lengths may be 1; pointers need natural alignment only.
+/* Every kernel: buffers do not overlap unless said; lengths may be 1; pointers need natural
+ * alignment only.
  *
- * The products: y[k] = init + W x[k] for k < count, y [count][rows], x[k] at x + k * x_stride (elements). `init` is
- * one row of sums for every k, or NULL for zeros, or y itself, and then each row continues its own sums. */
+ * The products: y[k] = init + W x[k] for k < count, y [count][rows], x[k] at x + k * x_stride
+ * (elements). `init` is one row of sums for every k, or NULL for zeros, or y itself, and then each
+ * row continues its own sums. */
 struct elstm_kernels {
     const char *name;
 
-    /* x [columns] finite. Each sum within rounding of the exact one; regrouping and fused multiply-adds allowed. */
-    void (*matmul_f32)(const elstm_matrix_f32 *w, const float *init, const float *x, size_t x_stride, float *y,
-                       uint32_t count);
-    /* One step of a sigmoid/tanh cell: z [groups][4][8], c and h [groups * 8] in place, y [groups * 8] = h. */
+    /* x [columns] finite. Each sum within rounding of the exact one; regrouping and fused
+     * multiply-adds allowed. */
+    void (*matmul_f32)(const elstm_matrix_f32 *w, const float *init, const float *x,
+                       size_t x_stride, float *y, uint32_t count);
+    /* One step of a sigmoid/tanh cell: z [groups][4][8], c and h [groups * 8] in place, y [groups *
+     * 8] = h. */
     void (*lstm_f32)(const float *z, float *c, float *h, float *y, uint32_t groups);
     /* v[k] = tanh(v[k]), or the sigmoid. */
     void (*tanh_f32)(float *v, uint32_t count);
@@ -61,17 +66,18 @@ struct elstm_kernels {
 
     /* NULL, or: what matmul_s8 wants as the first sums of W in place of bias (NULL for zeros). */
     void (*prepare_s8)(const elstm_matrix_s8 *w, const int32_t *bias, int32_t *prepared);
-    /* Exact. x [4 * quads]; x past the real columns is readable and arbitrary, its weights are 0. */
-    void (*matmul_s8)(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x, size_t x_stride,
-                      int32_t *y, uint32_t count);
-    void (*matmul_s16)(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x, size_t x_stride,
-                       int32_t *y, uint32_t count);
+    /* Exact. x [4 * quads]; x past the real columns is readable and arbitrary, its weights are 0.
+     */
+    void (*matmul_s8)(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
+                      size_t x_stride, int32_t *y, uint32_t count);
+    void (*matmul_s16)(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
+                       size_t x_stride, int32_t *y, uint32_t count);
     /* acc[r] = sh(acc[r], shift[r]) + bias[r], rows a multiple of 8. */
     void (*rescale_s8)(int32_t *acc, const int8_t *shift, const int32_t *bias, uint32_t rows);
     /* z[r] = requantized acc[r], rows a multiple of 8. */
     void (*requantize_s8)(const int32_t *acc, const elstm_requantize *q, int16_t *z, uint32_t rows);
-    /* One step of a sigmoid/tanh cell without clip: acc [groups][4][8], c and h [groups * 8] in place,
-     * y [groups * 8] = h. kappa and doublings as in docs/numerics.md. */
+    /* One step of a sigmoid/tanh cell without clip: acc [groups][4][8], c and h [groups * 8] in
+     * place, y [groups * 8] = h. kappa and doublings as in docs/numerics.md. */
     void (*lstm_s8)(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups);
     /* v[k] = T(v[k]), or S. */

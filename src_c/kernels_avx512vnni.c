@@ -4,8 +4,9 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"))), \
-                             apply_to = function)
+#pragma clang attribute push(                                                                      \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"))),             \
+    apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")
@@ -32,8 +33,10 @@ static inline __m512 sigmoid16(__m512 x) {
     return _mm512_fmadd_ps(half, tanh16(_mm512_mul_ps(half, x)), half);
 }
 
-/* One group of four gates is two registers: i f and g o. Even and odd columns of two column pairs apart. */
-static inline void group4(const float *w, const float *start, const float *x, uint32_t columns, float *y) {
+/* One group of four gates is two registers: i f and g o. Even and odd columns of two column pairs
+ * apart. */
+static inline void group4(const float *w, const float *start, const float *x, uint32_t columns,
+                          float *y) {
     __m512 sum[4][2];
     uint32_t column = 0;
     for (int g = 0; g < 2; ++g) {
@@ -58,22 +61,25 @@ static inline void group4(const float *w, const float *start, const float *x, ui
 }
 
 /* One group of one row a unit: column pairs fill a register. */
-static inline void group1(const float *w, const float *start, const float *x, uint32_t columns, float *y) {
+static inline void group1(const float *w, const float *start, const float *x, uint32_t columns,
+                          float *y) {
     __m256 sum[4];
     uint32_t column = 0;
     sum[0] = start == NULL ? _mm256_setzero_ps() : _mm256_loadu_ps(start);
     for (int k = 1; k < 4; ++k) sum[k] = _mm256_setzero_ps();
     for (; column + 4 <= columns; column += 4, w += 32)
         for (int k = 0; k < 4; ++k)
-            sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * k), _mm256_set1_ps(x[column + (uint32_t)k]), sum[k]);
+            sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * k),
+                                     _mm256_set1_ps(x[column + (uint32_t)k]), sum[k]);
     for (; column < columns; ++column, w += 8)
         sum[0] = _mm256_fmadd_ps(_mm256_loadu_ps(w), _mm256_set1_ps(x[column]), sum[0]);
-    _mm256_storeu_ps(y, _mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3])));
+    _mm256_storeu_ps(y,
+                     _mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3])));
 }
 
 /* Four x at a time over one group of four gates, so that weights are loaded once for four. */
-static inline void group4_x4(const float *w, const float *const start[4], const float *x, size_t x_stride,
-                             uint32_t columns, float *y, size_t rows) {
+static inline void group4_x4(const float *w, const float *const start[4], const float *x,
+                             size_t x_stride, uint32_t columns, float *y, size_t rows) {
     __m512 sum[4][2];
     for (int k = 0; k < 4; ++k)
         for (int g = 0; g < 2; ++g)
@@ -90,8 +96,8 @@ static inline void group4_x4(const float *w, const float *const start[4], const 
         for (int g = 0; g < 2; ++g) _mm512_storeu_ps(y + (size_t)k * rows + 16 * g, sum[k][g]);
 }
 
-static void matmul_f32(const elstm_matrix_f32 *w, const float *init, const float *x, size_t x_stride, float *y,
-                       uint32_t count) {
+static void matmul_f32(const elstm_matrix_f32 *w, const float *init, const float *x,
+                       size_t x_stride, float *y, uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_f32(w);
     const size_t group_size = (size_t)w->columns * lanes;
     const int in_place = init == y;
@@ -102,8 +108,11 @@ static void matmul_f32(const elstm_matrix_f32 *w, const float *init, const float
                 const size_t at = (size_t)group * lanes;
                 const float *start[4];
                 for (int j = 0; j < 4; ++j)
-                    start[j] = in_place ? y + (size_t)j * rows + at : init == NULL ? NULL : init + at;
-                group4_x4(w->weights + group * group_size, start, x, x_stride, w->columns, y + at, rows);
+                    start[j] = in_place       ? y + (size_t)j * rows + at
+                               : init == NULL ? NULL
+                                              : init + at;
+                group4_x4(w->weights + group * group_size, start, x, x_stride, w->columns, y + at,
+                          rows);
             }
         }
     }
@@ -122,20 +131,22 @@ static void matmul_f32(const elstm_matrix_f32 *w, const float *init, const float
 
 static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
     for (uint32_t group = 0; group < groups; ++group, z += 32, c += 8, h += 8, y += 8) {
-        /* i f in one register, g o in the other; tanh(g) = 2 sigmoid(2 g) - 1 would cost accuracy, so g is scaled
-         * in and out instead: sigmoid(x) = 0.5 + 0.5 tanh(x / 2) */
+        /* i f in one register, g o in the other; tanh(g) = 2 sigmoid(2 g) - 1 would cost accuracy,
+         * so g is scaled in and out instead: sigmoid(x) = 0.5 + 0.5 tanh(x / 2) */
         const __m512 half = _mm512_set1_ps(0.5f);
         const __m512 in_scale = _mm512_insertf32x8(half, _mm256_set1_ps(1.0f), 0);
         const __m512 out_offset = _mm512_insertf32x8(half, _mm256_setzero_ps(), 0);
         const __m512 i_f = sigmoid16(_mm512_loadu_ps(z));
-        const __m512 g_o =
-            _mm512_fmadd_ps(in_scale, tanh16(_mm512_mul_ps(in_scale, _mm512_loadu_ps(z + 16))), out_offset);
+        const __m512 g_o = _mm512_fmadd_ps(
+            in_scale, tanh16(_mm512_mul_ps(in_scale, _mm512_loadu_ps(z + 16))), out_offset);
         const __m256 i = _mm512_castps512_ps256(i_f), f = _mm512_extractf32x8_ps(i_f, 1);
         const __m256 g = _mm512_castps512_ps256(g_o), o = _mm512_extractf32x8_ps(g_o, 1);
         __m256 next = _mm256_fmadd_ps(f, _mm256_loadu_ps(c), _mm256_mul_ps(i, g));
         const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), next);
-        next = _mm256_maskz_mov_ps(_mm256_cmp_ps_mask(size, _mm256_set1_ps(ELSTM_TINY), _CMP_GE_OQ), next);
-        const __m256 out = _mm256_mul_ps(o, _mm512_castps512_ps256(tanh16(_mm512_castps256_ps512(next))));
+        next = _mm256_maskz_mov_ps(_mm256_cmp_ps_mask(size, _mm256_set1_ps(ELSTM_TINY), _CMP_GE_OQ),
+                                   next);
+        const __m256 out =
+            _mm256_mul_ps(o, _mm512_castps512_ps256(tanh16(_mm512_castps256_ps512(next))));
         _mm256_storeu_ps(c, next);
         _mm256_storeu_ps(h, out);
         _mm256_storeu_ps(y, out);
@@ -144,21 +155,24 @@ static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t grou
 
 static void tanh_f32(float *v, uint32_t count) {
     for (uint32_t k = 0; k < count; k += 16) {
-        const __mmask16 mask = count - k < 16 ? (__mmask16)((1u << (count - k)) - 1) : (__mmask16)0xFFFF;
+        const __mmask16 mask =
+            count - k < 16 ? (__mmask16)((1u << (count - k)) - 1) : (__mmask16)0xFFFF;
         _mm512_mask_storeu_ps(v + k, mask, tanh16(_mm512_maskz_loadu_ps(mask, v + k)));
     }
 }
 
 static void sigmoid_f32(float *v, uint32_t count) {
     for (uint32_t k = 0; k < count; k += 16) {
-        const __mmask16 mask = count - k < 16 ? (__mmask16)((1u << (count - k)) - 1) : (__mmask16)0xFFFF;
+        const __mmask16 mask =
+            count - k < 16 ? (__mmask16)((1u << (count - k)) - 1) : (__mmask16)0xFFFF;
         _mm512_mask_storeu_ps(v + k, mask, sigmoid16(_mm512_maskz_loadu_ps(mask, v + k)));
     }
 }
 
 /* ---- s8 ---- */
 
-/* vpdpbusd wants an unsigned operand: x + 128, whose surplus of 128 * (sum of the row) leaves the first sums here. */
+/* vpdpbusd wants an unsigned operand: x + 128, whose surplus of 128 * (sum of the row) leaves the
+ * first sums here. */
 static void prepare_s8(const elstm_matrix_s8 *w, const int32_t *bias, int32_t *prepared) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
     const int8_t *weights = w->weights;
@@ -176,13 +190,12 @@ static inline __m512i four_plus_128(const int8_t *x) {
     return _mm512_set1_epi32(bytes ^ (int32_t)0x80808080u);
 }
 
-static inline __m512i load512(const void *p) {
-    return _mm512_loadu_si512(p);
-}
+static inline __m512i load512(const void *p) { return _mm512_loadu_si512(p); }
 
-/* One group of four gates, four quads unrolled: addresses run through the whole matrix in order, which above L1
- * decides (docs/design.md). */
-static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads, int32_t *y) {
+/* One group of four gates, four quads unrolled: addresses run through the whole matrix in order,
+ * which above L1 decides (docs/design.md). */
+static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
+                             int32_t *y) {
     __m512i sum[4][2];
     uint32_t quad = 0;
     for (int g = 0; g < 2; ++g) {
@@ -207,8 +220,8 @@ static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t
 }
 
 /* Four x at a time. */
-static inline void group4_s8_x4(const int8_t *w, const int32_t *const start[4], const int8_t *x, size_t x_stride,
-                                uint32_t quads, int32_t *y, size_t rows) {
+static inline void group4_s8_x4(const int8_t *w, const int32_t *const start[4], const int8_t *x,
+                                size_t x_stride, uint32_t quads, int32_t *y, size_t rows) {
     __m512i sum[4][2];
     for (int k = 0; k < 4; ++k)
         for (int g = 0; g < 2; ++g)
@@ -225,8 +238,10 @@ static inline void group4_s8_x4(const int8_t *w, const int32_t *const start[4], 
         for (int g = 0; g < 2; ++g) _mm512_storeu_si512(y + (size_t)k * rows + 16 * g, sum[k][g]);
 }
 
-static inline void group1_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads, int32_t *y) {
-    __m256i even = start == NULL ? _mm256_setzero_si256() : _mm256_loadu_si256((const __m256i *)start);
+static inline void group1_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
+                             int32_t *y) {
+    __m256i even =
+        start == NULL ? _mm256_setzero_si256() : _mm256_loadu_si256((const __m256i *)start);
     __m256i odd = _mm256_setzero_si256();
     uint32_t quad = 0;
     for (; quad + 2 <= quads; quad += 2, x += 8, w += 64) {
@@ -241,8 +256,8 @@ static inline void group1_s8(const int8_t *w, const int32_t *start, const int8_t
     _mm256_storeu_si256((__m256i *)y, _mm256_add_epi32(even, odd));
 }
 
-static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x, size_t x_stride, int32_t *y,
-                      uint32_t count) {
+static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
+                      size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
     const size_t group_size = (size_t)w->quads * lanes * 4;
     const int in_place = init == y;
@@ -253,8 +268,11 @@ static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_
                 const size_t at = (size_t)group * lanes;
                 const int32_t *start[4];
                 for (int j = 0; j < 4; ++j)
-                    start[j] = in_place ? y + (size_t)j * rows + at : init == NULL ? NULL : init + at;
-                group4_s8_x4(w->weights + group * group_size, start, x, x_stride, w->quads, y + at, rows);
+                    start[j] = in_place       ? y + (size_t)j * rows + at
+                               : init == NULL ? NULL
+                                              : init + at;
+                group4_s8_x4(w->weights + group * group_size, start, x, x_stride, w->quads, y + at,
+                             rows);
             }
         }
     }
@@ -271,9 +289,11 @@ static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_
     }
 }
 
-/* Weights widened to int16: each row is two neighbouring sums, joined at the end. `vectors` registers of 8 rows. */
-static inline __attribute__((always_inline)) void chains_s16(const int8_t *w, size_t step, const int32_t *start,
-                                                             const int16_t *x, uint32_t quads, int32_t *y,
+/* Weights widened to int16: each row is two neighbouring sums, joined at the end. `vectors`
+ * registers of 8 rows. */
+static inline __attribute__((always_inline)) void chains_s16(const int8_t *w, size_t step,
+                                                             const int32_t *start, const int16_t *x,
+                                                             uint32_t quads, int32_t *y,
                                                              int vectors) {
     const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0);
     __m512i sum[4];
@@ -288,15 +308,15 @@ static inline __attribute__((always_inline)) void chains_s16(const int8_t *w, si
     }
     for (int g = 0; g < vectors; ++g) {
         const __m512i both = _mm512_add_epi32(sum[g], _mm512_srli_epi64(sum[g], 32));
-        const __m256i from =
-            start == NULL ? _mm256_setzero_si256() : _mm256_loadu_si256((const __m256i *)(start + 8 * g));
+        const __m256i from = start == NULL ? _mm256_setzero_si256()
+                                           : _mm256_loadu_si256((const __m256i *)(start + 8 * g));
         const __m256i rows = _mm512_castsi512_si256(_mm512_permutexvar_epi32(evens, both));
         _mm256_storeu_si256((__m256i *)(y + 8 * g), _mm256_add_epi32(rows, from));
     }
 }
 
-static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x, size_t x_stride, int32_t *y,
-                       uint32_t count) {
+static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
+                       size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
     const size_t group_size = (size_t)w->quads * lanes * 4;
     const int in_place = init == y;
@@ -324,19 +344,23 @@ static inline __m512i shift16(__m512i v, const int8_t *shift) {
 static void rescale_s8(int32_t *acc, const int8_t *shift, const int32_t *bias, uint32_t rows) {
     uint32_t r = 0;
     for (; r + 16 <= rows; r += 16)
-        _mm512_storeu_si512(acc + r, _mm512_add_epi32(shift16(load512(acc + r), shift + r), load512(bias + r)));
+        _mm512_storeu_si512(
+            acc + r, _mm512_add_epi32(shift16(load512(acc + r), shift + r), load512(bias + r)));
     loops_rescale_s8(acc + r, shift + r, bias + r, rows - r);
 }
 
-/* 32 rows: z = sat16(t + mh(t, m)). Packing leaves 64-bit pieces a0 b0 a1 b1 ...; the permutation sorts them. */
-static inline __m512i requantize32(const int32_t *acc, const int8_t *shift, const int16_t *multiplier) {
+/* 32 rows: z = sat16(t + mh(t, m)). Packing leaves 64-bit pieces a0 b0 a1 b1 ...; the permutation
+ * sorts them. */
+static inline __m512i requantize32(const int32_t *acc, const int8_t *shift,
+                                   const int16_t *multiplier) {
     const __m512i sorted = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     const __m512i a = shift16(load512(acc), shift), b = shift16(load512(acc + 16), shift + 16);
     const __m512i t = _mm512_permutexvar_epi64(sorted, _mm512_packs_epi32(a, b));
     return _mm512_adds_epi16(t, _mm512_mulhrs_epi16(t, load512(multiplier)));
 }
 
-static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t *z, uint32_t rows) {
+static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t *z,
+                          uint32_t rows) {
     uint32_t r = 0;
     for (; r + 32 <= rows; r += 32)
         _mm512_storeu_si512(z + r, requantize32(acc + r, q->shift + r, q->multiplier + r));
@@ -401,10 +425,11 @@ static void sigmoid_s16(int16_t *v, uint32_t count) {
     }
 }
 
-/* Four groups: each register of requantized rows is one group, i f g o of 8 units; unpacking turns four of them into
- * one register a gate, 32 units wide. Fewer groups leave the rest of the lanes idle. */
-static inline void cell32(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell, uint32_t at,
-                          uint32_t groups, const segments *t) {
+/* Four groups: each register of requantized rows is one group, i f g o of 8 units; unpacking turns
+ * four of them into one register a gate, 32 units wide. Fewer groups leave the rest of the lanes
+ * idle. */
+static inline void cell32(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
+                          uint32_t at, uint32_t groups, const segments *t) {
     __m512i row[4];
     for (uint32_t g = 0; g < 4; ++g)
         row[g] = g < groups ? requantize32(acc + 32 * g, q->shift + 32 * g, q->multiplier + 32 * g)
@@ -421,11 +446,12 @@ static inline void cell32(const int32_t *acc, const elstm_requantize *q, const e
     const __mmask32 mask = groups < 4 ? (__mmask32)((1u << (8 * groups)) - 1) : 0xFFFFFFFFu;
     const __m512i gained =
         _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(i, g), _mm512_set1_epi16((short)cell->kappa));
-    const __m512i c =
-        _mm512_adds_epi16(_mm512_mulhrs_epi16(f, _mm512_maskz_loadu_epi16(mask, cell->c + at)), gained);
+    const __m512i c = _mm512_adds_epi16(
+        _mm512_mulhrs_epi16(f, _mm512_maskz_loadu_epi16(mask, cell->c + at)), gained);
     __m512i v = c;
     for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm512_adds_epi16(v, v);
-    const __m512i h16 = _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(o, tanh32(v, t)), _mm512_set1_epi16(127));
+    const __m512i h16 =
+        _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(o, tanh32(v, t)), _mm512_set1_epi16(127));
     const __m256i h = _mm512_cvtepi16_epi8(h16);
     _mm512_mask_storeu_epi16(cell->c + at, mask, c);
     _mm256_mask_storeu_epi8(cell->h + at, mask, h);
@@ -433,17 +459,18 @@ static inline void cell32(const int32_t *acc, const elstm_requantize *q, const e
 }
 
 /* One or two groups: the four gates of a group stay in one register, i f g o. */
-static inline void cell8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell, uint32_t at,
-                         const segments *t) {
+static inline void cell8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
+                         uint32_t at, const segments *t) {
     const __m512i z = requantize32(acc, q->shift, q->multiplier);
     const __m512i raw = tanh_raw(z, t);
     const __m512i gates = _mm512_mask_blend_epi32(0x0F00, sigmoid_of_raw(raw),
                                                   _mm512_sub_epi16(raw, _mm512_srai_epi16(z, 15)));
     const __m128i i = _mm512_castsi512_si128(gates), f = _mm512_extracti32x4_epi32(gates, 1);
     const __m128i g = _mm512_extracti32x4_epi32(gates, 2), o = _mm512_extracti32x4_epi32(gates, 3);
-    const __m128i gained = _mm_mulhrs_epi16(_mm_mulhrs_epi16(i, g), _mm_set1_epi16((short)cell->kappa));
-    const __m128i c =
-        _mm_adds_epi16(_mm_mulhrs_epi16(f, _mm_loadu_si128((const __m128i *)(cell->c + at))), gained);
+    const __m128i gained =
+        _mm_mulhrs_epi16(_mm_mulhrs_epi16(i, g), _mm_set1_epi16((short)cell->kappa));
+    const __m128i c = _mm_adds_epi16(
+        _mm_mulhrs_epi16(f, _mm_loadu_si128((const __m128i *)(cell->c + at))), gained);
     __m128i v = c;
     for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm_adds_epi16(v, v);
     const __m128i squashed = _mm512_castsi512_si128(tanh32(_mm512_castsi128_si512(v), t));
@@ -454,12 +481,14 @@ static inline void cell8(const int32_t *acc, const elstm_requantize *q, const el
     _mm_storel_epi64((__m128i *)(cell->y + at), h);
 }
 
-static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell, uint32_t groups) {
+static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
+                    uint32_t groups) {
     const segments t = load_segments();
     uint32_t group = 0;
     for (; group + 3 <= groups; group += 4) {
         const elstm_requantize rows = {q->shift + 32 * group, q->multiplier + 32 * group};
-        cell32(acc + 32 * group, &rows, cell, 8 * group, groups - group < 4 ? groups - group : 4, &t);
+        cell32(acc + 32 * group, &rows, cell, 8 * group, groups - group < 4 ? groups - group : 4,
+               &t);
     }
     for (; group < groups; ++group) {
         const elstm_requantize rows = {q->shift + 32 * group, q->multiplier + 32 * group};

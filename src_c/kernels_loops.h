@@ -1,5 +1,5 @@
-/* Private: every kernel as plain loops, compiled once inside each set with that set's instructions. The scalar set is
- * these and nothing else; the others replace what pays. */
+/* Private: every kernel as plain loops, compiled once inside each set with that set's instructions.
+ * The scalar set is these and nothing else; the others replace what pays. */
 #ifndef ELSTM_KERNELS_LOOPS_H
 #define ELSTM_KERNELS_LOOPS_H
 
@@ -27,9 +27,7 @@ static inline float loops_tanh_one(float x) {
     return x * p / q;
 }
 
-static inline float loops_sigmoid_one(float x) {
-    return 0.5f + 0.5f * loops_tanh_one(0.5f * x);
-}
+static inline float loops_sigmoid_one(float x) { return 0.5f + 0.5f * loops_tanh_one(0.5f * x); }
 
 ELSTM_MAYBE_UNUSED static void loops_tanh_f32(float *v, uint32_t count) {
     for (uint32_t k = 0; k < count; ++k) v[k] = loops_tanh_one(v[k]);
@@ -39,9 +37,11 @@ ELSTM_MAYBE_UNUSED static void loops_sigmoid_f32(float *v, uint32_t count) {
     for (uint32_t k = 0; k < count; ++k) v[k] = loops_sigmoid_one(v[k]);
 }
 
-/* Sums of even and of odd columns are kept apart, then added: two short chains instead of one long. */
-ELSTM_MAYBE_UNUSED static void loops_matmul_f32(const elstm_matrix_f32 *w, const float *init, const float *x,
-                                                size_t x_stride, float *y, uint32_t count) {
+/* Sums of even and of odd columns are kept apart, then added: two short chains instead of one long.
+ */
+ELSTM_MAYBE_UNUSED static void loops_matmul_f32(const elstm_matrix_f32 *w, const float *init,
+                                                const float *x, size_t x_stride, float *y,
+                                                uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_f32(w);
     const float *first = y;
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
@@ -62,7 +62,8 @@ ELSTM_MAYBE_UNUSED static void loops_matmul_f32(const elstm_matrix_f32 *w, const
     }
 }
 
-ELSTM_MAYBE_UNUSED static void loops_lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
+ELSTM_MAYBE_UNUSED static void loops_lstm_f32(const float *z, float *c, float *h, float *y,
+                                              uint32_t groups) {
     for (uint32_t group = 0; group < groups; ++group, z += 4 * ELSTM_GROUP) {
         for (uint32_t u = 0; u < ELSTM_GROUP; ++u) {
             const uint32_t k = group * ELSTM_GROUP + u;
@@ -91,9 +92,7 @@ static inline int32_t loops_tanh_raw(int32_t v) {
     return q ^ n;
 }
 
-static inline int32_t loops_tanh_s16_one(int32_t v) {
-    return loops_tanh_raw(v) - (v >> 15);
-}
+static inline int32_t loops_tanh_s16_one(int32_t v) { return loops_tanh_raw(v) - (v >> 15); }
 
 static inline int32_t loops_sigmoid_s16_one(int32_t v) {
     return 16384 + ((loops_tanh_raw(v) + 1) >> 1);
@@ -107,8 +106,9 @@ ELSTM_MAYBE_UNUSED static void loops_sigmoid_s16(int16_t *v, uint32_t count) {
     for (uint32_t k = 0; k < count; ++k) v[k] = (int16_t)loops_sigmoid_s16_one(v[k]);
 }
 
-ELSTM_MAYBE_UNUSED static void loops_matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
-                                               size_t x_stride, int32_t *y, uint32_t count) {
+ELSTM_MAYBE_UNUSED static void loops_matmul_s8(const elstm_matrix_s8 *w, const int32_t *init,
+                                               const int8_t *x, size_t x_stride, int32_t *y,
+                                               uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
     const int32_t *first = y;
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
@@ -120,15 +120,17 @@ ELSTM_MAYBE_UNUSED static void loops_matmul_s8(const elstm_matrix_s8 *w, const i
             for (uint32_t quad = 0; quad < w->quads; ++quad) {
                 const int8_t *v = x + 4 * (size_t)quad;
                 for (uint32_t r = 0; r < lanes; ++r, weights += 4)
-                    sums[r] += weights[0] * v[0] + weights[1] * v[1] + weights[2] * v[2] + weights[3] * v[3];
+                    sums[r] += weights[0] * v[0] + weights[1] * v[1] + weights[2] * v[2] +
+                               weights[3] * v[3];
             }
             memcpy(y + at, sums, lanes * sizeof *sums);
         }
     }
 }
 
-ELSTM_MAYBE_UNUSED static void loops_matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
-                                                size_t x_stride, int32_t *y, uint32_t count) {
+ELSTM_MAYBE_UNUSED static void loops_matmul_s16(const elstm_matrix_s8 *w, const int32_t *init,
+                                                const int16_t *x, size_t x_stride, int32_t *y,
+                                                uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
     const int32_t *first = y;
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
@@ -140,21 +142,23 @@ ELSTM_MAYBE_UNUSED static void loops_matmul_s16(const elstm_matrix_s8 *w, const 
             for (uint32_t quad = 0; quad < w->quads; ++quad) {
                 const int16_t *v = x + 4 * (size_t)quad;
                 for (uint32_t r = 0; r < lanes; ++r, weights += 4)
-                    sums[r] += weights[0] * v[0] + weights[1] * v[1] + weights[2] * v[2] + weights[3] * v[3];
+                    sums[r] += weights[0] * v[0] + weights[1] * v[1] + weights[2] * v[2] +
+                               weights[3] * v[3];
             }
             memcpy(y + at, sums, lanes * sizeof *sums);
         }
     }
 }
 
-ELSTM_MAYBE_UNUSED static void loops_rescale_s8(int32_t *acc, const int8_t *shift, const int32_t *bias,
-                                                uint32_t rows) {
+ELSTM_MAYBE_UNUSED static void loops_rescale_s8(int32_t *acc, const int8_t *shift,
+                                                const int32_t *bias, uint32_t rows) {
     for (uint32_t r = 0; r < rows; ++r) acc[r] = elstm_sh(acc[r], shift[r]) + bias[r];
 }
 
-ELSTM_MAYBE_UNUSED static void loops_requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t *z,
-                                                   uint32_t rows) {
-    for (uint32_t r = 0; r < rows; ++r) z[r] = elstm_requantize_one(acc[r], q->shift[r], q->multiplier[r]);
+ELSTM_MAYBE_UNUSED static void loops_requantize_s8(const int32_t *acc, const elstm_requantize *q,
+                                                   int16_t *z, uint32_t rows) {
+    for (uint32_t r = 0; r < rows; ++r)
+        z[r] = elstm_requantize_one(acc[r], q->shift[r], q->multiplier[r]);
 }
 
 ELSTM_MAYBE_UNUSED static void loops_lstm_s8(const int32_t *acc, const elstm_requantize *q,
@@ -168,7 +172,8 @@ ELSTM_MAYBE_UNUSED static void loops_lstm_s8(const int32_t *acc, const elstm_req
             const uint32_t k = group * ELSTM_GROUP + u;
             const int32_t i = loops_sigmoid_s16_one(z[u]), f = loops_sigmoid_s16_one(z[8 + u]);
             const int32_t g = loops_tanh_s16_one(z[16 + u]), o = loops_sigmoid_s16_one(z[24 + u]);
-            int32_t v = elstm_sat16(elstm_mh(f, cell->c[k]) + elstm_mh(elstm_mh(i, g), cell->kappa));
+            int32_t v =
+                elstm_sat16(elstm_mh(f, cell->c[k]) + elstm_mh(elstm_mh(i, g), cell->kappa));
             cell->c[k] = (int16_t)v;
             for (uint32_t d = 0; d < cell->doublings; ++d) v = elstm_sat16(2 * v);
             const int32_t h = elstm_mh(elstm_mh(o, loops_tanh_s16_one(v)), 127);

@@ -1,10 +1,12 @@
 /* LSTM in float32. Equations: edgelstm/model.py. */
 #include "op.h"
 
-/* Steps whose input products are made at once: enough to read W seldom, few enough to keep the sums in cache. */
+/* Steps whose input products are made at once: enough to read W seldom, few enough to keep the sums
+ * in cache. */
 #define BLOCK_STEPS 8
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
+                  const elstm_tensor *out) {
     elstm_lstm_f32 *l = &op->as.lstm_f32;
     l->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader);
@@ -12,14 +14,15 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, co
     l->activation = elstm_read_activation_f32(reader);
     l->cell_clip = elstm_read_f32(reader);
     if (reader->failed || in->type != ELSTM_F32 || out->type != ELSTM_F32 || in->width != inputs ||
-        out->width != l->units || l->gate.kind == ELSTM_SOFTMAX || l->activation.kind == ELSTM_SOFTMAX ||
-        l->cell_clip < 0)
+        out->width != l->units || l->gate.kind == ELSTM_SOFTMAX ||
+        l->activation.kind == ELSTM_SOFTMAX || l->cell_clip < 0)
         return 0;
     const uint32_t groups = elstm_groups(l->units);
     const uint64_t rows = (uint64_t)groups * 4 * ELSTM_GROUP;
-    l->kernel = (elstm_matrix_f32){elstm_read_array(reader, rows * inputs, sizeof(float), 64), groups, 4, inputs};
-    l->recurrent =
-        (elstm_matrix_f32){elstm_read_array(reader, rows * l->units, sizeof(float), 64), groups, 4, l->units};
+    l->kernel = (elstm_matrix_f32){elstm_read_array(reader, rows * inputs, sizeof(float), 64),
+                                   groups, 4, inputs};
+    l->recurrent = (elstm_matrix_f32){elstm_read_array(reader, rows * l->units, sizeof(float), 64),
+                                      groups, 4, l->units};
     l->bias = elstm_read_array(reader, rows, sizeof(float), 16);
     return !reader->failed;
 }
@@ -28,12 +31,13 @@ static int check(const elstm_op *op, const elstm_tensor *in) {
     const elstm_lstm_f32 *l = &op->as.lstm_f32;
     const elstm_matrix_f32 bias = {l->bias, l->kernel.groups, 4, 1};
     (void)in;
-    return elstm_matrix_f32_holds(&l->kernel, l->units) && elstm_matrix_f32_holds(&l->recurrent, l->units) &&
+    return elstm_matrix_f32_holds(&l->kernel, l->units) &&
+           elstm_matrix_f32_holds(&l->recurrent, l->units) &&
            elstm_matrix_f32_holds(&bias, l->units);
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels, elstm_limits limits,
-                  elstm_sizes *sizes) {
+static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
+                  elstm_limits limits, elstm_sizes *sizes) {
     const uint64_t units = (uint64_t)op->as.lstm_f32.kernel.groups * ELSTM_GROUP;
     const uint64_t block = limits.max_steps < BLOCK_STEPS ? limits.max_steps : BLOCK_STEPS;
     (void)in;
@@ -43,7 +47,8 @@ static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernel
 }
 
 /* Any activations, and the clip: z [groups][4][8] becomes gates in place. */
-static void general(const elstm_kernels *kernels, const elstm_lstm_f32 *l, float *z, float *c, float *h, float *y) {
+static void general(const elstm_kernels *kernels, const elstm_lstm_f32 *l, float *z, float *c,
+                    float *h, float *y) {
     for (uint32_t group = 0; group < l->kernel.groups; ++group, z += 4 * ELSTM_GROUP) {
         float a[ELSTM_GROUP];
         const uint32_t at = group * ELSTM_GROUP;
@@ -71,7 +76,8 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
     const uint32_t streams = runner->limits.streams, units = l->kernel.groups * ELSTM_GROUP;
     const size_t rows = (size_t)4 * units, stride = runner->model->state_size / sizeof(float);
-    const int plain = l->gate.kind == ELSTM_SIGMOID && l->activation.kind == ELSTM_TANH && l->cell_clip <= 0;
+    const int plain =
+        l->gate.kind == ELSTM_SIGMOID && l->activation.kind == ELSTM_TANH && l->cell_clip <= 0;
     float *state = (float *)(void *)(runner->state + op->state_offset);
     const float *x = (const float *)in->data + (size_t)first * in->stride;
     float *y = (float *)out->data + (size_t)first * out->stride;
@@ -89,9 +95,7 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     }
 }
 
-static void step(elstm_runner *runner, const elstm_op *op) {
-    block(runner, op, 0, 1);
-}
+static void step(elstm_runner *runner, const elstm_op *op) { block(runner, op, 0, 1); }
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     const uint32_t streams = runner->limits.streams, steps = runner->tensors[op->in].rows / streams;
@@ -100,4 +104,5 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     runner->tensors[op->out].rows = steps * streams;
 }
 
-const elstm_layer elstm_layer_lstm_f32 = {ELSTM_KIND_LSTM_F32, decode, check, sizes, NULL, step, run};
+const elstm_layer elstm_layer_lstm_f32 = {
+    ELSTM_KIND_LSTM_F32, decode, check, sizes, NULL, step, run};

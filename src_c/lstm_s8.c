@@ -5,7 +5,8 @@
 /* As in lstm_f32.c. */
 #define BLOCK_STEPS 8
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
+                  const elstm_tensor *out) {
     elstm_lstm_s8 *l = &op->as.lstm_s8;
     l->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader);
@@ -16,19 +17,22 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, co
     l->cell_multiplier = (int32_t)elstm_read_u16(reader);
     l->cell_limit = (int32_t)elstm_read_u16(reader);
     l->hidden_multiplier = (int32_t)elstm_read_u16(reader);
-    elstm_read_u16(reader);                             /* h bits, 0: 8 */
-    const float cell_scale = elstm_read_f32(reader);    /* for people */
-    if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) || out->type != ELSTM_S8 ||
-        in->width != inputs || out->width != l->units || l->gate.kind == ELSTM_S16_SOFTMAX ||
-        l->candidate.kind == ELSTM_S16_SOFTMAX || l->cell.kind == ELSTM_S16_SOFTMAX || l->gate_exponent > 14 ||
-        l->cell_multiplier < 1 || l->cell_multiplier > 32767 || l->cell_limit < 1 || l->cell_limit > 32767 || l->hidden_multiplier < 1 ||
-        l->hidden_multiplier > 32767 || !(cell_scale > 0))
+    elstm_read_u16(reader);                          /* h bits, 0: 8 */
+    const float cell_scale = elstm_read_f32(reader); /* for people */
+    if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) ||
+        out->type != ELSTM_S8 || in->width != inputs || out->width != l->units ||
+        l->gate.kind == ELSTM_S16_SOFTMAX || l->candidate.kind == ELSTM_S16_SOFTMAX ||
+        l->cell.kind == ELSTM_S16_SOFTMAX || l->gate_exponent > 14 || l->cell_multiplier < 1 ||
+        l->cell_multiplier > 32767 || l->cell_limit < 1 || l->cell_limit > 32767 ||
+        l->hidden_multiplier < 1 || l->hidden_multiplier > 32767 || !(cell_scale > 0))
         return 0;
     const uint32_t groups = elstm_groups(l->units);
     const uint32_t quads_x = (inputs + 3) / 4, quads_h = (l->units + 3) / 4;
     const uint64_t rows = (uint64_t)groups * 4 * ELSTM_GROUP;
-    l->kernel = (elstm_matrix_s8){elstm_read_array(reader, rows * quads_x * 4, 1, 64), groups, 4, quads_x};
-    l->recurrent = (elstm_matrix_s8){elstm_read_array(reader, rows * quads_h * 4, 1, 64), groups, 4, quads_h};
+    l->kernel =
+        (elstm_matrix_s8){elstm_read_array(reader, rows * quads_x * 4, 1, 64), groups, 4, quads_x};
+    l->recurrent =
+        (elstm_matrix_s8){elstm_read_array(reader, rows * quads_h * 4, 1, 64), groups, 4, quads_h};
     l->bias = elstm_read_array(reader, rows, sizeof(int32_t), 16);
     l->input_shift = elstm_read_array(reader, rows, 1, 16);
     l->requantize.shift = elstm_read_array(reader, rows, 1, 16);
@@ -37,8 +41,9 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, co
     elstm_read_table(reader, &l->candidate);
     elstm_read_table(reader, &l->cell);
     l->plain = l->gate.kind == ELSTM_S16_SIGMOID && l->candidate.kind == ELSTM_S16_TANH &&
-               l->cell.kind == ELSTM_S16_TANH && l->gate.doublings == 0 && l->candidate.doublings == 0 &&
-               l->gate_exponent == 0 && l->cell_limit == 32767 && l->hidden_multiplier == 127;
+               l->cell.kind == ELSTM_S16_TANH && l->gate.doublings == 0 &&
+               l->candidate.doublings == 0 && l->gate_exponent == 0 && l->cell_limit == 32767 &&
+               l->hidden_multiplier == 127;
     return !reader->failed;
 }
 
@@ -49,8 +54,8 @@ static int check(const elstm_op *op, const elstm_tensor *in) {
     return elstm_rows_s8_hold(&rows);
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels, elstm_limits limits,
-                  elstm_sizes *sizes) {
+static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
+                  elstm_limits limits, elstm_sizes *sizes) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
     const uint64_t units = (uint64_t)l->kernel.groups * ELSTM_GROUP, rows = 4 * units;
     const uint64_t block = limits.max_steps < BLOCK_STEPS ? limits.max_steps : BLOCK_STEPS;
@@ -75,14 +80,16 @@ static void general(const elstm_kernels *kernels, const elstm_lstm_s8 *l, const 
     for (uint32_t group = 0; group < l->kernel.groups; ++group) {
         int16_t z[4 * ELSTM_GROUP], p[ELSTM_GROUP];
         const uint32_t at = group * ELSTM_GROUP;
-        const elstm_requantize rows = {l->requantize.shift + 4 * at, l->requantize.multiplier + 4 * at};
+        const elstm_requantize rows = {l->requantize.shift + 4 * at,
+                                       l->requantize.multiplier + 4 * at};
         kernels->requantize_s8(acc + 4 * at, &rows, z, 4 * ELSTM_GROUP);
         elstm_activate_s16(kernels, &l->gate, z, 2 * ELSTM_GROUP);
         elstm_activate_s16(kernels, &l->candidate, z + 2 * ELSTM_GROUP, ELSTM_GROUP);
         elstm_activate_s16(kernels, &l->gate, z + 3 * ELSTM_GROUP, ELSTM_GROUP);
         for (uint32_t u = 0; u < ELSTM_GROUP; ++u) {
             const int32_t kept = elstm_sat16(elstm_rs(z[8 + u] * cell->c[at + u], places));
-            const int32_t added = elstm_mh(elstm_sat16(elstm_rs(z[u] * z[16 + u], 15)), l->cell_multiplier);
+            const int32_t added =
+                elstm_mh(elstm_sat16(elstm_rs(z[u] * z[16 + u], 15)), l->cell_multiplier);
             int32_t c = elstm_sat16(kept + added);
             if (l->cell_limit < 32767) c = elstm_clamp(c, l->cell_limit);
             p[u] = cell->c[at + u] = (int16_t)c;
@@ -90,7 +97,8 @@ static void general(const elstm_kernels *kernels, const elstm_lstm_s8 *l, const 
         elstm_activate_s16(kernels, &l->cell, p, ELSTM_GROUP);
         for (uint32_t u = 0; u < ELSTM_GROUP; ++u) {
             const int32_t h = elstm_sat16(elstm_rs(z[24 + u] * p[u], 15));
-            cell->h[at + u] = cell->y[at + u] = (int8_t)elstm_clamp(elstm_rs(h * l->hidden_multiplier, 15), 127);
+            cell->h[at + u] = cell->y[at + u] =
+                (int8_t)elstm_clamp(elstm_rs(h * l->hidden_multiplier, 15), 127);
         }
     }
 }
@@ -100,7 +108,8 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
     const elstm_kernels *kernels = runner->kernels;
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
-    const uint32_t streams = runner->limits.streams, units = l->kernel.groups * ELSTM_GROUP, rows = 4 * units;
+    const uint32_t streams = runner->limits.streams, units = l->kernel.groups * ELSTM_GROUP,
+                   rows = 4 * units;
     const size_t stride = runner->model->state_size;
     const int prepared = op->prepared != NULL;
     const int32_t *bias = prepared ? op->prepared + rows : l->bias;
@@ -108,8 +117,9 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     int8_t *y = (int8_t *)out->data + (size_t)first * out->stride;
     int32_t *acc = runner->scratch;
     if (in->type == ELSTM_S16)
-        kernels->matmul_s16(&l->kernel, NULL, (const int16_t *)in->data + (size_t)first * in->stride, in->stride,
-                            acc, steps * streams);
+        kernels->matmul_s16(&l->kernel, NULL,
+                            (const int16_t *)in->data + (size_t)first * in->stride, in->stride, acc,
+                            steps * streams);
     else
         kernels->matmul_s8(&l->kernel, prepared ? op->prepared : NULL,
                            (const int8_t *)in->data + (size_t)first * in->stride, in->stride, acc,
@@ -117,11 +127,12 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     for (uint32_t step = 0; step < steps; ++step) {
         for (uint32_t stream = 0; stream < streams; ++stream)
             kernels->rescale_s8(acc + (size_t)stream * rows, l->input_shift, bias, rows);
-        kernels->matmul_s8(&l->recurrent, acc, (const int8_t *)state + 2 * (size_t)units, stride, acc, streams);
+        kernels->matmul_s8(&l->recurrent, acc, (const int8_t *)state + 2 * (size_t)units, stride,
+                           acc, streams);
         for (uint32_t stream = 0; stream < streams; ++stream, acc += rows, y += out->stride) {
             unsigned char *own = state + stream * stride;
-            const elstm_cell_s8 cell = {(int16_t *)(void *)own, (int8_t *)own + 2 * (size_t)units, y,
-                                        l->cell_multiplier, l->cell.doublings};
+            const elstm_cell_s8 cell = {(int16_t *)(void *)own, (int8_t *)own + 2 * (size_t)units,
+                                        y, l->cell_multiplier, l->cell.doublings};
             if (l->plain)
                 kernels->lstm_s8(acc, &l->requantize, &cell, l->kernel.groups);
             else
@@ -130,9 +141,7 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     }
 }
 
-static void step(elstm_runner *runner, const elstm_op *op) {
-    block(runner, op, 0, 1);
-}
+static void step(elstm_runner *runner, const elstm_op *op) { block(runner, op, 0, 1); }
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     const uint32_t streams = runner->limits.streams, steps = runner->tensors[op->in].rows / streams;
@@ -141,4 +150,5 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     runner->tensors[op->out].rows = steps * streams;
 }
 
-const elstm_layer elstm_layer_lstm_s8 = {ELSTM_KIND_LSTM_S8, decode, check, sizes, prepare, step, run};
+const elstm_layer elstm_layer_lstm_s8 = {
+    ELSTM_KIND_LSTM_S8, decode, check, sizes, prepare, step, run};

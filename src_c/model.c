@@ -20,22 +20,20 @@ const char *elstm_status_text(elstm_status status) {
     case ELSTM_ERR_ALIGNMENT: return "image or arena does not start on a multiple of 16 bytes";
     case ELSTM_ERR_IMAGE: return "the image is damaged or is not an EdgeLSTM image";
     case ELSTM_ERR_VERSION: return "the image has a format version that this build does not read";
-    case ELSTM_ERR_UNSUPPORTED: return "the image or call needs something that this build does not hold";
+    case ELSTM_ERR_UNSUPPORTED:
+        return "the image or call needs something that this build does not hold";
     case ELSTM_ERR_MEMORY: return "the arena is too small";
-    case ELSTM_ERR_SELF_CHECK: return "the example inside the image gives other answers on this machine";
+    case ELSTM_ERR_SELF_CHECK:
+        return "the example inside the image gives other answers on this machine";
     }
     return "unknown status";
 }
 
 /* ---- bytes ---- */
 
-static uint32_t u16_at(const unsigned char *p) {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
+static uint32_t u16_at(const unsigned char *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 
-static uint32_t u32_at(const unsigned char *p) {
-    return u16_at(p) | u16_at(p + 2) << 16;
-}
+static uint32_t u32_at(const unsigned char *p) { return u16_at(p) | u16_at(p + 2) << 16; }
 
 static float f32_at(const unsigned char *p) {
     const uint32_t bits = u32_at(p);
@@ -44,9 +42,7 @@ static float f32_at(const unsigned char *p) {
     return value;
 }
 
-static int finite_bits(uint32_t bits) {
-    return (bits & 0x7F800000u) != 0x7F800000u;
-}
+static int finite_bits(uint32_t bits) { return (bits & 0x7F800000u) != 0x7F800000u; }
 
 static int zeros(const unsigned char *p, size_t size) {
     for (size_t k = 0; k < size; ++k)
@@ -54,9 +50,7 @@ static int zeros(const unsigned char *p, size_t size) {
     return 1;
 }
 
-static uint32_t align_up(uint32_t value, uint32_t to) {
-    return (value + (to - 1)) & ~(to - 1);
-}
+static uint32_t align_up(uint32_t value, uint32_t to) { return (value + (to - 1)) & ~(to - 1); }
 
 static int little_endian(void) {
     const uint16_t probe = 1;
@@ -67,9 +61,10 @@ static int little_endian(void) {
 
 /* CRC-32 (IEEE 802.3), half a byte at a time: 64 bytes of table serve a microcontroller too. */
 static uint32_t crc32(uint32_t crc, const unsigned char *p, size_t size) {
-    static const uint32_t table[16] = {
-        0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4, 0x4DB26158, 0x5005713C,
-        0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C, 0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
+    static const uint32_t table[16] = {0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC,
+                                       0x76DC4190, 0x6B6B51F4, 0x4DB26158, 0x5005713C,
+                                       0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
+                                       0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
     for (size_t k = 0; k < size; ++k) {
         crc = crc >> 4 ^ table[(crc ^ p[k]) & 15];
         crc = crc >> 4 ^ table[(crc ^ (uint32_t)p[k] >> 4) & 15];
@@ -134,8 +129,8 @@ elstm_activation_f32 elstm_read_activation_f32(elstm_reader *reader) {
 elstm_activation_s16 elstm_read_activation_s16(elstm_reader *reader) {
     const uint32_t kind = elstm_read_u8(reader), doublings = elstm_read_u8(reader);
     if (kind >= ELSTM_S16_ACTIVATIONS || doublings > 15) reader->failed = 1;
-    return (elstm_activation_s16){reader->failed ? ELSTM_S16_LINEAR : (elstm_activation_kind_s16)kind, doublings,
-                                  NULL};
+    return (elstm_activation_s16){
+        reader->failed ? ELSTM_S16_LINEAR : (elstm_activation_kind_s16)kind, doublings, NULL};
 }
 
 void elstm_read_table(elstm_reader *reader, elstm_activation_s16 *f) {
@@ -171,11 +166,14 @@ static int check_tensors(const elstm_model *model) {
     for (uint32_t k = 0; k < model->tensors; ++k) {
         const unsigned char *p = section(model, TENSORS) + (size_t)k * TENSOR_SIZE;
         elstm_tensor tensor;
-        if (!finite_bits(u32_at(p + 8)) || p[1] > 1 || p[2] != 0 || p[3] != 0 || u32_at(p + 12) != 0) return 0;
+        if (!finite_bits(u32_at(p + 8)) || p[1] > 1 || p[2] != 0 || p[3] != 0 ||
+            u32_at(p + 12) != 0)
+            return 0;
         elstm_tensor_describe(model, k, &tensor);
         if (tensor.width < 1 || tensor.width > MAX_WIDTH || !(tensor.scale > 0)) return 0;
-        if (model->type == ELSTM_F32 ? tensor.type != ELSTM_F32 || tensor.scale > 1 || tensor.scale < 1
-                                     : tensor.type != ELSTM_S8 && tensor.type != ELSTM_S16)
+        if (model->type == ELSTM_F32
+                ? tensor.type != ELSTM_F32 || tensor.scale > 1 || tensor.scale < 1
+                : tensor.type != ELSTM_S8 && tensor.type != ELSTM_S16)
             return 0;
         if (k < model->inputs && (tensor.single || tensor.type == ELSTM_S8)) return 0;
     }
@@ -192,8 +190,9 @@ void elstm_walk_start(elstm_walk *walk, const elstm_model *model) {
                                   .weights_end = weights + section_size(model, WEIGHTS)};
 }
 
-/* A record: u16 kind, u16 size, u8 tensors read, u8 tensors written, u16 0, their u16 indices, the layer's fields.
- * Tensors are numbered in the order of writing, so each is written once and only what was written can be read. */
+/* A record: u16 kind, u16 size, u8 tensors read, u8 tensors written, u16 0, their u16 indices, the
+ * layer's fields. Tensors are numbered in the order of writing, so each is written once and only
+ * what was written can be read. */
 elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_tensor *in, elstm_tensor *out) {
     const elstm_model *model = walk->model;
     const unsigned char *end = section(model, OPS) + section_size(model, OPS);
@@ -207,8 +206,8 @@ elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_tensor *in, e
     if (op->layer == NULL) return ELSTM_ERR_UNSUPPORTED;
     op->in = u16_at(walk->record + 8);
     op->out = u16_at(walk->record + 10);
-    if (walk->record[4] != 1 || walk->record[5] != 1 || u16_at(walk->record + 6) != 0 || op->in >= op->out ||
-        op->out != model->inputs + walk->next || op->out >= model->tensors)
+    if (walk->record[4] != 1 || walk->record[5] != 1 || u16_at(walk->record + 6) != 0 ||
+        op->in >= op->out || op->out != model->inputs + walk->next || op->out >= model->tensors)
         return ELSTM_ERR_IMAGE;
     elstm_tensor_describe(model, op->in, in);
     elstm_tensor_describe(model, op->out, out);
@@ -247,10 +246,12 @@ static elstm_status check_ops(elstm_model *model) {
         elstm_port *port = k < model->inputs ? &model->input[k] : &model->output[k - model->inputs];
         elstm_tensor tensor;
         const uint32_t index = u32_at(p), scaled = u32_at(p + 4);
-        if (index >= model->tensors || (k < model->inputs && index != k) || scaled > 1 || !zeros(p + 8, 8))
+        if (index >= model->tensors || (k < model->inputs && index != k) || scaled > 1 ||
+            !zeros(p + 8, 8))
             return ELSTM_ERR_IMAGE;
         elstm_tensor_describe(model, index, &tensor);
-        *port = (elstm_port){tensor.type, tensor.width, tensor.scale, index, tensor.single, NULL, NULL};
+        *port =
+            (elstm_port){tensor.type, tensor.width, tensor.scale, index, tensor.single, NULL, NULL};
         if (!scaled) continue;
         port->scaler_scale = elstm_read_array(&walk.reader, port->width, sizeof(float), 16);
         port->scaler_offset = elstm_read_array(&walk.reader, port->width, sizeof(float), 16);
@@ -259,7 +260,8 @@ static elstm_status check_ops(elstm_model *model) {
             uint32_t scale, offset;
             memcpy(&scale, port->scaler_scale + j, sizeof scale);
             memcpy(&offset, port->scaler_offset + j, sizeof offset);
-            if (!finite_bits(scale) || !finite_bits(offset) || (scale & 0x7FFFFFFFu) == 0) return ELSTM_ERR_IMAGE;
+            if (!finite_bits(scale) || !finite_bits(offset) || (scale & 0x7FFFFFFFu) == 0)
+                return ELSTM_ERR_IMAGE;
         }
     }
     return walk.reader.weights_at == walk.reader.weights_end ? ELSTM_OK : ELSTM_ERR_IMAGE;
@@ -275,7 +277,8 @@ static uint64_t example_bytes(const elstm_model *model, const elstm_port *port) 
 const void *elstm_example(const elstm_model *model, const elstm_port *port) {
     const unsigned char *p = section(model, EXAMPLE) + 8;
     for (uint32_t k = 0; k < model->inputs + model->outputs; ++k) {
-        const elstm_port *here = k < model->inputs ? &model->input[k] : &model->output[k - model->inputs];
+        const elstm_port *here =
+            k < model->inputs ? &model->input[k] : &model->output[k - model->inputs];
         if (here == port) return p;
         p += example_bytes(model, here);
     }
@@ -287,7 +290,8 @@ static int check_example(elstm_model *model) {
     if (section_size(model, EXAMPLE) == 0) return 1;
     if (section_size(model, EXAMPLE) < 8) return 0;
     model->example_steps = u32_at(section(model, EXAMPLE));
-    if (model->example_steps == 0 || model->example_steps > 65535 || u32_at(section(model, EXAMPLE) + 4) != 0)
+    if (model->example_steps == 0 || model->example_steps > 65535 ||
+        u32_at(section(model, EXAMPLE) + 4) != 0)
         return 0;
     for (uint32_t k = 0; k < model->inputs; ++k) size += example_bytes(model, &model->input[k]);
     for (uint32_t k = 0; k < model->outputs; ++k) size += example_bytes(model, &model->output[k]);
@@ -302,7 +306,8 @@ static int check_example(elstm_model *model) {
 
 /* ---- opening ---- */
 
-/* Sections stand in order, each on the next multiple of 64, zeros between them, the last ends the image. */
+/* Sections stand in order, each on the next multiple of 64, zeros between them, the last ends the
+ * image. */
 static int check_sections(elstm_model *model) {
     uint32_t end = HEADER_SIZE;
     for (uint32_t k = 0; k < SECTIONS; ++k) {
@@ -325,7 +330,8 @@ elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size
     if (model == NULL || image == NULL) return ELSTM_ERR_ARGUMENT;
     memset(model, 0, sizeof *model);
     if ((uintptr_t)image % ELSTM_ALIGN != 0) return ELSTM_ERR_ALIGNMENT;
-    if (size < HEADER_SIZE || size > UINT32_MAX - 64 || memcmp(p, magic, 8) != 0) return ELSTM_ERR_IMAGE;
+    if (size < HEADER_SIZE || size > UINT32_MAX - 64 || memcmp(p, magic, 8) != 0)
+        return ELSTM_ERR_IMAGE;
     if (u16_at(p + 8) != ELSTM_IMAGE_VERSION) return ELSTM_ERR_VERSION;
     if (u32_at(p + 12) != size) return ELSTM_ERR_IMAGE;
     uint32_t crc = crc32(0xFFFFFFFFu, p, 16);
@@ -349,7 +355,8 @@ elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size
         section_size(model, TENSORS) != model->tensors * TENSOR_SIZE ||
         section_size(model, PORTS) != (model->inputs + model->outputs) * PORT_SIZE)
         return ELSTM_ERR_IMAGE;
-    if (model->inputs > ELSTM_MAX_PORTS || model->outputs > ELSTM_MAX_PORTS) return ELSTM_ERR_UNSUPPORTED;
+    if (model->inputs > ELSTM_MAX_PORTS || model->outputs > ELSTM_MAX_PORTS)
+        return ELSTM_ERR_UNSUPPORTED;
     if (!check_tensors(model)) return ELSTM_ERR_IMAGE;
     const elstm_status status = check_ops(model);
     if (status != ELSTM_OK) return status;

@@ -1,4 +1,5 @@
-/* Private: decoded layers. A model is a flat list of ops, each naming the tensors it reads and writes. */
+/* Private: decoded layers. A model is a flat list of ops, each naming the tensors it reads and
+ * writes. */
 #ifndef ELSTM_OP_H
 #define ELSTM_OP_H
 
@@ -6,19 +7,19 @@
 #include "edgelstm.h"
 #include "kernels.h"
 
-/* One value vector a step. data is [rows][stride], row by row step after step, within a step stream after stream.
- * Values past `width` are readable and writable and mean nothing. */
+/* One value vector a step. data is [rows][stride], row by row step after step, within a step stream
+ * after stream. Values past `width` are readable and writable and mean nothing. */
 struct elstm_tensor {
     elstm_type type;
     uint32_t width, stride; /* elements; the stride is a multiple of 8 */
-    uint32_t single;        /* 1: downstream of a Last, one row a run unless every step is asked for */
-    uint32_t rows;          /* valid now */
+    uint32_t single; /* 1: downstream of a Last, one row a run unless every step is asked for */
+    uint32_t rows;   /* valid now */
     float scale;
     void *data;
 };
 
-/* The next bytes of an op's record and the next array of the weights, both checked. The first failure sticks: all
- * later reads give 0 or NULL, and `failed` is set. */
+/* The next bytes of an op's record and the next array of the weights, both checked. The first
+ * failure sticks: all later reads give 0 or NULL, and `failed` is set. */
 typedef struct {
     const unsigned char *at, *end;
     const unsigned char *image;
@@ -30,7 +31,8 @@ uint32_t elstm_read_u8(elstm_reader *reader);
 uint32_t elstm_read_u16(elstm_reader *reader);
 uint32_t elstm_read_u32(elstm_reader *reader);
 float elstm_read_f32(elstm_reader *reader); /* fails on NaN and infinity */
-/* count elements of `size` bytes from the weights, aligned to `align` there; NULL when they are not all there. */
+/* count elements of `size` bytes from the weights, aligned to `align` there; NULL when they are not
+ * all there. */
 const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size, uint32_t align);
 elstm_activation_f32 elstm_read_activation_f32(elstm_reader *reader);
 /* Kind and doublings; the table comes with elstm_read_table, after the layer's other arrays. */
@@ -117,12 +119,15 @@ typedef struct {
 struct elstm_layer {
     uint32_t kind; /* number in the image */
     /* Read the record's fields and arrays; 0 where they do not fit the tensors read and written. */
-    int (*decode)(elstm_reader *reader, elstm_op *op, const elstm_tensor *in, const elstm_tensor *out);
-    /* Check every weight once; 0 where an image could make a sum overflow or hold what no packer writes. */
+    int (*decode)(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
+                  const elstm_tensor *out);
+    /* Check every weight once; 0 where an image could make a sum overflow or hold what no packer
+     * writes. */
     int (*check)(const elstm_op *op, const elstm_tensor *in);
-    void (*sizes)(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels, elstm_limits limits,
-                  elstm_sizes *sizes);
-    void (*prepare)(elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels); /* or NULL */
+    void (*sizes)(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
+                  elstm_limits limits, elstm_sizes *sizes);
+    void (*prepare)(elstm_op *op, const elstm_tensor *in,
+                    const elstm_kernels *kernels);          /* or NULL */
     void (*step)(elstm_runner *runner, const elstm_op *op); /* one row a stream */
     void (*run)(elstm_runner *runner, const elstm_op *op);  /* all rows of the tensor read */
 };
@@ -142,7 +147,8 @@ void elstm_walk_start(elstm_walk *walk, const elstm_model *model);
 /* Decode the next op; in and out receive its tensors' descriptions. */
 elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_tensor *in, elstm_tensor *out);
 void elstm_tensor_describe(const elstm_model *model, uint32_t index, elstm_tensor *tensor);
-/* The recorded inputs or answers of a port in the example: [steps][width], f32, or int16 in s8 models. */
+/* The recorded inputs or answers of a port in the example: [steps][width], f32, or int16 in s8
+ * models. */
 const void *elstm_example(const elstm_model *model, const elstm_port *port);
 
 uint32_t elstm_groups(uint32_t units); /* of 8 */

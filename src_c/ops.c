@@ -1,12 +1,13 @@
 /* The layers this build links. A firmware build lists the ones its model uses. */
 #include "op.h"
 
-extern const elstm_layer elstm_layer_lstm_f32, elstm_layer_lstm_s8, elstm_layer_dense_f32, elstm_layer_dense_s8,
-    elstm_layer_activate_f32, elstm_layer_activate_s8, elstm_layer_last;
+extern const elstm_layer elstm_layer_lstm_f32, elstm_layer_lstm_s8, elstm_layer_dense_f32,
+    elstm_layer_dense_s8, elstm_layer_activate_f32, elstm_layer_activate_s8, elstm_layer_last;
 
 static const elstm_layer *const layers[] = {
-    &elstm_layer_lstm_f32,     &elstm_layer_lstm_s8,     &elstm_layer_dense_f32, &elstm_layer_dense_s8,
-    &elstm_layer_activate_f32, &elstm_layer_activate_s8, &elstm_layer_last,
+    &elstm_layer_lstm_f32, &elstm_layer_lstm_s8,      &elstm_layer_dense_f32,
+    &elstm_layer_dense_s8, &elstm_layer_activate_f32, &elstm_layer_activate_s8,
+    &elstm_layer_last,
 };
 
 const elstm_layer *elstm_layer_find(uint32_t kind) {

@@ -3,14 +3,13 @@
 
 #include <string.h>
 
-uint32_t elstm_groups(uint32_t units) {
-    return (units + ELSTM_GROUP - 1) / ELSTM_GROUP;
-}
+uint32_t elstm_groups(uint32_t units) { return (units + ELSTM_GROUP - 1) / ELSTM_GROUP; }
 
 int elstm_matrix_f32_holds(const elstm_matrix_f32 *matrix, uint32_t units) {
     const float *w = matrix->weights;
     for (uint32_t group = 0; group < matrix->groups; ++group) {
-        for (uint64_t k = 0; k < (uint64_t)matrix->columns * matrix->gates * ELSTM_GROUP; ++k, ++w) {
+        for (uint64_t k = 0; k < (uint64_t)matrix->columns * matrix->gates * ELSTM_GROUP;
+             ++k, ++w) {
             uint32_t bits;
             memcpy(&bits, w, sizeof bits);
             if ((bits & 0x7F800000u) == 0x7F800000u) return 0; /* NaN or infinite */
@@ -23,7 +22,8 @@ int elstm_matrix_f32_holds(const elstm_matrix_f32 *matrix, uint32_t units) {
 /* Sum of |w| over a row; -1 where a weight is -128 or the padding past `columns` is not 0. */
 static int64_t row_sum(const elstm_matrix_s8 *w, uint32_t row, uint32_t columns) {
     const uint32_t lanes = w->gates * ELSTM_GROUP;
-    const int8_t *at = w->weights + (size_t)(row / lanes) * w->quads * lanes * 4 + (size_t)(row % lanes) * 4;
+    const int8_t *at =
+        w->weights + (size_t)(row / lanes) * w->quads * lanes * 4 + (size_t)(row % lanes) * 4;
     int64_t sum = 0;
     for (uint32_t quad = 0; quad < w->quads; ++quad, at += (size_t)lanes * 4) {
         for (uint32_t k = 0; k < 4; ++k) {
@@ -43,10 +43,13 @@ int elstm_rows_s8_hold(const elstm_rows_s8_check *rows) {
         const int32_t kx = rows->input_shift[row], s = rows->requantize->shift[row];
         const int32_t m = rows->requantize->multiplier[row];
         const int64_t sum_x = row_sum(w, row, rows->inputs);
-        const int64_t sum_h = rows->recurrent == NULL ? 0 : row_sum(rows->recurrent, row, rows->units);
+        const int64_t sum_h =
+            rows->recurrent == NULL ? 0 : row_sum(rows->recurrent, row, rows->units);
         const int64_t bias = rows->bias[row];
-        if (sum_x < 0 || sum_h < 0 || m < 0 || s < -4 || s > 27 || kx < (wide ? 0 : -4) || kx > 27) return 0;
-        if (unit >= rows->units && (sum_x != 0 || sum_h != 0 || bias != 0 || kx != 0 || s != 0 || m != 0))
+        if (sum_x < 0 || sum_h < 0 || m < 0 || s < -4 || s > 27 || kx < (wide ? 0 : -4) || kx > 27)
+            return 0;
+        if (unit >= rows->units &&
+            (sum_x != 0 || sum_h != 0 || bias != 0 || kx != 0 || s != 0 || m != 0))
             return 0;
         const int64_t ax = sum_x * (wide ? 32768 : 128);
         if (ax >= (int64_t)1 << 31) return 0;

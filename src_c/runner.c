@@ -25,7 +25,8 @@ typedef struct {
     uint64_t ops, tensors, data, prepared, state, scratch, total;
 } arena_map;
 
-static arena_map map_arena(const elstm_model *model, const elstm_kernels *kernels, elstm_limits limits) {
+static arena_map map_arena(const elstm_model *model, const elstm_kernels *kernels,
+                           elstm_limits limits) {
     const uint64_t rows = (uint64_t)limits.max_steps * limits.streams;
     arena_map map = {0};
     uint64_t scratch = 0, prepared = 0, data = 0;
@@ -57,7 +58,8 @@ static arena_map map_arena(const elstm_model *model, const elstm_kernels *kernel
     return map;
 }
 
-size_t elstm_arena_size(const elstm_model *model, const elstm_kernels *kernels, elstm_limits limits) {
+size_t elstm_arena_size(const elstm_model *model, const elstm_kernels *kernels,
+                        elstm_limits limits) {
     if (limits.max_steps == 0 || limits.streams == 0 ||
         (uint64_t)limits.max_steps * limits.streams > (uint64_t)1 << 31)
         return SIZE_MAX;
@@ -65,9 +67,11 @@ size_t elstm_arena_size(const elstm_model *model, const elstm_kernels *kernels, 
     return map.total >= SIZE_MAX ? SIZE_MAX : (size_t)map.total;
 }
 
-elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model, const elstm_kernels *kernels,
-                               elstm_limits limits, void *arena, size_t arena_size) {
-    if (runner == NULL || model == NULL || kernels == NULL || arena == NULL) return ELSTM_ERR_ARGUMENT;
+elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
+                               const elstm_kernels *kernels, elstm_limits limits, void *arena,
+                               size_t arena_size) {
+    if (runner == NULL || model == NULL || kernels == NULL || arena == NULL)
+        return ELSTM_ERR_ARGUMENT;
     memset(runner, 0, sizeof *runner);
     if ((uintptr_t)arena % ELSTM_ALIGN != 0) return ELSTM_ERR_ALIGNMENT;
     const size_t needed = elstm_arena_size(model, kernels, limits);
@@ -102,7 +106,8 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model, c
         op->layer->sizes(op, &in, kernels, limits, &sizes);
         op->state_offset = state;
         state += (uint32_t)((sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN);
-        if (sizes.prepared != 0) op->prepared = (int32_t *)(void *)(base + reserve(&prepared, sizes.prepared));
+        if (sizes.prepared != 0)
+            op->prepared = (int32_t *)(void *)(base + reserve(&prepared, sizes.prepared));
         if (op->layer->prepare != NULL) op->layer->prepare(op, &in, kernels);
     }
     return ELSTM_OK;
@@ -122,7 +127,8 @@ void *elstm_state(elstm_runner *runner, uint32_t stream) {
 
 /* ---- doors ---- */
 
-/* 2^60: larger inputs count as this, so that no product of finite weights overflows to infinity - infinity. */
+/* 2^60: larger inputs count as this, so that no product of finite weights overflows to infinity -
+ * infinity. */
 #define LARGEST 1152921504606846976.0f
 
 static float admit(float x) {
@@ -199,7 +205,8 @@ static void step_ops(elstm_runner *runner) {
 
 void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys) {
     const elstm_model *model = runner->model;
-    for (uint32_t k = 0; k < model->inputs; ++k) enter_f32(&runner->tensors[k], xs[k], runner->limits.streams);
+    for (uint32_t k = 0; k < model->inputs; ++k)
+        enter_f32(&runner->tensors[k], xs[k], runner->limits.streams);
     step_ops(runner);
     for (uint32_t k = 0; k < model->outputs; ++k)
         leave_f32(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
@@ -207,14 +214,17 @@ void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *
 
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys) {
     const elstm_model *model = runner->model;
-    for (uint32_t k = 0; k < model->inputs; ++k) enter_s8(&runner->tensors[k], xs[k], runner->limits.streams);
+    for (uint32_t k = 0; k < model->inputs; ++k)
+        enter_s8(&runner->tensors[k], xs[k], runner->limits.streams);
     step_ops(runner);
     for (uint32_t k = 0; k < model->outputs; ++k)
         leave_s8(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
 }
 
-uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps, elstm_rows rows) {
-    return rows == ELSTM_ROWS_MODEL && runner->model->output[output].single && steps > 0 ? 1 : steps;
+uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
+                           elstm_rows rows) {
+    return rows == ELSTM_ROWS_MODEL && runner->model->output[output].single && steps > 0 ? 1
+                                                                                         : steps;
 }
 
 /* The two doors of a run, so that the cutting into chunks is written once. */
@@ -242,7 +252,8 @@ static elstm_status run(elstm_runner *runner, const doors *doors, uint32_t steps
             else
                 enter_s8(&runner->tensors[k], doors->xs_s8[k] + offset, chunk * streams);
         }
-        for (uint32_t k = 0; k < model->ops; ++k) runner->ops[k].layer->run(runner, &runner->ops[k]);
+        for (uint32_t k = 0; k < model->ops; ++k)
+            runner->ops[k].layer->run(runner, &runner->ops[k]);
         for (uint32_t k = 0; k < model->outputs; ++k) {
             const elstm_tensor *tensor = &runner->tensors[model->output[k].tensor];
             if (doors->ys_f32 != NULL)
@@ -256,14 +267,14 @@ static elstm_status run(elstm_runner *runner, const doors *doors, uint32_t steps
     return ELSTM_OK;
 }
 
-elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys, uint32_t steps,
-                           elstm_rows rows) {
+elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys,
+                           uint32_t steps, elstm_rows rows) {
     const doors doors = {xs, ys, NULL, NULL};
     return run(runner, &doors, steps, rows);
 }
 
-elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys, uint32_t steps,
-                          elstm_rows rows) {
+elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys,
+                          uint32_t steps, elstm_rows rows) {
     const doors doors = {NULL, NULL, xs, ys};
     return run(runner, &doors, steps, rows);
 }
@@ -273,7 +284,8 @@ elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_
 static int answers_agree(const elstm_tensor *tensor, const void *expected, size_t at) {
     for (uint32_t k = 0; k < tensor->width; ++k) {
         if (tensor->type == ELSTM_F32) {
-            const float want = ((const float *)expected)[at + k], got = ((const float *)tensor->data)[k];
+            const float want = ((const float *)expected)[at + k],
+                        got = ((const float *)tensor->data)[k];
             const float size = want < -1 ? -want : want > 1 ? want : 1;
             if (!(got - want <= 1e-5f * size && want - got <= 1e-5f * size)) return 0;
         } else {
