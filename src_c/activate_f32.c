@@ -10,16 +10,6 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
            in->width == out->width;
 }
 
-static int check(const elstm_op *op, const elstm_tensor *in) {
-    (void)op, (void)in;
-    return 1;
-}
-
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes) {
-    (void)op, (void)in, (void)kernels, (void)limits, (void)sizes;
-}
-
 static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
     for (uint32_t k = 0; k < count; ++k) {
@@ -39,4 +29,4 @@ static void run(elstm_runner *runner, const elstm_op *op) {
 }
 
 const elstm_layer elstm_layer_activate_f32 = {
-    ELSTM_KIND_ACTIVATE_F32, decode, check, sizes, NULL, step, run};
+    ELSTM_KIND_ACTIVATE_F32, decode, NULL, NULL, NULL, step, run};

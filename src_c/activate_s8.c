@@ -9,23 +9,13 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     a->activation = elstm_read_activation_s16(reader);
     const uint32_t shift = elstm_read_u8(reader);
     a->shift = (int32_t)shift - (shift > 127 ? 256 : 0);
-    elstm_read_u8(reader); /* padding */
+    elstm_read_zeros(reader, 1);
     a->multiplier = (int32_t)elstm_read_u16(reader);
-    elstm_read_u16(reader); /* padding */
+    elstm_read_zeros(reader, 2);
     elstm_read_table(reader, &a->activation);
     return !reader->failed && (in->type == ELSTM_S8 || in->type == ELSTM_S16) &&
            out->type == ELSTM_S16 && in->width == out->width && a->shift >= -4 && a->shift <= 27 &&
            a->multiplier <= 32767;
-}
-
-static int check(const elstm_op *op, const elstm_tensor *in) {
-    (void)op, (void)in;
-    return 1;
-}
-
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes) {
-    (void)op, (void)in, (void)kernels, (void)limits, (void)sizes;
 }
 
 static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
@@ -53,4 +43,4 @@ static void run(elstm_runner *runner, const elstm_op *op) {
 }
 
 const elstm_layer elstm_layer_activate_s8 = {
-    ELSTM_KIND_ACTIVATE_S8, decode, check, sizes, NULL, step, run};
+    ELSTM_KIND_ACTIVATE_S8, decode, NULL, NULL, NULL, step, run};

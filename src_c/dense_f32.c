@@ -25,11 +25,6 @@ static int check(const elstm_op *op, const elstm_tensor *in) {
     return elstm_matrix_f32_holds(&d->kernel, d->units) && elstm_matrix_f32_holds(&bias, d->units);
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes) {
-    (void)op, (void)in, (void)kernels, (void)limits, (void)sizes;
-}
-
 static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
     const elstm_dense_f32 *d = &op->as.dense_f32;
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
@@ -50,4 +45,4 @@ static void run(elstm_runner *runner, const elstm_op *op) {
 }
 
 const elstm_layer elstm_layer_dense_f32 = {
-    ELSTM_KIND_DENSE_F32, decode, check, sizes, NULL, step, run};
+    ELSTM_KIND_DENSE_F32, decode, check, NULL, NULL, step, run};

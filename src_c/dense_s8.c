@@ -7,7 +7,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     d->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader);
     d->activation = elstm_read_activation_s16(reader);
-    elstm_read_u16(reader); /* padding */
+    elstm_read_zeros(reader, 2);
     if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) ||
         out->type != ELSTM_S16 || in->width != inputs || out->width != d->units)
         return 0;

@@ -8,16 +8,6 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     return in->type == out->type && in->width == out->width && in->scale == out->scale;
 }
 
-static int check(const elstm_op *op, const elstm_tensor *in) {
-    (void)op, (void)in;
-    return 1;
-}
-
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes) {
-    (void)op, (void)in, (void)kernels, (void)limits, (void)sizes;
-}
-
 static void step(elstm_runner *runner, const elstm_op *op) {
     runner->tensors[op->out].data = runner->tensors[op->in].data;
 }
@@ -34,4 +24,4 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     out->rows = runner->every ? in->rows : runner->final && in->rows != 0 ? streams : 0;
 }
 
-const elstm_layer elstm_layer_last = {ELSTM_KIND_LAST, decode, check, sizes, NULL, step, run};
+const elstm_layer elstm_layer_last = {ELSTM_KIND_LAST, decode, NULL, NULL, NULL, step, run};

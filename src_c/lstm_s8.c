@@ -17,7 +17,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     l->cell_multiplier = (int32_t)elstm_read_u16(reader);
     l->cell_limit = (int32_t)elstm_read_u16(reader);
     l->hidden_multiplier = (int32_t)elstm_read_u16(reader);
-    elstm_read_u16(reader);                          /* h bits, 0: 8 */
+    elstm_read_zeros(reader, 2);
     const float cell_scale = elstm_read_f32(reader); /* for people */
     if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) ||
         out->type != ELSTM_S8 || in->width != inputs || out->width != l->units ||

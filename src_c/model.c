@@ -98,6 +98,11 @@ uint32_t elstm_read_u32(elstm_reader *reader) {
     return p == NULL ? 0 : u32_at(p);
 }
 
+void elstm_read_zeros(elstm_reader *reader, uint32_t size) {
+    const unsigned char *p = take(reader, size);
+    if (p != NULL && !zeros(p, size)) reader->failed = 1;
+}
+
 float elstm_read_f32(elstm_reader *reader) {
     const unsigned char *p = take(reader, 4);
     if (p == NULL || !finite_bits(u32_at(p))) {
@@ -233,8 +238,8 @@ static elstm_status check_ops(elstm_model *model) {
         elstm_sizes sizes = {0, 0, 0};
         const elstm_status status = elstm_walk_next(&walk, &op, &in, &out);
         if (status != ELSTM_OK) return status;
-        if (!op.layer->check(&op, &in)) return ELSTM_ERR_IMAGE;
-        op.layer->sizes(&op, &in, &elstm_kernels_scalar, one, &sizes);
+        if (op.layer->check != NULL && !op.layer->check(&op, &in)) return ELSTM_ERR_IMAGE;
+        if (op.layer->sizes != NULL) op.layer->sizes(&op, &in, &elstm_kernels_scalar, one, &sizes);
         state += (sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN;
     }
     if (walk.record != section(model, OPS) + section_size(model, OPS)) return ELSTM_ERR_IMAGE;

@@ -30,7 +30,8 @@ typedef struct {
 uint32_t elstm_read_u8(elstm_reader *reader);
 uint32_t elstm_read_u16(elstm_reader *reader);
 uint32_t elstm_read_u32(elstm_reader *reader);
-float elstm_read_f32(elstm_reader *reader); /* fails on NaN and infinity */
+void elstm_read_zeros(elstm_reader *reader, uint32_t size); /* fails on anything else */
+float elstm_read_f32(elstm_reader *reader);                 /* fails on NaN and infinity */
 /* count elements of `size` bytes from the weights, aligned to `align` there; NULL when they are not
  * all there. */
 const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size, uint32_t align);
@@ -122,10 +123,10 @@ struct elstm_layer {
     int (*decode)(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
                   const elstm_tensor *out);
     /* Check every weight once; 0 where an image could make a sum overflow or hold what no packer
-     * writes. */
+     * writes. Or NULL. */
     int (*check)(const elstm_op *op, const elstm_tensor *in);
     void (*sizes)(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes);
+                  elstm_limits limits, elstm_sizes *sizes); /* or NULL */
     void (*prepare)(elstm_op *op, const elstm_tensor *in,
                     const elstm_kernels *kernels);          /* or NULL */
     void (*step)(elstm_runner *runner, const elstm_op *op); /* one row a stream */

@@ -40,7 +40,7 @@ static arena_map map_arena(const elstm_model *model, const elstm_kernels *kernel
             map.total = UINT64_MAX;
             return map;
         }
-        op.layer->sizes(&op, &in, kernels, limits, &sizes);
+        if (op.layer->sizes != NULL) op.layer->sizes(&op, &in, kernels, limits, &sizes);
         scratch = sizes.scratch > scratch ? sizes.scratch : scratch;
         reserve(&prepared, sizes.prepared);
     }
@@ -103,7 +103,7 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
         elstm_sizes sizes = {0, 0, 0};
         const elstm_status status = elstm_walk_next(&walk, op, &in, &out);
         if (status != ELSTM_OK) return status;
-        op->layer->sizes(op, &in, kernels, limits, &sizes);
+        if (op->layer->sizes != NULL) op->layer->sizes(op, &in, kernels, limits, &sizes);
         op->state_offset = state;
         state += (uint32_t)((sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN);
         if (sizes.prepared != 0)

@@ -1,0 +1,104 @@
+"""What Python adds to a step: `runner.step()` and `runner.step(x)` against the same call in C.
+
+    python tools/bench_call.py            prints a Markdown table
+
+All three run the same image with the same kernels, interleaved, on one core; the figures are medians of rounds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from edgelstm.model import Dense, Last, Lstm, Model, Tensor
+from edgelstm.quantize import quantize
+from edgelstm.runner import Runner
+
+ROOT = Path(__file__).parent.parent
+ROUNDS, STEPS = 61, 1000
+
+
+def model(inputs: int, units: int, outputs: int = 4) -> Model:
+    """A random LSTM with a Dense head."""
+    random = np.random.default_rng(0)
+    bound = 1 / np.sqrt(units)
+
+    def uniform(*shape: int) -> np.ndarray:
+        return random.uniform(-bound, bound, shape)
+
+    layers = (
+        Lstm("lstm", ("x",), ("h",), uniform(4, units, inputs), uniform(4, units, units), uniform(4, units)),
+        Last("last", ("h",), ("kept",)),
+        Dense("dense", ("kept",), ("y",), uniform(outputs, units), uniform(outputs)),
+    )
+    widths = {"x": inputs, "h": units, "kept": units, "y": outputs}
+    return Model(tuple(Tensor(*item) for item in widths.items()), layers, ("x",), ("y",))
+
+
+def library(folder: str) -> ctypes.CDLL:
+    """The C core with the timing loop of bench_call.c."""
+    path = f"{folder}/bench_call.so"
+    sources = [ROOT / "tools/bench_call.c", *sorted((ROOT / "src_c").glob("*.c"))]
+    command = ["cc", "-std=c99", "-O3", "-ffp-contract=off", "-fPIC", "-shared", f"-I{ROOT / 'src_c'}", "-o", path]
+    subprocess.run([*command, *map(str, sources)], check=True)
+    lib = ctypes.CDLL(path)
+    lib.bench_open.restype = ctypes.c_void_p
+    lib.bench_open.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p]
+    lib.bench_steps.restype = ctypes.c_double
+    lib.bench_steps.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+    return lib
+
+
+def loop(call: Callable[[], object]) -> float:
+    """Nanoseconds a call, the loop included."""
+    times = itertools.repeat(None, STEPS)
+    start = time.perf_counter_ns()
+    for _ in times:
+        call()
+    return (time.perf_counter_ns() - start) / STEPS
+
+
+def loop_fresh(call: Callable[[np.ndarray], object], arrays: list[np.ndarray]) -> float:
+    """Nanoseconds a call, each with an array it has not seen before."""
+    start = time.perf_counter_ns()
+    for x in arrays:
+        call(x)
+    return (time.perf_counter_ns() - start) / STEPS
+
+
+def main() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    print("| inputs, units | type | kernels | C call, ns | `step()` adds, ns | `step(x)`, new array, adds, ns |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        lib = library(folder)
+        for inputs, units in ((8, 16), (9, 64)):
+            net = model(inputs, units)
+            samples = np.random.default_rng(1).standard_normal((4, 32, inputs)).astype(np.float32)
+            for kind, packed in (("f32", net), ("s8", quantize(net, samples))):
+                runner = Runner(packed)
+                handle = lib.bench_open(runner.image, len(runner.image), runner.kernels.encode())
+                rows = []
+                for _ in range(ROUNDS):
+                    fresh = [np.zeros(inputs, np.float32) for _ in range(STEPS)]
+                    c = lib.bench_steps(handle, STEPS)
+                    bound, given = loop(runner.step), loop_fresh(runner.step, fresh)
+                    rows.append((c, bound - c, given - c))
+                c, bound, given = (statistics.median(column) for column in zip(*rows, strict=True))
+                print(f"| {inputs}, {units} | {kind} | {runner.kernels} | {c:.0f} | {bound:.0f} | {given:.0f} |")
+    print("\nThe loop's own cost is included in what Python adds.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
