@@ -1,0 +1,128 @@
+"""The float reference against the equations written out value by value."""
+
+import math
+
+import numpy as np
+import pytest
+from nets import signal, stack, two_heads
+
+from edgelstm import reference
+from edgelstm.errors import InputError, ModelError
+from edgelstm.model import ACTIVATIONS, Activation, Dense, Lstm, Model, Tensor
+
+EQUATIONS = {
+    "linear": lambda v: v,
+    "sigmoid": lambda v: 1 / (1 + math.exp(-v)),
+    "tanh": math.tanh,
+    "relu": lambda v: max(v, 0.0),
+    "relu6": lambda v: min(max(v, 0.0), 6.0),
+    "leaky_relu": lambda v: v if v > 0 else 0.3 * v,
+    "elu": lambda v: v if v > 0 else 0.3 * (math.exp(v) - 1),
+    "selu": lambda v: 1.05070098735548 * (v if v > 0 else 1.67326324235437 * (math.exp(v) - 1)),
+    "softplus": lambda v: math.log(1 + math.exp(v)),
+    "softsign": lambda v: v / (1 + abs(v)),
+    "gelu": lambda v: v * 0.5 * math.erfc(-v / math.sqrt(2)),
+    "gelu_tanh": lambda v: 0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))),
+    "silu": lambda v: v / (1 + math.exp(-v)),
+    "exponential": math.exp,
+    "hard_sigmoid": lambda v: min(max(v / 6 + 0.5, 0.0), 1.0),
+    "hard_sigmoid_fifth": lambda v: min(max(0.2 * v + 0.5, 0.0), 1.0),
+}
+
+
+def test_every_activation_has_an_equation_here():
+    assert set(EQUATIONS) == set(ACTIVATIONS) - {"softmax"} == set(reference.FUNCTIONS) - {"softmax"}
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_activations(name):
+    values = np.linspace(-12, 12, 4801)
+    expected = [EQUATIONS[name](v) for v in values]
+    np.testing.assert_allclose(reference.activate(Activation(name, 0.3), values), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_softmax():
+    y = reference.activate(Activation("softmax"), np.array([[1.0, 2.0, 3.0], [1000.0, 1000.0, -1000.0]]))
+    e = [math.exp(k) for k in (1, 2, 3)]
+    np.testing.assert_allclose(y, [[v / sum(e) for v in e], [0.5, 0.5, 0]], rtol=1e-15)
+
+
+def test_the_cell_written_out():
+    layer = stack(2, (3,), clip=0.4).layers[0]
+    x = signal((1, 5, 2))[0]
+    w, r, b = (a.astype(float) for a in (layer.kernel, layer.recurrent, layer.bias))
+    h, c, expected = [0.0] * 3, [0.0] * 3, []
+    for row in x:
+        z = [
+            [
+                sum(w[g, u, k] * float(row[k]) for k in range(2)) + sum(r[g, u, k] * h[k] for k in range(3)) + b[g, u]
+                for u in range(3)
+            ]
+            for g in range(4)
+        ]
+        i, f, o = ([1 / (1 + math.exp(-v)) for v in z[g]] for g in (0, 1, 3))
+        c = [min(max(f[u] * c[u] + i[u] * math.tanh(z[2][u]), -0.4), 0.4) for u in range(3)]
+        h = [o[u] * math.tanh(c[u]) for u in range(3)]
+        expected.append(h)
+    np.testing.assert_allclose(reference.lstm(layer, x[None].astype(float))[0][0], expected, rtol=1e-13)
+
+
+def test_graph_last_and_trace():
+    x, u = signal((2, 7, 4), 1), signal((2, 7, 2), 2)
+    trace = {}
+    y1, y2 = reference.run(two_heads(), (x, u), trace=trace)
+    every1, every2 = reference.run(two_heads(), (x, u), every_step=True)
+    assert y1.shape == (2, 3) and y2.shape == (2, 7, 2) and every1.shape == (2, 7, 3)
+    np.testing.assert_array_equal(every1[:, -1], y1)
+    np.testing.assert_array_equal(every2, y2)
+    assert trace["a.z"].shape == (2, 7, 4, 6) and trace["b.c"].shape == (2, 7, 7) and trace["ha"].shape == (2, 7, 6)
+
+
+@pytest.mark.parametrize("x", [np.zeros((2, 3)), np.zeros((1, 0, 3)), np.zeros((1, 2, 4)), np.full((1, 2, 3), np.nan)])
+def test_bad_inputs(x):
+    with pytest.raises(InputError):
+        reference.run(stack(3, (2,)), (x,))
+
+
+def dense(name, read, write, units=2, inputs=3):
+    return Dense(name, (read,), (write,), np.zeros((units, inputs)), np.zeros(units))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "layers", "message"),
+    [
+        ((("x", 3), ("y", 2)), [dense("d", "z", "y")], "no layer before it writes"),
+        ((("x", 3), ("y", 3)), [dense("d", "x", "y")], "widths"),
+        ((("x", 3), ("y", 2)), [dense("d", "x", "y"), dense("e", "x", "y")], "written already"),
+        ((("x", 3), ("y", 2), ("w", 1)), [dense("d", "x", "y")], "no layer"),
+        ((("x", 3), ("x", 3), ("y", 2)), [dense("d", "x", "y")], "share a name"),
+        ((("x", 3), ("y", 2)), [], "at least one"),
+    ],
+)
+def test_a_graph_that_does_not_fit_is_refused(tensors, layers, message):
+    with pytest.raises(ModelError, match=message):
+        Model(tuple(Tensor(*t) for t in tensors), tuple(layers), ("x",), ("y",))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kernel": np.zeros((3, 2, 2))},
+        {"recurrent": np.zeros((4, 2, 3))},
+        {"bias": np.zeros(4)},
+        {"kernel": np.full((4, 2, 2), np.inf)},
+        {"activation": Activation("softmax")},
+        {"cell_clip": -1.0},
+        {"cell_clip": math.nan},
+    ],
+)
+def test_a_layer_that_does_not_fit_is_refused(change):
+    fields = {"kernel": np.zeros((4, 2, 2)), "recurrent": np.zeros((4, 2, 2)), "bias": np.zeros((4, 2))} | change
+    with pytest.raises(ModelError):
+        Lstm("l", ("x",), ("h",), **fields)
+
+
+def test_arrays_cannot_be_written():
+    layer = stack(2, (3,)).layers[0]
+    with pytest.raises(ValueError, match="read-only"):
+        layer.kernel[0] = 1
