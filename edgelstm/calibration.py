@@ -117,9 +117,7 @@ def _numbers(values: Any, name: str) -> Array:
     return array.astype(np.float32).astype(np.float64)
 
 
-def _choose(
-    model: Model, sequences: list[tuple[Array, ...]]
-) -> tuple[list[tuple[Array, ...]], tuple[str, ...]]:
+def _choose(model: Model, sequences: list[tuple[Array, ...]]) -> tuple[list[tuple[Array, ...]], tuple[str, ...]]:
     """Bound the work: long sequences are cut into pieces, then pieces chosen at even distances. Says what it did."""
     widths = sum(t.width for t in model.tensors)
     widths += sum(5 * layer.units for layer in model.layers if isinstance(layer, Lstm))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -16,6 +17,7 @@ SMALLEST = 2.0**-60  # no range is narrower, so no scale is 0
 BOUNDED = ("tanh", "sigmoid", "hard_sigmoid", "hard_sigmoid_fifth", "softsign")  # within -1 ... 1
 _FLAT_BEYOND = {"hard_sigmoid": 3.0, "hard_sigmoid_fifth": 2.5, "relu6": 6.0}  # the kink lies on the last entry
 _SOFTMAX_REACH = 12.0  # 32767 exp(-12) rounds to 0
+_POINTS = 8  # a table's segment is fitted at so many points
 _MOST_VALUES = 20000  # enough to compare tables by
 
 
@@ -75,11 +77,11 @@ def _exponent(reach: float) -> int:
 
 def _softmax(values: Array) -> Curve:
     """Its table covers differences of 0 ... 12 in the input's units; doublings make up for wider ranges."""
-    reach = span(values, TABLE_HEADROOM)
-    doublings = int(np.clip(np.ceil(np.log2(reach / (_SOFTMAX_REACH / 2))), 0, 10))
-    differences = _SOFTMAX_REACH * np.arange(257) / 256
+    wanted = span(values, TABLE_HEADROOM)
+    doublings = int(np.clip(np.ceil(np.log2(wanted / (_SOFTMAX_REACH / 2))), 0, 10))
+    full = max(_SOFTMAX_REACH / 2 * 2.0**doublings, wanted)
+    differences = 2 * full / 2.0**doublings * np.arange(257) / 256
     table = np.rint(32767 * np.exp(-differences)).astype(np.int16)
-    full = _SOFTMAX_REACH / 2 * 2.0**doublings
     return Curve(QuantizedActivation("softmax", doublings, table), full, 32768 / 32767, False)
 
 
@@ -90,9 +92,23 @@ def tabled(activation: Activation, full: float, out: float) -> Curve:
 
 
 def _entries(activation: Activation, full: float) -> Array:
+    """The 257 real entries whose interpolation is closest to the function, in the mean square, and exact at 0."""
+    points, corners, weights = _spline()
     with np.errstate(over="ignore"):
-        entries = activate(activation, np.linspace(-full, full, 257))
-    return np.clip(entries, -1e300, 1e300)
+        wanted = np.clip(activate(activation, points * full), -1e300, 1e300)
+    largest = float(np.abs(wanted).max()) or 1.0
+    fitted: Array = np.linalg.solve(corners, weights.T @ (wanted / largest)) * largest
+    return fitted
+
+
+@cache
+def _spline() -> tuple[Array, Array, Array]:
+    """Points of -1 ... 1, and the normal equations of a polygon of 257 corners through values at them."""
+    points = np.linspace(-1, 1, 256 * _POINTS + 1)
+    hats = np.maximum(0, 1 - np.abs(128 * (points[:, None] + 1) - np.arange(257)))
+    weights = hats.copy()
+    weights[128 * _POINTS] *= 1e6  # where x is 0
+    return points, weights.T @ hats, weights
 
 
 def table_height(activation: Activation, values: Array, full: float) -> float:

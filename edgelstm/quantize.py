@@ -178,9 +178,7 @@ def _lstm(
     return quantized, rows, scale
 
 
-def _cell(
-    layer: Lstm, gate: Curve, exponent: int, candidate: Curve, calibration: Calibration
-) -> tuple[Curve, int]:
+def _cell(layer: Lstm, gate: Curve, exponent: int, candidate: Curve, calibration: Calibration) -> tuple[Curve, int]:
     """The cell's function with its range of c, and kappa.
 
     c must have room for i * g, so that kappa fits. A function that flattens out lets c saturate: its range is the one

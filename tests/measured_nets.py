@@ -20,12 +20,14 @@ def walk(rng, count, steps, width):
     return (noise + 0.3 * rng.normal(size=noise.shape)).astype(np.float32)
 
 
-def random_model(rng, inputs, units, outputs=None, head="linear", heavy=False, scale=1.0, last=False, **cell):
+def random_model(
+    rng, inputs, units, outputs=None, head="linear", heavy=False, scale=1.0, last=False, forget=1.0, **cell
+):
     """LSTM layers and a Dense head with normal weights, or Student-t with 4 degrees of freedom if `heavy`."""
     draw = (lambda *shape: rng.standard_t(4, shape) / np.sqrt(2)) if heavy else (lambda *shape: rng.normal(size=shape))
     tensors, layers, reads, width = [Tensor("x", inputs)], [], "x", inputs
     for k, n in enumerate(units):
-        bias = 0.3 * rng.normal(size=(4, n)) + np.array([[0], [1], [0], [0]])
+        bias = 0.3 * rng.normal(size=(4, n)) + np.array([[0], [forget], [0], [0]])
         kernel, recurrent = draw(4, n, width) * scale / np.sqrt(width), draw(4, n, n) * scale / np.sqrt(n)
         layers.append(Lstm(f"lstm{k}", (reads,), (f"h{k}",), kernel, recurrent, bias, **cell))
         tensors.append(Tensor(f"h{k}", n))
@@ -103,7 +105,7 @@ NETS = {
     "hard sigmoid (fifth) gates 5-32-2": _net(10, 5, [32], outputs=2, gate_activation=FIFTH),
     "softsign cell 4-24-2": _net(12, 4, [24], outputs=2, activation=Activation("softsign")),
     "elu cell, relu gates 4-24-2": _net(
-        14, 4, [24], outputs=2, scale=0.2, activation=Activation("elu", 1.0), gate_activation=RELU
+        14, 4, [24], outputs=2, scale=0.2, forget=0.0, activation=Activation("elu", 1.0), gate_activation=RELU
     ),
     "clipped cell 4-24-2": _net(13, 4, [24], outputs=2, scale=2.0, cell_clip=1.5),
     "activations alone 4-24-6": standing_alone,

@@ -1,0 +1,355 @@
+"""quantize: what it accepts, what it refuses, how it chooses."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from measured_nets import random_model, walk
+from simulate import decibels, simulate
+
+from edgelstm import calibration, reference, reference_s8
+from edgelstm.errors import QuantizeError
+from edgelstm.model import (
+    ACTIVATIONS,
+    Activate,
+    Activation,
+    Dense,
+    Last,
+    Lstm,
+    Model,
+    QuantizedDense,
+    QuantizedLstm,
+    Tensor,
+)
+from edgelstm.quantize import quantize, quantize_with_rows
+
+
+def model_of(inputs, units, seed=0, **options):
+    return random_model(np.random.default_rng(seed), inputs, units, **options)
+
+
+def bytes_of(model):
+    return b"".join(
+        getattr(layer, name).tobytes()
+        for layer in model.layers
+        for name in ("kernel", "recurrent", "bias", "input_shift", "shift", "multiplier")
+        if hasattr(layer, name)
+    )
+
+
+def fed(model, *xs, every_step=True):
+    """Outputs of the float reference and of s8."""
+    return reference.run(model, xs, every_step), reference_s8.run_float(quantize(model, xs), xs, every_step)
+
+
+def test_samples_of_every_form_give_the_same_model():
+    model = model_of(2, [4], outputs=1)
+    x = walk(np.random.default_rng(1), 3, 20, 2)
+    forms = [x, list(x), (x,), x.astype(np.float64), list(x) + [np.zeros((0, 2))]]
+    assert len({bytes_of(quantize(model, form)) for form in forms}) == 1
+    assert bytes_of(quantize(model, x[0])) == bytes_of(quantize(model, x[:1]))
+    ragged = quantize(model, [x[0], x[1][:7], x[2][:1]])
+    assert ragged.notes[0] == "calibrated on 28 of 28 steps, 3 sequences"
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((5, 3)), r"hold a sequence of shape \(5, 3\), expected \(steps, 2\)"),
+        (np.zeros(5), r"have shape \(5,\), expected"),
+        (np.zeros((0, 2)), "hold no step"),
+        ([], "hold no step"),
+        ([np.zeros((4, 2)), np.zeros((4, 1))], r"sequence of shape \(4, 1\)"),
+        (np.full((5, 2), np.nan), "NaN or infinite"),
+        (np.full((5, 2), 1e30), "beyond 2\\^60"),
+        (np.array([["a", "b"]]), "expected numbers"),
+        ([[[1, 2], [3]]], "not arrays of numbers"),
+        (None, "expected numbers"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(samples, message):
+    with pytest.raises(QuantizeError, match=message):
+        quantize(model_of(2, [3]), samples)
+
+
+def siamese():
+    random = np.random.default_rng(3)
+    tensors = [Tensor("a", 2), Tensor("b", 3)]
+    layers = []
+    for name, width in (("a", 2), ("b", 3)):
+        inner = random_model(random, width, [6]).layers[0]
+        layers.append(Lstm(f"lstm_{name}", (name,), (f"h_{name}",), inner.kernel, inner.recurrent, inner.bias))
+        layers.append(Last(f"last_{name}", (f"h_{name}",), (f"l_{name}",)))
+        layers.append(Dense(f"dense_{name}", (f"l_{name}",), (f"y_{name}",), random.normal(size=(2, 6)), np.zeros(2)))
+        tensors += [Tensor(f"h_{name}", 6), Tensor(f"l_{name}", 6), Tensor(f"y_{name}", 2)]
+    return Model(tuple(tensors), tuple(layers), ("a", "b"), ("y_b", "y_a"))
+
+
+def test_several_inputs_and_outputs():
+    model, random = siamese(), np.random.default_rng(4)
+    xs = (walk(random, 8, 30, 2), walk(random, 8, 30, 3) * 50)
+    quantized = quantize(model, xs)
+    found = reference_s8.run_float(quantized, xs)
+    for y, exact in zip(found, reference.run(model, xs), strict=True):
+        assert y.shape == (8, 2) and decibels(exact, y) > 25
+    scales = [reference_s8.tensor(quantized, name).scale for name in ("a", "b")]
+    assert np.allclose(scales, [4 * np.abs(x).max() / 32767 for x in xs])
+    for wrong, message in (
+        (xs[0], "tuple of 2"),
+        (list(xs), "tuple of 2"),
+        ((xs[0], xs[1][:, :20]), "differ in number or in steps"),
+        ((xs[0][:4], xs[1]), "differ in number or in steps"),
+    ):
+        with pytest.raises(QuantizeError, match=message):
+            quantize(model, wrong)
+
+
+def test_the_work_is_bounded_and_says_so(monkeypatch):
+    monkeypatch.setattr(calibration, "MOST_STEPS", 100)
+    monkeypatch.setattr(calibration, "LONGEST", 30)
+    model = model_of(1, [3])
+    x = np.arange(400.0).reshape(400, 1) / 400
+    found = calibration.calibrate(model, x)
+    used = sum(xs[0].shape[0] * xs[0].shape[1] for xs in found.inputs)
+    assert 60 <= used <= 100
+    assert found.notes[0] == f"calibrated on {used} of 400 steps, 1 sequence"
+    assert "longer than 30 steps were cut" in found.notes[1] and "at even distances" in found.notes[2]
+    starts = sorted(float(row[0, 0]) for xs in found.inputs for row in xs[0])
+    assert starts[0] == 0 and starts[-1] > 0.9 and np.diff(starts).max() < 0.5
+    assert len(calibration.calibrate(model, x[:90].reshape(9, 10, 1)).notes) == 1
+
+
+def test_quantizing_is_repeatable_and_gives_read_only_arrays():
+    model, x = model_of(3, [8], outputs=2), walk(np.random.default_rng(5), 4, 30, 3)
+    first = quantize(model, x)
+    assert bytes_of(first) == bytes_of(quantize(model, x))
+    assert bytes_of(first) != bytes_of(quantize(model, x, compensate=False))
+    assert first.meta is model.meta and first.source is model.source
+    with pytest.raises(ValueError, match="read-only"):
+        first.layers[0].kernel[0] = 0
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 9),
+    st.lists(st.integers(1, 20), min_size=1, max_size=2),
+    st.booleans(),
+    st.sampled_from([0.1, 0.5, 1.0]),
+)
+def test_s8_is_near_the_float_model(seed, inputs, units, heavy, scale):
+    random = np.random.default_rng(seed)
+    model = random_model(random, inputs, units, outputs=2, heavy=heavy, scale=scale)
+    x = walk(random, 6, 25, inputs) * 10.0 ** random.uniform(-2, 2)
+    (exact,), (found,) = fed(model, x)
+    # Single rows may hold one large weight beside small ones; h in 1/127 moves an output by its weights' length.
+    assert np.sqrt(np.square(found - exact).mean()) < 0.02 * max(np.abs(exact).max(), 1), f"seed {seed}"
+    quantized = quantize(model, x)
+    extremes = random.choice([-32768, 32767], (4, 10, inputs))
+    reference_s8.run(quantized, (extremes,))  # asserts every width
+
+
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "softmax"])
+@pytest.mark.parametrize("place", ["cell", "gates", "head", "alone"])
+def test_every_activation_everywhere(name, place):
+    activation, random = Activation(name, 0.3), np.random.default_rng(ACTIVATIONS.index(name))
+    cell = {"cell": {"activation": activation}, "gates": {"gate_activation": activation}}.get(place, {})
+    # Small weights and a low forget gate: cells and gates without bounds would grow without bounds otherwise.
+    calm, free = {"forget": -1.5, "scale": 0.1}, {"forget": 0.0, "scale": 0.3}
+    options = {"cell": calm, "gates": calm if name in ("softplus", "exponential") else free}.get(place, {})
+    model = random_model(random, 3, [10], outputs=3, head=name if place == "head" else "linear", **options, **cell)
+    if place == "alone":
+        tensors = (*model.tensors, Tensor("a", 3))
+        layers = (*model.layers, Activate("alone", ("y",), ("a",), activation))
+        model = Model(tensors, layers, ("x",), ("a",))
+    samples, data = walk(random, 24, 25, 3), walk(random, 24, 25, 3)
+    quantized, rows = quantize_with_rows(model, samples)
+    (exact,) = reference.run(model, (data,), every_step=True)
+    (found,) = reference_s8.run_float(quantized, (data,), every_step=True)
+    (ideal,) = simulate(model, quantized, rows, (data,))
+    per_sequence = [(decibels(e, f), decibels(e, i)) for e, f, i in zip(exact, found, ideal, strict=True)]
+    s8, simulated = np.mean(per_sequence, axis=0)
+    assert s8 > 20 and s8 > simulated - 1, f"{s8:.1f} dB, {simulated:.1f} dB with exact functions"
+
+
+@pytest.mark.parametrize("largest", [0.01, 3.0, 300.0, 1e5])
+def test_softmax_of_any_range(largest):
+    random = np.random.default_rng(8)
+    kernel = random.normal(size=(7, 4)) * largest / 10
+    dense = Dense("d", ("x",), ("y",), kernel, np.zeros(7), Activation("softmax"))
+    model = Model((Tensor("x", 4), Tensor("y", 7)), (dense,), ("x",), ("y",))
+    x = walk(random, 8, 50, 4)
+    (exact,), (found,) = fed(model, x)
+    sharp = np.sort(exact, axis=-1)[..., -1] - np.sort(exact, axis=-1)[..., -2] > 0.1
+    assert (found.argmax(axis=-1) == exact.argmax(axis=-1))[sharp].all()
+    assert np.abs(found - exact).mean() < 2e-3
+    assert np.abs(found.sum(axis=-1) - 1).max() < 3e-4
+
+
+def constant(value):
+    return np.full((2, 12, 3), value, np.float32)
+
+
+@pytest.mark.parametrize(
+    "x", [constant(0), constant(0.7), constant(1e-30), constant(1e3)], ids=["0", "0.7", "1e-30", "1e3"]
+)
+def test_inputs_that_say_nothing(x):
+    model = model_of(3, [5], outputs=2)
+    (exact,), (found,) = fed(model, x)
+    assert np.abs(found - exact).max() < 0.05 * max(1.0, np.abs(exact).max())
+
+
+def test_a_dead_channel_and_a_live_one():
+    model, x = model_of(2, [6], outputs=1), walk(np.random.default_rng(2), 8, 30, 2)
+    x[:, :, 1] = 0
+    (exact,), (found,) = fed(model, x)
+    assert decibels(exact, found) > 25
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "elu"])
+def test_weights_all_zero(activation):
+    shapes = (4, 3, 2), (4, 3, 3), (4, 3)
+    zero = Lstm("l", ("x",), ("h",), *map(np.zeros, shapes), Activation(activation, 1.0))
+    dense = Dense("d", ("h",), ("y",), np.zeros((2, 3)), np.zeros(2))
+    model = Model((Tensor("x", 2), Tensor("h", 3), Tensor("y", 2)), (zero, dense), ("x",), ("y", "h"))
+    _, found = fed(model, walk(np.random.default_rng(0), 2, 9, 2))
+    for y in found:
+        assert np.abs(y).max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e6])
+def test_a_bias_that_dwarfs_the_weights(size):
+    """Linear outputs keep the bias; a gate simply saturates."""
+    random = np.random.default_rng(1)
+    dense = Dense("d", ("x",), ("y",), random.normal(size=(2, 3)) * 1e-3, [size, -size])
+    model = Model((Tensor("x", 3), Tensor("y", 2)), (dense,), ("x",), ("y",))
+    (exact,), (found,) = fed(model, walk(random, 4, 20, 3))
+    assert np.abs(found - exact).max() < 4e-4 * np.abs(exact).max()
+
+    base = model_of(3, [4])
+    layer = base.layers[0]
+    bias = layer.bias + np.array([0, 0, 0, size])[:, None]
+    biased = Lstm("l", ("x",), layer.writes, layer.kernel, layer.recurrent, bias)
+    gated = Model(base.tensors, (biased,), ("x",), base.outputs)
+    (exact,), (found,) = fed(gated, walk(random, 8, 20, 3))
+    assert decibels(exact, found) > 20
+
+
+def test_one_unit_one_input():
+    model = Model(
+        (Tensor("x", 1), Tensor("h", 1)),
+        (Lstm("l", ("x",), ("h",), np.full((4, 1, 1), 0.8), np.full((4, 1, 1), -0.4), np.full((4, 1), 0.2)),),
+        ("x",),
+        ("h",),
+    )
+    (exact,), (found,) = fed(model, walk(np.random.default_rng(0), 8, 40, 1))
+    assert decibels(exact, found) > 30
+
+
+def counter(activation="tanh", **options):
+    """One unit that adds up its input and reads it out."""
+    kernel, bias = np.zeros((4, 1, 1)), np.array([[8.0], [9.0], [0.0], [1.0]])
+    kernel[2] = 1
+    layer = Lstm("l", ("x",), ("h",), kernel, np.zeros((4, 1, 1)), bias, Activation(activation), **options)
+    return Model((Tensor("x", 1), Tensor("h", 1)), (layer,), ("x",), ("h",))
+
+
+def test_a_cell_that_counts_far_saturates_where_that_costs_little():
+    """Beside a unit that counts to 140, one that stays small needs fine steps."""
+    kernel, bias = np.zeros((4, 2, 2)), np.array([[8.0, -3], [9, 4], [0, 0], [1, 5]])
+    kernel[2] = np.eye(2)
+    layer = Lstm("l", ("x",), ("h",), kernel, np.zeros((4, 2, 2)), bias)
+    model = Model((Tensor("x", 2), Tensor("h", 2)), (layer,), ("x",), ("h",))
+    x = np.stack([np.full((1, 150), 2.0), walk(np.random.default_rng(1), 1, 150, 1)[:, :, 0] * 0.1], axis=-1)
+    quantized = quantize(model, x)
+    reached = np.abs(reference.lstm(layer, x)[2]).max()
+    assert reached > 100 and quantized.layers[0].cell_scale * 32768 < reached / 2
+    assert any("c saturated in" in note and "saturated in 0 of" not in note for note in quantized.notes)
+    (exact,), (found,) = fed(model, x)
+    assert np.abs(found - exact).max() < 0.01
+
+
+def test_a_cell_that_must_come_back_keeps_its_range():
+    """Up by 90, down by 89.5: a cell cut off on the way would end far below 0."""
+    x = np.concatenate([np.full(100, 1.5), np.full(99, -1.5), np.zeros(30)]).reshape(1, -1, 1)
+    quantized = quantize(counter(), x)
+    assert quantized.layers[0].cell_scale * 32768 > np.abs(reference.lstm(counter().layers[0], x)[2]).max()
+
+
+def test_cell_clip_is_honoured_in_the_units_of_c():
+    x = np.full((1, 50, 1), 2.0)
+    for clip in (0.3, 2.0, 4.9):
+        model = counter(cell_clip=clip)
+        layer = quantize(model, x).layers[0]
+        assert abs(layer.cell_limit * layer.cell_scale - clip) <= layer.cell_scale
+        (exact,), (found,) = fed(model, x)
+        assert np.abs(found - exact).max() < 0.01
+    layer = quantize(counter(cell_clip=1000.0), x).layers[0]
+    assert layer.cell_limit == 32767
+    relu = quantize(counter("relu", cell_clip=3.0), x).layers[0]
+    assert abs(relu.cell_limit * relu.cell_scale - 3) <= relu.cell_scale
+
+
+def test_ranges_follow_the_samples():
+    random = np.random.default_rng(9)
+    model = model_of(3, [8], outputs=2, activation=Activation("relu"), scale=0.3, forget=-1)
+    x = walk(random, 8, 30, 3)
+    quantized = quantize(model, x)
+    trace = {}
+    reference.run(model, (x,), every_step=True, trace=trace)
+    scales = {t.name: t.scale for t in quantized.tensors}
+    assert np.isclose(scales["x"] * 32767, 4 * np.abs(x).max())
+    assert np.isclose(scales["h0"] * 127, 1.1 * np.abs(trace["h0"]).max())
+    assert np.isclose(scales["y"] * 32768, 4 * np.abs(trace["y"]).max())
+    bounded = quantize(model_of(3, [8], outputs=2, head="tanh"), x)
+    scales = {t.name: t.scale for t in bounded.tensors}
+    assert np.isclose(scales["h0"], 1 / 127) and scales["y"] == 1 / 32768
+    assert all(t.scale == float(np.float32(t.scale)) for t in quantized.tensors)
+
+
+def test_gates_beyond_one_get_an_exponent():
+    model = model_of(3, [6], gate_activation=Activation("relu"), scale=0.4, forget=-0.6)
+    x = walk(np.random.default_rng(3), 8, 20, 3)
+    quantized = quantize(model, x)
+    trace = {}
+    reference.run(model, (x,), every_step=True, trace=trace)
+    reached = trace["lstm0.z"][:, :, (0, 1, 3)].max()
+    layer = quantized.layers[0]
+    assert isinstance(layer, QuantizedLstm)
+    assert 2 * reached <= 2.0**layer.gate_exponent < 4 * max(reached, 0.5)
+    hard = quantize(model_of(3, [6], gate_activation=Activation("hard_sigmoid")), x).layers[0]
+    assert hard.gate_exponent == 0 and hard.hidden_multiplier == 127
+    table = hard.gate.table.astype(int)
+    assert table[0] == 0 and table[128] == 16384 and table[256] == 32767 and np.ptp(np.diff(table)) <= 1
+
+
+def test_values_without_bounds_are_refused():
+    layer = counter("linear").layers[0]
+    wild = Lstm("wild", ("x",), ("h",), layer.kernel, np.full((4, 1, 1), 9.0), layer.bias, Activation("exponential"))
+    with pytest.raises(QuantizeError, match="wild: its values grow beyond"):
+        quantize(Model((Tensor("x", 1), Tensor("h", 1)), (wild,), ("x",), ("h",)), np.ones((30, 1)))
+
+
+def test_notes_say_what_the_integers_did():
+    quantized = quantize(model_of(3, [8], outputs=2), walk(np.random.default_rng(0), 4, 30, 3))
+    assert quantized.notes[:2] == (
+        "calibrated on 120 of 120 steps, 4 sequences",
+        "lstm0: c saturated in 0 of 960 values on the samples",
+    )
+    assert quantized.notes[2].startswith("output y: ") and "dB signal to error" in quantized.notes[2]
+    huge = Dense("d", ("x",), ("y",), [[1e9, 1e-3]], [0.0], Activation("tanh"))
+    model = Model((Tensor("x", 2), Tensor("y", 1)), (huge,), ("x",), ("y",))
+    assert "d: 1 rows have weights too large for int8; cut off" in quantize(model, np.ones((5, 2))).notes
+
+
+def test_wide_layers_keep_their_sums_inside_32_bits():
+    random = np.random.default_rng(1)
+    dense = Dense("wide", ("x",), ("y",), random.uniform(-1, 1, (3, 5000)), np.zeros(3))
+    model = Model((Tensor("x", 5000), Tensor("y", 3)), (dense,), ("x",), ("y",))
+    x = random.normal(size=(20, 5000))
+    quantized = quantize(model, x)
+    layer = quantized.layers[0]
+    assert isinstance(layer, QuantizedDense)
+    assert (np.abs(layer.kernel.astype(np.int64)).sum(axis=-1) * 32768 < 2**31).all()
+    y = reference_s8.run_float(quantized, (x[None],))[0]
+    assert decibels(reference.run(model, (x[None],))[0], y) > 20
