@@ -14,7 +14,7 @@ from .model import Array, Dense, Lstm, Model
 
 MOST_STEPS = 16384  # enough for maxima and covariances of any layer we have measured
 MOST_VALUES = 1 << 25  # numbers kept in all, 256 MiB as float64
-LONGEST = 4096  # steps of one sequence; longer ones are cut into pieces
+LONGEST = 2048  # steps of one sequence; longer ones are cut into pieces
 LARGEST = 2.0**60  # the runner's door clamps here
 
 
@@ -24,6 +24,7 @@ class Calibration:
 
     inputs: tuple[tuple[Array, ...], ...]  # per batch, one array [N, T, width] per model input
     traces: tuple[dict[str, Array], ...]  # per batch, what reference.run's `trace` receives, every step kept
+    reaches: dict[str, float]  # per model input, max|x| over all samples, those not run included
     notes: tuple[str, ...]
 
     def each(self, name: str) -> Iterator[Array]:
@@ -48,7 +49,9 @@ def before(values: Array) -> Array:
 
 def calibrate(model: Model, samples: Any) -> Calibration:
     """Run the float reference over the samples. QuantizeError if they do not fit or the model overflows on them."""
-    sequences, notes = _choose(model, _sequences(model, samples))
+    given = _sequences(model, samples)
+    reaches = {name: max(float(np.abs(sequence[k]).max()) for sequence in given) for k, name in enumerate(model.inputs)}
+    sequences, notes = _choose(model, given)
     batches: dict[int, list[tuple[Array, ...]]] = {}
     for sequence in sequences:
         batches.setdefault(len(sequence[0]), []).append(sequence)
@@ -65,7 +68,7 @@ def calibrate(model: Model, samples: Any) -> Calibration:
                     raise QuantizeError(f"{layer.name}: its values grow beyond 2^60 on the samples; it cannot be int8")
         inputs.append(xs)
         traces.append(trace)
-    return Calibration(tuple(inputs), tuple(traces), notes)
+    return Calibration(tuple(inputs), tuple(traces), reaches, notes)
 
 
 def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:
@@ -138,5 +141,6 @@ def _choose(model: Model, sequences: list[tuple[Array, ...]]) -> tuple[list[tupl
     if len(pieces) > given:
         notes.append(f"sequences longer than {longest} steps were cut into pieces, each started from a reset state")
     if len(chosen) < len(pieces):
-        notes.append(f"{len(chosen)} of {len(pieces)} calibration sequences were used, at even distances")
+        what = "pieces" if len(pieces) > given else "sequences"
+        notes.append(f"{len(chosen)} of {len(pieces)} {what} were run, at even distances")
     return chosen, tuple(notes)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import reference_s8
+from .balance import balance
 from .calibration import Calibration, calibrate
 from .curves import BOUNDED, HEADROOM, SMALLEST, Curve, curve, gate_curve, span
 from .model import (
@@ -28,7 +29,7 @@ from .model import (
 )
 from .rounding import Operand, Rows, quantize_rows, requantization
 
-HIDDEN_HEADROOM = 1.1  # of an unbounded h: eight bits have little to spare
+HIDDEN_HEADROOM = 1.25  # of an unbounded h: eight bits have little to spare
 _HARDLY_WORSE = 1.02  # the widest cell range whose error is within this factor of the best is taken
 
 
@@ -46,13 +47,15 @@ def quantize_with_rows(
 ) -> tuple[QuantizedModel, dict[str, Rows]]:
     """`quantize`, and per layer with weights the rows with the real values of their integers, for simulations."""
     calibration = calibrate(model, samples)
+    model, balanced = balance(model, calibration)
+    if balanced:
+        calibration = calibrate(model, samples)
     tensors: dict[str, QuantizedTensor] = {}
     for name in model.inputs:
-        reach = _reach(calibration, name)
-        tensors[name] = _tensor(model, name, "s16", HEADROOM * (reach or 1.0) / 32767)
+        tensors[name] = _tensor(model, name, "s16", HEADROOM * max(calibration.reaches[name] or 1.0, SMALLEST) / 32767)
     layers: list[QuantizedLayer] = []
     rows: dict[str, Rows] = {}
-    notes = list(calibration.notes)
+    notes = [*calibration.notes, *(f"{name}: its units were scaled to like sizes" for name in balanced)]
     for layer in model.layers:
         x = tensors[layer.reads[0]]
         match layer:

@@ -8,6 +8,7 @@ from measured_nets import random_model, walk
 from simulate import decibels, simulate
 
 from edgelstm import calibration, reference, reference_s8
+from edgelstm.balance import balance
 from edgelstm.errors import QuantizeError
 from edgelstm.model import (
     ACTIVATIONS,
@@ -116,6 +117,10 @@ def test_the_work_is_bounded_and_says_so(monkeypatch):
     assert "longer than 30 steps were cut" in found.notes[1] and "at even distances" in found.notes[2]
     starts = sorted(float(row[0, 0]) for xs in found.inputs for row in xs[0])
     assert starts[0] == 0 and starts[-1] > 0.9 and np.diff(starts).max() < 0.5
+    spike = x.copy()
+    spike[np.abs(x - 0.2).argmin()] = 7.5  # in a piece that is not run
+    assert 7.5 not in np.concatenate([xs[0].ravel() for xs in calibration.calibrate(model, spike).inputs])
+    assert calibration.calibrate(model, spike).reaches == {"x": 7.5}
     assert len(calibration.calibrate(model, x[:90].reshape(9, 10, 1)).notes) == 1
 
 
@@ -292,19 +297,41 @@ def test_cell_clip_is_honoured_in_the_units_of_c():
 
 def test_ranges_follow_the_samples():
     random = np.random.default_rng(9)
-    model = model_of(3, [8], outputs=2, activation=Activation("relu"), scale=0.3, forget=-1)
+    model = model_of(3, [8], outputs=2, activation=Activation("elu", 1.0), scale=0.3, forget=-1)
     x = walk(random, 8, 30, 3)
     quantized = quantize(model, x)
     trace = {}
     reference.run(model, (x,), every_step=True, trace=trace)
     scales = {t.name: t.scale for t in quantized.tensors}
     assert np.isclose(scales["x"] * 32767, 4 * np.abs(x).max())
-    assert np.isclose(scales["h0"] * 127, 1.1 * np.abs(trace["h0"]).max())
+    assert np.isclose(scales["h0"] * 127, 1.25 * np.abs(trace["h0"]).max())
     assert np.isclose(scales["y"] * 32768, 4 * np.abs(trace["y"]).max())
     bounded = quantize(model_of(3, [8], outputs=2, head="tanh"), x)
     scales = {t.name: t.scale for t in bounded.tensors}
     assert np.isclose(scales["h0"], 1 / 127) and scales["y"] == 1 / 32768
     assert all(t.scale == float(np.float32(t.scale)) for t in quantized.tensors)
+
+
+def test_units_of_relu_cells_are_balanced_where_only_weights_see_them():
+    random, relu = np.random.default_rng(6), Activation("relu")
+    model = model_of(3, [12, 5], outputs=2, activation=relu, scale=0.3, forget=-1, last=True)
+    x = walk(random, 8, 30, 3)
+    found = calibration.calibrate(model, x)
+    same, changed = balance(model, found)
+    assert changed == ("lstm0", "lstm1")
+    trace = {}
+    for y, again in zip(reference.run(model, (x,)), reference.run(same, (x,), trace=trace), strict=True):
+        assert np.abs(y - again).max() < 1e-6 * np.abs(y).max()
+    before, after = (np.abs(h).max(axis=(0, 1)) for h in (found.traces[0]["h0"], trace["h0"]))
+    assert after.max() / np.median(after) < 0.7 * before.max() / np.median(before)
+    assert any("lstm0: its units were scaled" in note for note in quantize(model, x).notes)
+
+    seen = Model(model.tensors, model.layers, model.inputs, ("y", "h0"))
+    assert balance(seen, found)[1] == ("lstm1",)
+    behind_last = Model(model.tensors, model.layers, model.inputs, ("y", "last"))
+    assert balance(behind_last, found)[1] == ("lstm0",)
+    clipped = model_of(3, [4], outputs=1, activation=relu, cell_clip=2.0)
+    assert balance(clipped, calibration.calibrate(clipped, x))[0] is clipped
 
 
 def test_gates_beyond_one_get_an_exponent():

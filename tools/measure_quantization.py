@@ -18,7 +18,7 @@ from simulate import decibels, simulate
 
 
 def measure(model, samples, data, compensate):
-    """dB of s8 and of its simulation with exact gates: every step of all outputs, the mean over sequences."""
+    """dB of s8 and of exact gates with exact gates: every step of all outputs, the mean over sequences."""
     quantized, rows = quantize_with_rows(model, samples, compensate=compensate)
     exact = joined(reference.run(model, (data,), every_step=True))
     s8 = joined(reference_s8.run_float(quantized, (data,), every_step=True))
@@ -31,7 +31,7 @@ def joined(ys):
 
 
 def main():
-    print("| net | s8, plain rounding | its simulation | s8, compensated | its simulation |")
+    print("| net | s8, plain rounding | exact gates | s8, compensated | exact gates |")
     print("|---|---|---|---|---|")
     for name, make in NETS.items():
         model, samples, data = make()
