@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from .errors import QuantizeError
 from .model import Activation, Array, QuantizedActivation
 from .reference import activate
 
@@ -58,7 +59,7 @@ def curve(activation: Activation, values: Array) -> Curve:
 
 
 def gate_curve(activation: Activation, values: Array) -> tuple[Curve, int]:
-    """As `curve`, for gates: an output's 32768 stands for 2^e; also returns e. More than 2^14 saturates."""
+    """As `curve`, for gates: an output's 32768 stands for 2^e; also returns e. QuantizeError if e exceeds 14."""
     if activation.name in BOUNDED:
         return curve(activation, values), 0
     if activation.name in ("linear", "relu"):
@@ -72,6 +73,8 @@ def gate_curve(activation: Activation, values: Array) -> tuple[Curve, int]:
 
 
 def _exponent(reach: float) -> int:
+    if reach > 2.0**14:
+        raise QuantizeError(f"its gates need a range of {reach:.3g}, more than 16384; it cannot be int8")
     return int(np.clip(np.ceil(np.log2(reach)), 0, 14))
 
 

@@ -11,6 +11,7 @@ from . import reference_s8
 from .balance import balance
 from .calibration import Calibration, calibrate
 from .curves import BOUNDED, HEADROOM, SMALLEST, Curve, curve, gate_curve, span
+from .errors import QuantizeError
 from .model import (
     Activate,
     Array,
@@ -27,7 +28,7 @@ from .model import (
     QuantizedTensor,
     frozen,
 )
-from .rounding import Operand, Rows, quantize_rows, requantization
+from .rounding import MOST_COLUMNS, Operand, Rows, quantize_rows, requantization
 
 HIDDEN_HEADROOM = 1.25  # of an unbounded h: eight bits have little to spare
 _HARDLY_WORSE = 1.02  # the widest cell range whose error is within this factor of the best is taken
@@ -68,14 +69,18 @@ def quantize_with_rows(
                 layers.append(dense)
                 tensors[layer.writes[0]] = _tensor(model, layer.writes[0], "s16", scale)
             case Activate():
-                alone, scale = _activate(layer, x, calibration)
+                alone, scale, alone_full = _activate(layer, x, calibration)
                 layers.append(alone)
+                if x.scale * 128 > 32 * alone_full:
+                    notes.append(f"{layer.name}: reads values in steps too coarse for {layer.activation.name}")
                 tensors[layer.writes[0]] = _tensor(model, layer.writes[0], "s16", scale)
             case Last():
                 layers.append(layer)
                 tensors[layer.writes[0]] = _tensor(model, layer.writes[0], x.type, x.scale)
         if layer.name in rows and rows[layer.name].clipped:
             notes.append(f"{layer.name}: {rows[layer.name].clipped} rows have weights too large for int8; cut off")
+        if compensate and isinstance(layer, (Lstm, Dense)) and layer.inputs > MOST_COLUMNS:
+            notes.append(f"{layer.name}: more than {MOST_COLUMNS} inputs; its weights were rounded to the nearest")
     made = QuantizedModel(
         tuple(tensors[t.name] for t in model.tensors),
         tuple(layers),
@@ -125,13 +130,13 @@ def _dense(
     return quantized, rows, function.out / 32768
 
 
-def _activate(layer: Activate, x: QuantizedTensor, calibration: Calibration) -> tuple[QuantizedActivate, float]:
+def _activate(layer: Activate, x: QuantizedTensor, calibration: Calibration) -> tuple[QuantizedActivate, float, float]:
     function = curve(layer.activation, calibration.rows(layer.reads[0]))
     shift, multiplier = requantization(np.array([x.scale / 256]), np.array([function.full]))
     made = QuantizedActivate(
         layer.name, layer.reads, layer.writes, int(shift[0]), int(multiplier[0]), function.activation
     )
-    return made, function.out / 32768
+    return made, function.out / 32768, function.full
 
 
 def _lstm(
@@ -140,7 +145,10 @@ def _lstm(
     units, hidden = layer.units, layer.writes[0]
     zs = list(calibration.each(f"{layer.name}.z"))
     gates = np.concatenate([z[:, :, (0, 1, 3)].ravel() for z in zs])
-    gate, exponent = gate_curve(layer.gate_activation, gates)
+    try:
+        gate, exponent = gate_curve(layer.gate_activation, gates)
+    except QuantizeError as error:
+        raise QuantizeError(f"{layer.name}: {error}") from None
     candidate = curve(layer.activation, np.concatenate([z[:, :, 2].ravel() for z in zs]))
     cell, kappa = _cell(layer, gate, exponent, candidate, calibration)
     reach = 2.0**exponent * cell.out  # real value of p's 32768
@@ -191,8 +199,10 @@ def _cell(layer: Lstm, gate: Curve, exponent: int, candidate: Curve, calibration
     added = 2.0**exponent * candidate.out  # real value of the 32768 of i * g
     base = curve(layer.activation, cs)
     if base.activation.kind in ("linear", "relu"):
-        full = max(span(cs, HEADROOM), added)
-        return Curve(base.activation, full, full, False), _kappa(added, full)
+        # Any range will do, so take one that kappa expresses exactly.
+        kappa = int(np.clip(np.floor(32768 * added / max(span(cs, HEADROOM), added)), 1, 32767))
+        full = 32768 * added / kappa
+        return Curve(base.activation, full, full, False), kappa
     least = _doublings(added / base.full)
     covering = max(least, _doublings(span(cs, 1.25) / base.full))
     chosen = covering

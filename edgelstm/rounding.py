@@ -14,7 +14,7 @@ from .model import Array
 
 _SUM = 2.0**27  # |acc| stays below
 _PRODUCT = 2.0**31  # |W x| stays below
-_MOST_COLUMNS = 4096  # compensated rounding is cubic in these
+MOST_COLUMNS = 4096  # compensated rounding is cubic in these
 _DAMPING = 0.1  # of the mean variance; 0.01 to 1 do about as well on trained nets, 0.1 best overall
 
 
@@ -81,7 +81,7 @@ def quantize_rows(name: str, x: Operand, h: Operand | None, bias: Array, full: A
         raise QuantizeError(f"{name}: no int8 scales keep its sums inside 32 bits; its weights differ too much in size")
     better, corrected = list(rounded), bias_seen.copy()
     for k, (v, scale) in enumerate(zip((x, h), scales, strict=True)):
-        if v.seen is not None and 0 < v.weights.shape[1] <= _MOST_COLUMNS:
+        if v.seen is not None and 0 < v.weights.shape[1] <= MOST_COLUMNS:
             better[k] = compensated(v.weights, scale, v.seen)
             corrected += (v.weights - better[k] * scale[:, None]) @ v.seen.mean(axis=0)
     sums, total = _worst(better, tie, (x.largest, h.largest), corrected)

@@ -350,6 +350,35 @@ def test_gates_beyond_one_get_an_exponent():
     assert table[0] == 0 and table[128] == 16384 and table[256] == 32767 and np.ptp(np.diff(table)) <= 1
 
 
+def test_a_range_free_to_choose_makes_kappa_exact():
+    x = np.full((1, 300, 1), 0.7)
+    model = counter("relu")
+    layer = quantize(model, x).layers[0]
+    trace = {}
+    reference.run(model, (x,), trace=trace)
+    full = layer.cell_scale * 32768
+    assert full >= 4 * trace["l.c"].max()
+    assert np.isclose(layer.cell_multiplier * full / 32768, 4 * trace["l.z"][:, :, 2].max(), rtol=1e-6)
+    (exact,), (found,) = fed(model, x)
+    assert np.abs(found - exact).max() < 0.015 * exact.max()
+
+
+def test_gates_beyond_2_to_the_14_are_refused():
+    layer = counter("tanh").layers[0]
+    kernel = layer.kernel.copy()
+    kernel[3] = 9000
+    wide = Lstm("wide", ("x",), ("h",), kernel, layer.recurrent, layer.bias * 0, gate_activation=Activation("linear"))
+    with pytest.raises(QuantizeError, match="wide: its gates need a range of 1.8e"):
+        quantize(Model((Tensor("x", 1), Tensor("h", 1)), (wide,), ("x",), ("h",)), np.ones((5, 1)))
+
+
+def test_a_function_that_reads_coarse_steps_is_noted():
+    tensors = (*counter().tensors, Tensor("y", 1))
+    layers = (*counter("relu").layers, Activate("late", ("h",), ("y",), Activation("tanh")))
+    quantized = quantize(Model(tensors, layers, ("x",), ("y",)), np.full((300, 1), 3.0))
+    assert "late: reads values in steps too coarse for tanh" in quantized.notes
+
+
 def test_values_without_bounds_are_refused():
     layer = counter("linear").layers[0]
     wild = Lstm("wild", ("x",), ("h",), layer.kernel, np.full((4, 1, 1), 9.0), layer.bias, Activation("exponential"))
@@ -378,5 +407,6 @@ def test_wide_layers_keep_their_sums_inside_32_bits():
     layer = quantized.layers[0]
     assert isinstance(layer, QuantizedDense)
     assert (np.abs(layer.kernel.astype(np.int64)).sum(axis=-1) * 32768 < 2**31).all()
+    assert "wide: more than 4096 inputs; its weights were rounded to the nearest" in quantized.notes
     y = reference_s8.run_float(quantized, (x[None],))[0]
     assert decibels(reference.run(model, (x[None],))[0], y) > 20

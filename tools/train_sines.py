@@ -48,7 +48,7 @@ def main():
     print(f"RMSE {loss.item() ** 0.5:.4f}")
     path = Path(__file__).parents[1] / "tests" / "golden" / "quantize" / "sines.npz"
     weights = {name: value.detach().numpy() for name, value in net.state_dict().items()}
-    np.savez_compressed(path, samples=signals(rng, 24)[0], data=signals(rng, 16)[0], **weights)
+    np.savez_compressed(path, samples=signals(rng, 24)[0], data=signals(rng, 64)[0], **weights)
 
 
 if __name__ == "__main__":
