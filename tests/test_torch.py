@@ -307,6 +307,15 @@ def test_architecture_file_describes_custom_cells_and_any_order(tmp_path: Path, 
     assert cell.cell_clip == 3.0 and type(last).__name__ == "Activate"
 
 
+def test_an_activation_merges_with_a_linear_layer_once(tmp_path: Path, write: Any) -> None:
+    file = tmp_path / "net.toml"
+    one = '[[layers]]\nkind="activation"\nactivation='
+    file.write_text(f'[[layers]]\nkind="dense"\nweights="fc"\n{one}"relu"\n{one}"tanh"\n{one}"tanh"\n')
+    model = torch.read(write(checkpoint(linear("fc", 2, 4))), architecture=file)
+    assert [layer.activation.name for layer in model.layers if not isinstance(layer, Last)] == ["relu", "tanh", "tanh"]
+    assert [layer.name for layer in model.layers] == ["fc", "tanh", "tanh_"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
@@ -500,6 +509,9 @@ def test_inert_objects_beside_the_weights_are_left_out(write: Any) -> None:
 def test_ordered_dict_of_pairs_as_python_2_wrote_it() -> None:
     pickle = b"\x80\x02ccollections\nOrderedDict\n](](U\x01aK\x01e](U\x01bK\x02ee\x85R."
     assert torch_pickle.load(pickle)[0] == {"a": 1, "b": 2}
+    # The list, recalled, makes no second dict: a small file could ask for a million large ones.
+    recalled = b"\x80\x02ccollections\nOrderedDict\nq\x00]q\x01](U\x01aK\x01ea\x85Rh\x00h\x01\x85R\x86."
+    assert torch_pickle.load(recalled)[0] == ({"a": 1}, {})
 
 
 def test_deep_and_endless_pickles_are_refused_without_harm(write: Any) -> None:
