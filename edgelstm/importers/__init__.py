@@ -1,0 +1,155 @@
+"""From a checkpoint of any framework to a Model. What a file holds decides, never how it is called."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from ..model import Model
+
+MAX_FILE = 1 << 31  # bytes of a checkpoint
+HDF5 = b"\x89HDF\r\n\x1a\n"
+LEGACY_TORCH = 0x1950A86A20F9469CFC6C
+"""The number that the first pickle of a torch file older than 1.6 holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A format that is known and not read, and what to do instead."""
+
+    reason: str
+
+
+def read(checkpoint: Any, *, head: str | None = None, architecture: str | os.PathLike[str] | None = None) -> Model:
+    """The model of a checkpoint: a file's path, or a live torch.nn.Module.
+
+    head: the activations a state dict does not tell, "relu,softmax". architecture: a file that describes what a
+    weights-only checkpoint does not. CheckpointError says in one line why a checkpoint cannot be read.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(checkpoint, torch.nn.Module):
+        if architecture is not None:
+            raise CheckpointError("a live module knows its architecture; leave `architecture` out")
+        from . import torch as torch_importer
+
+        return torch_importer.read_module(checkpoint, head=head)
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise CheckpointError(f"expected a path or a torch.nn.Module, not {type(checkpoint).__name__}")
+    path = Path(os.fsdecode(checkpoint))
+    try:
+        return _read_file(path, head, Path(os.fsdecode(architecture)) if architecture is not None else None)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from None
+
+
+def _read_file(path: Path, head: str | None, architecture: Path | None) -> Model:
+    found = recognise(path)
+    if isinstance(found, _Refused):
+        raise CheckpointError(found.reason)
+    match found:
+        case "keras":
+            from . import keras
+
+            return keras.read(path, head=head, architecture=architecture)
+        case "torch":
+            from . import torch
+
+            return torch.read(path, head=head, architecture=architecture)
+        case "safetensors":
+            from . import safetensors
+
+            return safetensors.read(path, head=head, architecture=architecture)
+    raise CheckpointError(
+        "the content is no checkpoint this package knows; it reads Keras (.keras, .h5), PyTorch (.pt, .pth) "
+        "and .safetensors files"
+    )
+
+
+def recognise(path: Path) -> str | _Refused | None:
+    """The importer for a file's content, a reason why there is none, or None for unknown content."""
+    try:
+        if not path.exists():
+            raise CheckpointError("no such file")
+        if path.is_dir():
+            raise CheckpointError(_directory(path))
+        if not path.is_file():
+            raise CheckpointError("not a regular file")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(4096)
+    except OSError as error:
+        raise CheckpointError(error.strerror or "cannot be read") from None
+    except ValueError:
+        raise CheckpointError("not a valid path") from None
+    if size == 0:
+        raise CheckpointError("the file is empty")
+    if size > MAX_FILE:
+        raise CheckpointError(f"the file has {size} bytes, expected at most {MAX_FILE}")
+    if start.startswith(HDF5):
+        return "keras"
+    if start.startswith(b"PK"):
+        return _archive(path)
+    if start[4:8] == b"TFL3":
+        return _Refused("TensorFlow Lite models are not read; give the Keras checkpoint it was converted from")
+    if start.startswith(b"EDGELSTM"):
+        return _Refused("this is an EdgeLSTM image, already converted; run or inspect it instead")
+    if _is_legacy_torch(start):
+        return "torch"
+    if _is_safetensors(start, size):
+        return "safetensors"
+    if _is_onnx(start):
+        return _Refused("ONNX models are not read; give the Keras or PyTorch checkpoint it was exported from")
+    if start.startswith(b"version https://git-lfs"):
+        return _Refused("this is a Git LFS pointer, not the file itself; run: git lfs pull")
+    if start[:1] == b"\x80":
+        return _Refused("a pickle that is not torch's; save the tensors with torch.save(model.state_dict(), 'name.pt')")
+    if start.lstrip()[:1] == b"{":
+        return _Refused("a JSON text holds no weights; give the weights file and name this one as the architecture")
+    return None
+
+
+def _directory(path: Path) -> str:
+    if (path / "saved_model.pb").exists():
+        return "a TensorFlow SavedModel; save it with model.save('name.keras') and give that file"
+    return "a directory; give the checkpoint file in it"
+
+
+def _archive(path: Path) -> str | _Refused | None:
+    """What a zip archive is, by its members' names alone."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return _Refused("the zip archive is damaged or truncated; copy or save it again")
+    if "config.json" in names:
+        return "keras"
+    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
+        return "torch"
+    if any(name.endswith(".npy") for name in names):
+        return _Refused("a NumPy archive tells no layers; give the framework's own checkpoint")
+    return None
+
+
+def _is_legacy_torch(start: bytes) -> bool:
+    """A torch file older than 1.6 starts with a pickle of its magic number; since protocol 4 in a frame of 9 bytes."""
+    number = b"\x8a\x0a" + LEGACY_TORCH.to_bytes(10, "little")
+    return start[:1] == b"\x80" and (start.startswith(number, 2) or start.startswith(number, 11))
+
+
+def _is_safetensors(start: bytes, size: int) -> bool:
+    """A safetensors file starts with the length of a JSON table, and the table."""
+    if len(start) < 10:
+        return False
+    (length,) = struct.unpack("<Q", start[:8])
+    return 2 <= length <= size - 8 and start[8:9] == b"{"
+
+
+def _is_onnx(start: bytes) -> bool:
+    """An ONNX file starts with its IR version, then (mostly) the producer's name, or the graph."""
+    return len(start) > 3 and start[0] == 0x08 and 1 <= start[1] <= 20 and start[2] in (0x12, 0x3A, 0x42)
