@@ -543,6 +543,36 @@ def test_long_lists_of_names_cut_into_chunks_are_joined(tmp_path: Path) -> None:
     assert np.abs(reference.run(importers.read(reweighted(tmp_path, chunk)), xs)[0] - want).max() < 1e-6
 
 
+@pytest.mark.parametrize("libver", ["earliest", "v108", "latest"])
+def test_every_layout_of_the_hdf5_library_is_read(tmp_path: Path, libver: str) -> None:
+    """A file copied by h5py with another library version, creation order tracked, tensors packed."""
+    target = tmp_path / "copy.h5"
+    with h5py.File(GOLDEN / KERAS2) as source, h5py.File(target, "w", libver=libver, track_order=True) as copy:
+        copy.attrs.update(source.attrs)
+
+        def add(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                packing = {"compression": "gzip"} if item.shape and libver == "latest" else {}
+                made = copy.create_dataset(name, data=item[()], **packing)
+            else:
+                made = copy.create_group(name, track_order=True)
+            for key, value in item.attrs.items():
+                made.attrs[key] = value
+
+        source.visititems(add)
+    xs, (want,) = answers(KERAS2)
+    assert np.abs(reference.run(importers.read(target), xs)[0] - want).max() < 1e-6
+
+
+def test_attributes_kept_apart_are_refused(tmp_path: Path) -> None:
+    def change(file: Any) -> None:
+        group = file.create_group("many", track_order=True)
+        for number in range(100):
+            group.attrs[f"name{number}"] = "x"
+
+    refused(reweighted(tmp_path, change), "in a way no Keras does")
+
+
 def test_bfloat16_tensors_are_widened(tmp_path: Path) -> None:
     """Keras 3 stores bfloat16 as two opaque bytes a number, marked by an attribute."""
     source = tmp_path / "b.keras"

@@ -32,8 +32,8 @@ def read(checkpoint: Any, *, head: str | None = None, architecture: str | os.Pat
     head: the activations a state dict does not tell, "relu,softmax". architecture: a file that describes what a
     weights-only checkpoint does not. CheckpointError says in one line why a checkpoint cannot be read.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(checkpoint, torch.nn.Module):
+    module = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
+    if module is not None and isinstance(checkpoint, module):
         if architecture is not None:
             raise CheckpointError("a live module knows its architecture; leave `architecture` out")
         from . import torch as torch_importer
