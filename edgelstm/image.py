@@ -54,9 +54,7 @@ def pack(model: Model | QuantizedModel) -> bytes:
     index = {t.name: k for k, t in enumerate(_in_order(model))}
     weights = _Weights()
     ops = b"".join(_op(model, layer, index, weights) for layer in model.layers)
-    ports = b"".join(
-        struct.pack("<IIII", index[name], _scaler(port, weights), 0, 0) for name, port in _ports(model)
-    )
+    ports = b"".join(struct.pack("<IIII", index[name], _scaler(port, weights), 0, 0) for name, port in _ports(model))
     tensors = b"".join(
         struct.pack("<BBHIfI", TENSOR_TYPES[kind], single, 0, width, scale, 0)
         for kind, single, width, scale in _tensor_rows(model)
@@ -347,7 +345,8 @@ def describe(image: bytes) -> Description:
     version = struct.unpack_from("<H", image, 8)[0]
     if version != VERSION:
         raise ImageError(f"the image has format version {version}, this build reads {VERSION}")
-    if struct.unpack_from("<I", image, 12)[0] != len(image) or struct.unpack_from("<I", image, 16)[0] != checksum(image):
+    size, crc = struct.unpack_from("<II", image, 12)
+    if size != len(image) or crc != checksum(image):
         raise ImageError("the image is damaged: its length or checksum is wrong")
     try:
         return _describe(image)
@@ -357,7 +356,7 @@ def describe(image: bytes) -> Description:
 
 def _describe(image: bytes) -> Description:
     version, number_type = struct.unpack_from("<HH", image, 8)
-    inputs, outputs, tensor_count, op_count = struct.unpack_from("<HHHH", image, 32)
+    inputs, outputs, _, op_count = struct.unpack_from("<HHHH", image, 32)
     spans = {name: struct.unpack_from("<II", image, 64 + 8 * k) for k, name in enumerate(SECTIONS)}
     blob = {name: image[offset : offset + size] for name, (offset, size) in spans.items()}
     meta = json.loads(blob["meta"] or b"{}")
@@ -370,8 +369,7 @@ def _describe(image: bytes) -> Description:
     scalers = _read_scalers(blob["weights"], ports, [tensors[p[0]].width for p in ports])
     names = [p["name"] for p in (*meta["inputs"], *meta["outputs"])]
     described = tuple(
-        Port(*(tuple(map(str, p.get(key, ()))) for key in ("channels", "units", "labels")), scaler)
-        for p, scaler in zip((*meta["inputs"], *meta["outputs"]), scalers, strict=True)
+        _read_port(p, scaler) for p, scaler in zip((*meta["inputs"], *meta["outputs"]), scalers, strict=True)
     )
     return Description(
         version=version,
@@ -391,6 +389,11 @@ def _describe(image: bytes) -> Description:
         example_steps=struct.unpack_from("<I", blob["example"])[0] if blob["example"] else 0,
         sections={name: size for name, (_, size) in spans.items()},
     )
+
+
+def _read_port(described: dict[str, Any], scaler: Scaler | None) -> Port:
+    channels, units, labels = (tuple(map(str, described.get(key, ()))) for key in ("channels", "units", "labels"))
+    return Port(channels, units, labels, scaler)
 
 
 def _read_scalers(weights: bytes, ports: list[Any], widths: list[int]) -> list[Scaler | None]:

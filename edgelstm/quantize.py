@@ -265,7 +265,7 @@ def _integers(z: Array, function: Curve) -> Array:
 
 def _noted(model: QuantizedModel, calibration: Calibration) -> QuantizedModel:
     """The model with what its integers did on the samples: saturated cells, and the error of each output."""
-    signal = {name: 0.0 for name in model.outputs}
+    signal = dict.fromkeys(model.outputs, 0.0)
     error = dict(signal)
     saturated = {layer.name: [0, 0] for layer in model.layers if isinstance(layer, QuantizedLstm)}
     for xs, floats in zip(calibration.inputs, calibration.traces, strict=True):

@@ -27,14 +27,16 @@ class Runner(_core.Core):
 
     image: bytes
     description: Description
+    x: Array  # the bound input, float32 [width] or [streams, width]; of several inputs the first
+    y: Array  # the bound answer likewise
 
     def __new__(cls, model: Source, kernels: str | None = None, *, streams: int = 1, max_steps: int = 64) -> Runner:
         for name, value in (("streams", streams), ("max_steps", max_steps)):
             if not isinstance(value, int) or not 1 <= value < 2**31:
                 raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
         image = read_image(model)
-        name = kernels or os.environ.get("EDGELSTM_KERNELS") or None
-        self: Runner = super().__new__(cls, image, name, streams, max_steps)
+        chosen = kernels or os.environ.get("EDGELSTM_KERNELS") or None
+        self = super().__new__(cls, image, chosen, streams, max_steps)
         self.image = image
         self.description = describe(image)
         ys = self.ys if streams > 1 else tuple(y[0] for y in self.ys)

@@ -31,7 +31,9 @@ def both(model, seed=0):
 
 
 @pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize(("inputs", "units"), [(1, (1,)), (3, (20,)), (8, (16, 9)), (5, (33,)), (64, (128,)), (128, (256,))])
+@pytest.mark.parametrize(
+    ("inputs", "units"), [(1, (1,)), (3, (20,)), (8, (16, 9)), (5, (33,)), (64, (128,)), (128, (256,))]
+)
 def test_f32_is_within_its_bound_of_float64(name, inputs, units):
     model = stack(inputs, units, head=4)
     x = signal((1, 128, inputs))
@@ -44,9 +46,23 @@ def test_f32_is_within_its_bound_of_float64(name, inputs, units):
 @pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a != "softmax"])
 def test_every_activation_in_cell_gates_and_dense(name, activation):
     f = Activation(activation, 0.3)
-    bounded = activation not in ("exponential", "gelu", "gelu_tanh", "silu", "softplus", "elu", "selu", "linear", "relu")
+    bounded = activation not in (
+        "exponential",
+        "gelu",
+        "gelu_tanh",
+        "silu",
+        "softplus",
+        "elu",
+        "selu",
+        "linear",
+        "relu",
+    )
     steps = 2 if activation == "exponential" else 12  # e^c of e^c overflows soon, in any number type
-    models = [stack(3, (9,), activation=f, scale=0.4), stack(3, (9,), head_activation=f), stack(3, (9,), activate=activation)]
+    models = [
+        stack(3, (9,), activation=f, scale=0.4),
+        stack(3, (9,), head_activation=f),
+        stack(3, (9,), activate=activation),
+    ]
     if bounded:
         models.append(stack(3, (9,), gate=f))
     x = signal((2, 12, 3), 3)[:, :steps]
@@ -181,7 +197,12 @@ def test_step_reads_the_bound_array_and_takes_others():
     runner.x[:] = (0.1, -0.2, 0.3)
     y = runner.step()
     assert y is runner.y
-    for x in ([0.1, -0.2, 0.3], (0.1, -0.2, 0.3), np.array([0.1, -0.2, 0.3]), np.float32([9, 0.1, 9, -0.2, 9, 0.3])[1::2]):
+    for x in (
+        [0.1, -0.2, 0.3],
+        (0.1, -0.2, 0.3),
+        np.array([0.1, -0.2, 0.3]),
+        np.float32([9, 0.1, 9, -0.2, 9, 0.3])[1::2],
+    ):
         other.reset()
         np.testing.assert_array_equal(other.step(x), y)
     readonly = np.array([0.1, -0.2, 0.3], np.float32)
@@ -192,7 +213,17 @@ def test_step_reads_the_bound_array_and_takes_others():
 
 @pytest.mark.parametrize(
     "x",
-    [[0.1, 0.2], [[0.1, 0.2, 0.3]] * 2, [0, np.nan, 0], [0, np.inf, 0], "abc", None, [None] * 3, 5, np.zeros(3, complex)]
+    [
+        [0.1, 0.2],
+        [[0.1, 0.2, 0.3]] * 2,
+        [0, np.nan, 0],
+        [0, np.inf, 0],
+        "abc",
+        None,
+        [None] * 3,
+        5,
+        np.zeros(3, complex),
+    ]
     + [np.float32([0, np.nan, 0]), np.zeros(4, np.float32), np.zeros((3, 1), np.float32)],
 )
 def test_bad_input_is_refused_and_changes_nothing(x):

@@ -1,6 +1,6 @@
 """What `import edgelstm` adds to `import numpy`: milliseconds, medians of interleaved fresh processes.
 
-    python tools/bench_import.py
+python tools/bench_import.py
 """
 
 from __future__ import annotations

@@ -177,8 +177,8 @@ def _unused(name: str, taken: list[str]) -> str:
 
 def _note_types(weights: list[Weight], notes: list[str]) -> None:
     how = {"float16": "exact", "bfloat16": "exact", "float64": "rounded"}
-    for dtype in sorted({weight.dtype for weight in weights} & set(how)):
-        notes.append(f"weights stored as {dtype} became float32, {how[dtype]}")
+    stored = sorted({weight.dtype for weight in weights} & set(how))
+    notes.extend(f"weights stored as {dtype} became float32, {how[dtype]}" for dtype in stored)
 
 
 def _weights(step: Step) -> list[Weight]:
