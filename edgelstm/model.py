@@ -38,7 +38,8 @@ GATES = ("i", "f", "g", "o")
 
 def frozen(values: Any, dtype: Any, shape: tuple[int, ...], what: str) -> Array:
     """A read-only C-contiguous copy of `values`; ModelError if its shape is not `shape`."""
-    array = np.array(values, dtype=dtype, order="C", copy=True)
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        array = np.array(values, dtype=dtype, order="C", copy=True)
     if array.shape != shape:
         raise ModelError(f"{what} has shape {array.shape}, expected {shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError
 from ..model import LINEAR, SIGMOID, TANH
+from ..toml import load, nothing_left, take
 from .torch_names import Linear, Part, Stack
 from .torch_steps import (
     ActivationStep,
@@ -19,31 +19,20 @@ from .torch_steps import (
     parse_activation,
 )
 
-_SIZE_LIMIT = 1 << 20  # bytes
-_NUMBER_LIMIT = 1 << 40
-
 
 def read(path: str | os.PathLike[str], parts: list[Part]) -> list[Step]:
     """The steps an architecture file describes. CheckpointError unless it uses every part exactly once."""
     file = Path(path)
     try:
-        if file.stat().st_size > _SIZE_LIMIT:
-            raise CheckpointError(f"{file.name}: larger than any architecture file")
-        described = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{file.name}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a number of thousands of digits
-        raise CheckpointError(f"{file.name}: not valid TOML: {error}") from None
-    try:
-        return _steps(described, parts)
-    except CheckpointError as error:
+        return _steps(load(file), parts)
+    except (CheckpointError, InputError) as error:
         raise CheckpointError(f"{file.name}: {error}") from None
 
 
 def _steps(described: dict[str, Any], parts: list[Part]) -> list[Step]:
-    tables = _take(described, "layers", list, "the file", required=True)
-    inputs = _take(described, "inputs", int, "the file")
-    _nothing_left(described, "the file")
+    tables = take(described, "layers", list, "the file", required=True)
+    inputs = take(described, "inputs", int, "the file")
+    nothing_left(described, "the file")
     unused = {part.name: part for part in parts}
     steps: list[Step] = []
     after_last = False
@@ -51,7 +40,7 @@ def _steps(described: dict[str, Any], parts: list[Part]) -> list[Step]:
         where = f"layer {number}"
         if not isinstance(table, dict):
             raise CheckpointError(f"{where} is not a [[layers]] table")
-        kind = _take(table, "kind", str, where, required=True)
+        kind = take(table, "kind", str, where, required=True)
         match kind:
             case "lstm":
                 if after_last:
@@ -60,7 +49,7 @@ def _steps(described: dict[str, Any], parts: list[Part]) -> list[Step]:
             case "dense":
                 steps.append(_dense(table, where, unused))
             case "activation":
-                name = _take(table, "activation", str, where, required=True)
+                name = take(table, "activation", str, where, required=True)
                 steps.append(ActivationStep(parse_activation(name, where)))
             case "last":
                 if after_last:
@@ -71,7 +60,7 @@ def _steps(described: dict[str, Any], parts: list[Part]) -> list[Step]:
                 pass  # the identity once training is over
             case _:
                 raise CheckpointError(f"{where}: unknown kind {kind!r}; known: lstm, dense, activation, last, dropout")
-        _nothing_left(table, where)
+        nothing_left(table, where)
     if unused:
         raise CheckpointError(f"it does not use {', '.join(repr(name) for name in unused)} of the checkpoint")
     first = next((step.part.inputs for step in steps if isinstance(step, LstmStep | DenseStep)), inputs)
@@ -84,12 +73,12 @@ def _lstm(table: dict[str, Any], where: str, unused: dict[str, Part]) -> LstmSte
     part = _part(table, where, unused)
     if not isinstance(part, Stack):
         raise CheckpointError(f"{where}: {part.name!r} is a Linear layer in the checkpoint, not an LSTM")
-    layers = _take(table, "layers", int, where)
+    layers = take(table, "layers", int, where)
     if layers is not None and layers != len(part.cells):
         raise CheckpointError(f"{where}: layers is {layers}, {part.name!r} has {len(part.cells)} in the checkpoint")
-    activation = _take(table, "activation", str, where)
-    gate = _take(table, "gate_activation", str, where)
-    clip = _take(table, "cell_clip", (int, float), where)
+    activation = take(table, "activation", str, where)
+    gate = take(table, "gate_activation", str, where)
+    clip = take(table, "cell_clip", (int, float), where)
     return LstmStep(
         part,
         TANH if activation is None else parse_activation(activation, where),
@@ -102,32 +91,13 @@ def _dense(table: dict[str, Any], where: str, unused: dict[str, Part]) -> DenseS
     part = _part(table, where, unused)
     if not isinstance(part, Linear):
         raise CheckpointError(f"{where}: {part.name!r} is an LSTM in the checkpoint, not a Linear layer")
-    activation = _take(table, "activation", str, where)
+    activation = take(table, "activation", str, where)
     return DenseStep(part, LINEAR if activation is None else parse_activation(activation, where))
 
 
 def _part(table: dict[str, Any], where: str, unused: dict[str, Part]) -> Part:
-    name = _take(table, "weights", str, where, required=True)
+    name = take(table, "weights", str, where, required=True)
     if name not in unused:
         left = ", ".join(repr(known) for known in unused) or "none"
         raise CheckpointError(f"{where}: no unused layer {name!r} in the checkpoint; unused: {left}")
     return unused.pop(name)
-
-
-def _take(table: dict[str, Any], key: str, kind: Any, where: str, required: bool = False) -> Any:
-    """The value of a key, removed from the table; None if it is absent and not required."""
-    if key not in table:
-        if required:
-            raise CheckpointError(f"{where} lacks {key}")
-        return None
-    value = table.pop(key)
-    too_large = isinstance(value, int) and abs(value) > _NUMBER_LIMIT
-    if not isinstance(value, kind) or isinstance(value, bool) or too_large:
-        wanted = {str: "text", int: "a whole number of usual size", list: "a list of tables"}.get(kind, "a number")
-        raise CheckpointError(f"{where}: {key} is not {wanted}")
-    return value
-
-
-def _nothing_left(table: dict[str, Any], where: str) -> None:
-    if table:
-        raise CheckpointError(f"{where}: unknown key {next(iter(table))!r}")

@@ -1,0 +1,46 @@
+"""TOML files that people write: read within bounds, every key taken once, none left over."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+_SIZE_LIMIT = 1 << 20  # bytes
+_NUMBER_LIMIT = 1 << 40
+_WANTED = {str: "text", int: "a whole number of usual size", list: "a list", dict: "a table"}
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The file's tables. InputError if it cannot be read or is not TOML."""
+    try:
+        if path.stat().st_size > _SIZE_LIMIT:
+            raise InputError(f"larger than {_SIZE_LIMIT} bytes")
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a number of thousands of digits
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"not valid TOML: {error}") from None
+
+
+def take(table: dict[str, Any], key: str, kind: Any, where: str, required: bool = False) -> Any:
+    """The value of a key, removed from the table; None if it is absent and not required."""
+    if key not in table:
+        if required:
+            raise InputError(f"{where} lacks {key}")
+        return None
+    value = table.pop(key)
+    too_large = isinstance(value, int) and abs(value) > _NUMBER_LIMIT
+    if not isinstance(value, kind) or isinstance(value, bool) or too_large:
+        raise InputError(f"{where}: {key} is not {_WANTED.get(kind, 'a number')}")
+    return value
+
+
+def nothing_left(table: dict[str, Any], where: str) -> None:
+    """InputError if a key was not taken."""
+    if table:
+        raise InputError(f"{where}: unknown key {next(iter(table))!r}")
