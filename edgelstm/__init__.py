@@ -1,11 +1,14 @@
 """Runs LSTMs trained in Keras or PyTorch on small computers: int8 or float, one sample at a time.
 
-    model = edgelstm.read("model.keras")           float, as trained
-    small = edgelstm.quantize(model, samples)      int8, ranges from data
-    edgelstm.save(small, "model.elstm")
-    runner = edgelstm.Runner("model.elstm")
-    y = runner.step(x)
+model = edgelstm.read("model.keras")           float, as trained
+small = edgelstm.quantize(model, samples)      int8, ranges from data
+edgelstm.save(small, "model.elstm")
+runner = edgelstm.Runner("model.elstm")
+y = runner.step(x)
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .errors import (
     BusyError,
@@ -17,11 +20,13 @@ from .errors import (
     ModelError,
     QuantizeError,
 )
-from .image import describe, pack, save
-from .importers import read
-from .model import Model, QuantizedModel
-from .quantize import quantize
-from .runner import Runner, kernels
+
+if TYPE_CHECKING:
+    from .image import describe, pack, save
+    from .importers import read
+    from .model import Model, QuantizedModel
+    from .quantization import quantize
+    from .runner import Runner, kernels
 
 __version__ = "0.1.0"
 
@@ -44,3 +49,27 @@ __all__ = [
     "read",
     "save",
 ]
+
+# A device that only runs an image never pays for importers and quantizer: they load when they are first asked for.
+_HOME = {
+    "Model": "model",
+    "QuantizedModel": "model",
+    "Runner": "runner",
+    "describe": "image",
+    "kernels": "runner",
+    "pack": "image",
+    "quantize": "quantization",
+    "read": "importers",
+    "save": "image",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

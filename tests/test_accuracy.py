@@ -9,7 +9,7 @@ from simulate import decibels, simulate
 
 import edgelstm.importers
 from edgelstm import reference, reference_s8
-from edgelstm.quantize import quantize_with_rows
+from edgelstm.quantization import quantize_with_rows
 
 HERE = Path(__file__).parent
 ALLOWED = 0.5  # dB

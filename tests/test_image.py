@@ -10,7 +10,7 @@ from nets import stack
 from edgelstm.errors import ImageError
 from edgelstm.image import describe, pack, save
 from edgelstm.model import Meta, Port, Scaler
-from edgelstm.quantize import quantize
+from edgelstm.quantization import quantize
 from edgelstm.runner import Runner
 
 

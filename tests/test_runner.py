@@ -14,7 +14,7 @@ from edgelstm import reference, reference_s8
 from edgelstm.errors import BusyError, ImageError, InputError
 from edgelstm.image import pack
 from edgelstm.model import ACTIVATIONS, Activation
-from edgelstm.quantize import quantize
+from edgelstm.quantization import quantize
 from edgelstm.runner import Runner, kernels
 
 SETS = kernels()

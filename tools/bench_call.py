@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from edgelstm.model import Dense, Last, Lstm, Model, Tensor
-from edgelstm.quantize import quantize
+from edgelstm.quantization import quantize
 from edgelstm.runner import Runner
 
 ROOT = Path(__file__).parent.parent

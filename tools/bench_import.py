@@ -1,4 +1,4 @@
-"""What `import edgelstm` adds to `import numpy`: milliseconds, medians of interleaved fresh processes.
+"""What edgelstm adds to `import numpy`: milliseconds, medians of interleaved fresh processes.
 
 python tools/bench_import.py
 """
@@ -10,21 +10,24 @@ import subprocess
 import sys
 
 ROUNDS = 25
-PROGRAM = "import time, {}; t = time.perf_counter(); import {}; print((time.perf_counter() - t) * 1e3)"
+PROGRAM = "import time, {}; t = time.perf_counter(); {}; print((time.perf_counter() - t) * 1e3)"
+IMPORTS = ("import edgelstm", "from edgelstm import Runner", "from edgelstm import *")
 
 
-def fresh(before: str, module: str) -> float:
-    """Milliseconds that importing `module` takes in a new process that has imported `before`."""
-    command = [sys.executable, "-c", PROGRAM.format(before, module)]
+def fresh(before: str, statement: str) -> float:
+    """Milliseconds of an import in a new process that has imported `before`."""
+    command = [sys.executable, "-c", PROGRAM.format(before, statement)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
-    rows = [(fresh("sys", "numpy"), fresh("numpy", "edgelstm")) for _ in range(ROUNDS)]
-    numpy, ours = (statistics.median(column) for column in zip(*rows, strict=True))
-    print("| `import numpy`, ms | `import edgelstm` after it, ms |")
+    rows = [
+        (fresh("sys", "import numpy"), *(fresh("numpy", statement) for statement in IMPORTS)) for _ in range(ROUNDS)
+    ]
+    print("| import | ms |")
     print("|---|---|")
-    print(f"| {numpy:.0f} | {ours:.1f} |")
+    for statement, column in zip(("import numpy", *IMPORTS), zip(*rows, strict=True), strict=True):
+        print(f"| `{statement}` | {statistics.median(column):.1f} |")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgelstm import reference, reference_s8
-from edgelstm.quantize import quantize_with_rows
+from edgelstm.quantization import quantize_with_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

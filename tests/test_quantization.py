@@ -22,7 +22,7 @@ from edgelstm.model import (
     QuantizedLstm,
     Tensor,
 )
-from edgelstm.quantize import quantize, quantize_with_rows
+from edgelstm.quantization import quantize, quantize_with_rows
 
 
 def model_of(inputs, units, seed=0, **options):
