@@ -11,13 +11,14 @@ with s the `gate_activation` and a the `activation`; h and c on the right are th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ModelError
+from .errors import InputError, ModelError
 
 Array = npt.NDArray[Any]
 
@@ -191,6 +192,16 @@ class Scaler:
         if not self.scale.all():
             raise ModelError("a scaler's scale is 0; it could not be inverted")
 
+    def apply(self, raw: Any) -> Array:
+        """What the model sees of raw values [..., width]."""
+        seen: Array = np.asarray(raw) * self.scale + self.offset
+        return seen
+
+    def undo(self, values: Array) -> Array:
+        """Raw values of the model's [..., width]."""
+        raw: Array = (values - self.offset) / self.scale
+        return raw
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Port:
@@ -210,6 +221,31 @@ class Meta:
     outputs: tuple[Port, ...] = ()  # one per model output, or empty
     window: int | None = None  # steps the model was trained on
     hop: int | None = None  # steps between two windows
+
+    def scale_inputs(self, xs: Any) -> Any:
+        """Raw arrays as the model sees them: one, or a tuple for several inputs. InputError where none has a scaler."""
+        return _each(self.inputs, xs, Scaler.apply, "input")
+
+    def unscale_outputs(self, ys: Any) -> Any:
+        """A run's answers in raw units: one array, or a tuple for several outputs."""
+        return _each(self.outputs, ys, Scaler.undo, "output") if any(p.scaler for p in self.outputs) else ys
+
+
+def _each(ports: tuple[Port, ...], arrays: Any, convert: Callable[[Scaler, Any], Array], what: str) -> Any:
+    given = arrays if isinstance(arrays, tuple) else (arrays,)
+    if not any(port.scaler for port in ports):
+        raise InputError(f"the model has no scaler for its {what}s; name one in a meta file, or give scaled numbers")
+    if len(given) != len(ports):
+        raise InputError(f"{len(given)} {what}s given, the model has {len(ports)}")
+    converted = []
+    for array, port in zip(given, ports, strict=True):
+        values = np.asarray(array)
+        if port.scaler is not None:
+            if values.dtype.kind not in "fiub" or values.shape[-1:] != port.scaler.scale.shape:
+                raise InputError(f"an {what} has shape {values.shape}, expected (..., {port.scaler.scale.shape[0]})")
+            values = convert(port.scaler, values)
+        converted.append(values)
+    return tuple(converted) if isinstance(arrays, tuple) else converted[0]
 
 
 @dataclass(frozen=True, slots=True)

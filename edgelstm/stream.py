@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from .errors import InputError
-from .model import Array, Port
+from .model import Array, Port, Scaler
 from .runner import Runner, Source
 
 Gaps = Literal["refuse", "hold", "skip", "reset"]
@@ -69,6 +69,8 @@ class Stream:
     "refuse" raises, "reset" resets and goes on with the sample, "hold" and "skip" take the sample as the next one,
     as samples come in order even when the clock does not.
 
+    scale: False leaves the image's scalers out: samples and answers are in the model's own numbers.
+
     Nothing is read ahead, and memory does not grow with the length of the stream.
     """
 
@@ -82,6 +84,7 @@ class Stream:
         gaps: Gaps = "refuse",
         max_hold: int = 10,
         period: float | timedelta | None = None,
+        scale: bool = True,
     ) -> None:
         self.runner = model if isinstance(model, Runner) else Runner(model)
         if self.runner.streams != 1:
@@ -106,8 +109,10 @@ class Stream:
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(ends)]
         self._parts = [self._scaled[span] for span in self._spans]
         ports = meta.inputs or tuple(Port() for _ in widths)
+        scalers = [port.scaler if scale else None for port in ports]
         self._scale, self._offset = (
-            np.concatenate([_scaler(port, width)[k] for port, width in zip(ports, widths, strict=True)]) for k in (0, 1)
+            np.concatenate([_scaler(scaler, width)[k] for scaler, width in zip(scalers, widths, strict=True)])
+            for k in (0, 1)
         )
         self._limit = (MAX_FLOAT32 - np.abs(self._offset)) / np.abs(self._scale)  # larger ones overflow float32
         self._names = [
@@ -115,7 +120,7 @@ class Stream:
             for k, (port, width) in enumerate(zip(ports, widths, strict=True))
             for name in port.channels or [f"{n} of input {k}" if len(widths) > 1 else str(n) for n in range(width)]
         ]
-        self._scalers = [None if port.scaler is None else _scaler(port, 0) for port in meta.outputs]
+        self._scalers = [_scaler(p.scaler, 0) if scale and p.scaler is not None else None for p in meta.outputs]
         self._scalers = self._scalers or [None] * len(runner.ys)
         if self.window is None:
             self._targets = [x[0] for x in runner.xs]  # the row a scaled sample goes to
@@ -343,11 +348,11 @@ def _seconds(span: Any) -> float:
     return float(span)
 
 
-def _scaler(port: Port, width: int) -> tuple[Array, Array]:
-    """Scale and offset in float64; one and zero where the port has no scaler."""
-    if port.scaler is None:
+def _scaler(scaler: Scaler | None, width: int) -> tuple[Array, Array]:
+    """Scale and offset in float64; one and zero without a scaler."""
+    if scaler is None:
         return np.ones(width), np.zeros(width)
-    return port.scaler.scale.astype(np.float64), port.scaler.offset.astype(np.float64)
+    return scaler.scale.astype(np.float64), scaler.offset.astype(np.float64)
 
 
 def _unscaled(y: Array, scaler: tuple[Array, Array] | None) -> Array:

@@ -13,7 +13,7 @@ from nets import signal, stack, two_heads
 from edgelstm.errors import InputError
 from edgelstm.image import pack
 from edgelstm.model import Meta, Port, Scaler
-from edgelstm.quantize import quantize
+from edgelstm.quantization import quantize
 from edgelstm.runner import Runner
 from edgelstm.stream import Counts, Stream
 

@@ -1,0 +1,303 @@
+"""The command line: parse, call, print. The only module that prints, and the only one that knows click and rich."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from . import __version__, arrays, lines
+from .errors import EdgeLstmError, InputError
+from .runner import Runner
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+IMAGE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class Commands(click.Group):
+    """A group whose commands end in one line and an exit code, never in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgeLstmError as error:
+            _complain(str(error))
+            ctx.exit(BAD_INPUT)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx is not None else ctx.command_path
+            _complain(f"{error.format_message()} See {command} --help.")
+            ctx.exit(BAD_INPUT)
+        except MemoryError:
+            _complain("not enough memory for this")
+            ctx.exit(BAD_INPUT)
+        except BrokenPipeError:  # whoever read our answers has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+def _complain(text: str) -> None:
+    err.print(f"edgelstm: {' '.join(text.split())}", style="red", markup=False, soft_wrap=True)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Runs LSTMs trained in Keras or PyTorch on small computers.
+
+    Exit codes: 0 done, 1 a validation failed, 2 bad input.
+    """
+
+
+# ---- convert ----
+
+
+@main.command()
+@click.argument("checkpoint", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="The image to write, MODEL.elstm.")
+@click.option("--int8", is_flag=True, help="Quantize to int8; needs --samples.")
+@click.option("--samples", type=FILE, help="X.npy with data as in real use, (T, inputs) or (N, T, inputs).")
+@click.option("--raw", is_flag=True, help="The samples are sensor numbers: apply the meta file's scaler first.")
+@click.option("--meta", "meta_file", type=FILE, help="TOML file: scaler, units, labels, window, hop (docs/meta.md).")
+@click.option("--head", help="Activations a PyTorch state dict does not tell, 'relu,softmax' (docs/pytorch.md).")
+@click.option(
+    "--architecture",
+    type=FILE,
+    help="What a weights-only checkpoint does not tell: Keras' config.json, or a TOML file.",
+)
+def convert(
+    checkpoint: Path,
+    output: Path,
+    int8: bool,
+    samples: Path | None,
+    raw: bool,
+    meta_file: Path | None,
+    head: str | None,
+    architecture: Path | None,
+) -> None:
+    """Turn a Keras or PyTorch CHECKPOINT into an image that runs anywhere."""
+    if int8 and samples is None:
+        raise InputError("--int8 needs --samples X.npy, data as in real use: its ranges choose the scales")
+    if samples is not None and not int8:
+        raise InputError("--samples is for --int8; leave it out for a float image")
+    from . import importers
+    from . import meta as meta_toml
+    from .image import save
+    from .quantization import quantize
+
+    model: Any = importers.read(checkpoint, head=head, architecture=architecture)
+    if meta_file is not None:
+        model = meta_toml.describe(model, meta_file)
+    if samples is not None:
+        given = arrays.load(samples, model.inputs)
+        if raw:
+            given = model.meta.scale_inputs(given)
+        with err.status("choosing int8 ranges from the samples"):
+            model = quantize(model, given)
+    size = save(model, output)
+    Runner(output).self_check()
+    for note in model.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    kind = "int8" if int8 else "float32"
+    before = _bytes(checkpoint.stat().st_size)
+    out.print(f"{output}: {kind}, {_bytes(size)} (checkpoint {before})", markup=False, soft_wrap=True)
+
+
+# ---- inspect ----
+
+
+@main.command()
+@click.argument("image", metavar="MODEL", type=IMAGE)
+def inspect(image: Path) -> None:
+    """Show layers, parameters, flash, RAM, MACs per step and state of an image."""
+    runner = Runner(image, max_steps=1)
+    described = runner.description
+    table = Table(title=f"{image.name}: {described.number_type}, format {described.version}", title_justify="left")
+    for column in ("layer", "kind"):
+        table.add_column(column)
+    for column in ("inputs", "units", "parameters", "MACs / step", "state, bytes"):
+        table.add_column(column, justify="right")
+    for layer in described.layers:
+        kind = layer.kind.replace("_", " ")
+        numbers = (layer.inputs, layer.units, layer.parameters, layer.macs, layer.state_bytes)
+        table.add_row(layer.name, kind, *(f"{n:,}" for n in numbers))
+    sums = [sum(getattr(layer, name) for layer in described.layers) for name in ("parameters", "macs", "state_bytes")]
+    table.add_section()
+    table.add_row("all", "", "", "", *(f"{n:,}" for n in sums))
+    out.print(table)
+    ports = zip(("input", "output"), (described.inputs, described.outputs), strict=True)
+    names = (described.input_names, described.output_names)
+    for (what, tensors), port_names, known in zip(
+        ports, names, (described.meta.inputs, described.meta.outputs), strict=True
+    ):
+        for name, index, port in zip(port_names, tensors, known, strict=True):
+            tensor = described.tensors[index]
+            parts = [f"{what} {name}: {tensor.width} x {tensor.type}"]
+            parts += [f"1 is {tensor.scale:.6g}"] if tensor.type != "f32" else []
+            parts += ["the last step of a run"] if tensor.single else []
+            parts += ["with a scaler"] if port.scaler is not None else []
+            values = port.labels or tuple(" ".join(v).strip() for v in _paired(port.channels, port.units))
+            out.print(", ".join(parts) + (": " + ", ".join(values) if values else ""), markup=False, soft_wrap=True)
+    if described.meta.window is not None:
+        out.print(f"window {described.meta.window} steps, hop {described.meta.hop or 1}")
+    out.print(
+        f"flash {_bytes(described.size)}, RAM {_bytes(runner.arena_size)} for one stream with {runner.kernels} "
+        f"kernels, {_bytes(runner.state_size)} of them state",
+        soft_wrap=True,
+    )
+    source = described.source
+    out.print(
+        f"from {source.file or 'memory'} ({source.format or 'unknown'}), SHA-256 {source.sha256 or 'unknown'}",
+        markup=False,
+        soft_wrap=True,
+    )
+    out.print(f"checksum {described.checksum:08x}, example of {described.example_steps} steps", markup=False)
+    for note in described.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+def _paired(channels: tuple[str, ...], units: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for k in range(max(len(channels), len(units))):
+        yield (channels[k] if channels else "", f"[{units[k]}]" if units else "")
+
+
+# ---- run ----
+
+
+@main.command()
+@click.argument("image", metavar="MODEL", type=IMAGE)
+@click.argument("stdin", required=False, type=click.Choice(["-"]), metavar="[-]")
+@click.option("--input", "source", type=FILE, help="X.npy, (T, inputs) or (N, T, inputs); a .npz for several inputs.")
+@click.option("--output", "target", type=FILE, help="Y.npy to write, in the shape the framework gives.")
+@click.option("--every-step", is_flag=True, help="With --input: answers of every step, not the last one alone.")
+@click.option(
+    "--raw/--scaled",
+    default=None,
+    help="Sensor numbers, to be scaled by the image, or the model's. Default: --raw for -, --scaled for files.",
+)
+@click.option(
+    "--windows/--carry",
+    default=None,
+    help="With -: exact windows, or state carried from line to line. Default: --carry.",
+)
+@click.option(
+    "--gaps",
+    type=click.Choice(["refuse", "hold", "skip", "reset"]),
+    default=None,
+    help="With -: what to do where a value is missing. Default: refuse.",
+)
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "json"]), default=None, help="With -: of the answers. Default: csv."
+)
+@click.option("--kernels", help="Kernel set by name; the best of this machine unless given.")
+def run(
+    image: Path,
+    stdin: str | None,
+    source: Path | None,
+    target: Path | None,
+    every_step: bool,
+    raw: bool | None,
+    windows: bool | None,
+    gaps: str | None,
+    form: str | None,
+    kernels: str | None,
+) -> None:
+    """Run MODEL over a file, or over lines on standard input.
+
+    With `-` each line is one step, CSV or JSON; each answer is one line, written at once.
+    """
+    runner = Runner(image, kernels)
+    if stdin is not None:
+        if source is not None or target is not None or every_step:
+            raise InputError(
+                "- reads standard input and writes standard output; leave --input, --output and --every-step out"
+            )
+        _run_lines(runner, raw is not False, windows is True, gaps or "refuse", form)
+        return
+    if source is None or target is None:
+        raise InputError("give --input X.npy and --output Y.npy, or - for lines on standard input")
+    if windows is not None or gaps is not None or form is not None:
+        raise InputError("--windows, --carry, --gaps and --format are for lines on standard input")
+    xs = arrays.load(source, runner.description.input_names)
+    if raw:
+        xs = runner.meta.scale_inputs(xs)
+    ys = runner.run(xs, every_step=every_step)
+    if raw:
+        ys = runner.meta.unscale_outputs(ys)
+    arrays.save(target, ys, runner.description.output_names)
+    shapes = ", ".join(str(y.shape) for y in (ys if isinstance(ys, tuple) else (ys,)))
+    out.print(f"{target}: {shapes} float32", markup=False)
+
+
+def _run_lines(runner: Runner, raw: bool, windows: bool, gaps: Any, form: str | None) -> None:
+    from .stream import Stream
+
+    described = runner.description
+    if len(described.input_names) != 1:
+        raise InputError(f"lines carry one input, this model has {len(described.input_names)}: use --input X.npz")
+    stream = Stream(runner, carry=not windows, gaps=gaps, scale=raw)
+    labels = [port.labels for port in described.meta.outputs]
+    width, channels = runner.input_widths[0], described.meta.inputs[0].channels
+    try:
+        for answer in stream(lines.samples(sys.stdin, width, channels)):
+            values = answer.values if isinstance(answer.values, tuple) else (answer.values,)
+            click.echo(lines.answer(values, described.output_names, labels, form == "json"))  # flushes
+    except KeyboardInterrupt:
+        pass
+
+
+# ---- bench ----
+
+
+@main.command()
+@click.argument("image", metavar="MODEL", type=IMAGE)
+@click.option("--steps", type=click.IntRange(1), default=20000, show_default=True, help="Steps to time per kernel set.")
+@click.option("--kernels", multiple=True, help="Only this kernel set (may be repeated).")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="Samples a second: count the steps that come too late."
+)
+def bench(image: Path, steps: int, kernels: tuple[str, ...], rate: float | None) -> None:
+    """Time single steps of MODEL with every kernel set of this machine."""
+    from .bench import measure
+
+    deadline = None if rate is None else 1e9 / rate
+    with _progress("timing") as advance:
+        rows = measure(image, steps, list(kernels) or None, deadline, advance)
+    table = Table(title=f"{image.name}: one step, µs", title_justify="left")
+    table.add_column("kernels")
+    for column in ("p50", "p99", "max", *([f"later than {1e3 / rate:g} ms"] if rate else [])):
+        table.add_column(column, justify="right")
+    for row in rows:
+        times = (f"{t / 1e3:.3f}" for t in (row.p50, row.p99, row.max))
+        table.add_row(row.kernels, *times, *([f"{row.misses} of {row.steps}"] if rate else []))
+    out.print(table)
+
+
+# ---- what the commands share ----
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Any]:
+    """A bar on standard error; yields a function that takes the share done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(what, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
+
+
+def _bytes(size: int) -> str:
+    return f"{size:,} bytes" if size < 10_000 else f"{size / 1024:,.1f} KiB"

@@ -1,0 +1,231 @@
+"""The command line: what each command prints and returns, in processes of their own where signals and pipes matter."""
+
+import json
+import os
+import signal as signals
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from nets import signal, stack, two_heads
+
+from edgelstm import Runner, save
+from edgelstm.cli import main
+from edgelstm.model import Meta, Port, Scaler
+from edgelstm.quantization import quantize
+
+KERAS = Path(__file__).parent / "golden" / "keras"
+TORCH = Path(__file__).parent / "golden" / "torch"
+COMMAND = [sys.executable, "-c", "from edgelstm.cli import main; main(prog_name='edgelstm')"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments, code=0, stdin=None):
+    result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin, catch_exceptions=False)
+    assert result.exit_code == code, result.output + result.stderr
+    if code == 2:
+        assert result.stderr.count("\n") == 1 and result.stderr.startswith("edgelstm: "), result.stderr
+    return result.stderr if code else result.stdout
+
+
+def scaled(model):
+    """The model with a scaler on each side, channels and labels."""
+    inputs = Port(("heat", "load"), ("°C", "kW"), (), Scaler(np.array([0.5, 0.25]), np.array([1.0, 0.0])))
+    outputs = Port((), (), ("calm", "storm"), Scaler(np.full(2, 2.0), np.full(2, -1.0)))
+    return replace(model, meta=Meta((inputs,), (outputs,), 5, 2))
+
+
+# ---- convert, inspect ----
+
+
+def test_convert_float_and_int8(here):
+    np.save("X.npy", signal((8, 6, 2)))
+    call("convert", KERAS / "keras315_stack.keras", "-o", "f.elstm")
+    said = call("convert", KERAS / "keras315_stack.keras", "-o", "q.elstm", "--int8", "--samples", "X.npy")
+    assert "q.elstm: int8" in said and "signal to error" in said
+    shown = call("inspect", "q.elstm")
+    for word in ("lstm s8", "dense s8", "MACs", "state", "flash", "RAM", "keras315_stack.keras", "window 6"):
+        assert word in shown, word
+    runner = Runner("q.elstm")
+    assert runner.integer and not Runner("f.elstm").integer
+
+
+def test_convert_pytorch_with_head_and_meta(here):
+    Path("meta.toml").write_text("window = 4\n[[outputs]]\nlabels = ['a', 'b']\n")
+    said = call("convert", TORCH / "activity.pt", "-o", "m.elstm", "--head", "relu,softmax", "--meta", "meta.toml")
+    assert "note: " in said
+    assert Runner("m.elstm").meta.outputs[0].labels == ("a", "b")
+
+
+def test_raw_samples_are_scaled_by_the_meta_file(here):
+    x = signal((8, 6, 2))
+    np.save("X.npy", x)
+    np.save("raw.npy", (x + 3) * 10)
+    Path("meta.toml").write_text("[[inputs]]\nscaler = { scale = 0.1, offset = -3 }\n")
+    for samples, more in (("X.npy", ()), ("raw.npy", ("--raw",))):
+        call("convert", KERAS / "keras315_stack.keras", "-o", samples + ".elstm", "--int8", "--samples", samples,
+             "--meta", "meta.toml", *more)  # fmt: skip
+    scales = [Runner(name + ".elstm").input_scales[0] for name in ("X.npy", "raw.npy")]
+    np.testing.assert_allclose(*scales, rtol=1e-5)
+
+
+def test_convert_refuses_in_one_line(here):
+    checkpoint = KERAS / "keras315_stack.keras"
+    assert "needs --samples" in call("convert", checkpoint, "-o", "m", "--int8", code=2)
+    assert "is for --int8" in call("convert", checkpoint, "-o", "m", "--samples", "X.npy", code=2)
+    assert "No such file" in call("convert", checkpoint, "-o", "m", "--int8", "--samples", "X.npy", code=2)
+    assert "no such file" in call("convert", "none.keras", "-o", "m", code=2)
+    assert "Missing option" in call("convert", checkpoint, code=2)
+    assert "none/m.elstm" in call("convert", checkpoint, "-o", "none/m.elstm", code=2)
+    np.save("X.npy", np.full((4, 6, 2), np.nan))
+    assert "NaN" in call("convert", checkpoint, "-o", "m", "--int8", "--samples", "X.npy", code=2)
+    np.save("X.npy", np.ones((4, 6, 5)))
+    call("convert", checkpoint, "-o", "m", "--int8", "--samples", "X.npy", code=2)
+    assert not Path("m").exists()
+
+
+def test_unknown_commands_and_options_are_one_line():
+    assert "No such command" in call("fly", code=2)
+    assert "No such option" in call("inspect", "--fly", code=2)
+    assert "does not exist" in call("inspect", "none.elstm", code=2)
+
+
+def test_images_that_are_none(here):
+    Path("text.elstm").write_text("hello")
+    for command in (("inspect",), ("bench",), ("run", "--input", "x", "--output", "y")):
+        assert "image" in call(command[0], "text.elstm", *command[1:], code=2)
+
+
+# ---- run ----
+
+
+def test_run_over_a_file_gives_the_frameworks_shape(here):
+    for last, shape in ((True, (3, 2)), (False, (3, 7, 2))):
+        save(stack(2, (4,), last=last), "m.elstm")
+        x = signal((3, 7, 2))
+        np.save("X.npy", x)
+        call("run", "m.elstm", "--input", "X.npy", "--output", "Y.npy")
+        y = np.load("Y.npy")
+        assert y.shape == shape
+        np.testing.assert_array_equal(y, Runner("m.elstm").run(x))
+        call("run", "m.elstm", "--input", "X.npy", "--output", "Y.npy", "--every-step", "--kernels", "scalar")
+        assert np.load("Y.npy").shape == (3, 7, 2)
+        np.save("X.npy", x[0])
+        call("run", "m.elstm", "--input", "X.npy", "--output", "Y.npy")
+        assert np.load("Y.npy").shape == shape[1:]
+
+
+def test_run_over_raw_numbers(here):
+    model = scaled(stack(2, (4,)))
+    save(model, "m.elstm")
+    x = signal((3, 7, 2))
+    np.save("X.npy", x)
+    call("run", "m.elstm", "--input", "X.npy", "--output", "Y.npy", "--raw")
+    expected = (Runner(model).run(x * [0.5, 0.25] + [1, 0]) + 1) / 2
+    np.testing.assert_allclose(np.load("Y.npy"), expected, atol=1e-6)
+    save(stack(2, (4,)), "plain.elstm")
+    assert "no scaler" in call("run", "plain.elstm", "--input", "X.npy", "--output", "Y.npy", "--raw", code=2)
+
+
+def test_several_inputs_and_outputs_go_by_name(here):
+    save(two_heads(), "m.elstm")
+    names = Runner("m.elstm").description
+    xs = signal((2, 5, 4)), signal((2, 5, 2), 1)
+    np.savez("X.npz", **dict(zip(names.input_names, xs, strict=True)))
+    call("run", "m.elstm", "--input", "X.npz", "--output", "Y.npz")
+    with np.load("Y.npz") as found:
+        for name, y in zip(names.output_names, Runner("m.elstm").run(xs), strict=True):
+            np.testing.assert_array_equal(found[name], y)
+    assert "use --input" in call("run", "m.elstm", "-", code=2, stdin="1,2,3,4\n")
+
+
+def test_run_over_lines(here):
+    model = scaled(stack(2, (4,)))
+    save(model, "m.elstm")
+    rows = np.array([[1, 2], [3, 4], [5, 6]], float)
+    runner = Runner(model)
+    carried = [(runner.step(row * [0.5, 0.25] + [1, 0]).astype(float) + 1) / 2 for row in rows]
+    text = "heat,load\n1,2\n[3,4]\n" + '{"load": 6, "heat": 5}\n'
+    answers = [line.split(",") for line in call("run", "m.elstm", "-", stdin=text).splitlines()]
+    np.testing.assert_allclose([[float(v) for v in a[:2]] for a in answers], carried, atol=1e-6)
+    assert [a[2] for a in answers] == [("calm", "storm")[int(np.argmax(y))] for y in carried]
+    told = [json.loads(line) for line in call("run", "m.elstm", "-", "--format", "json", stdin=text).splitlines()]
+    np.testing.assert_allclose([next(iter(t.values())) for t in told], carried, atol=1e-6)
+    seen = call("run", "m.elstm", "-", "--scaled", stdin="1,2\n").split(",")[:2]
+    np.testing.assert_allclose(np.array(seen, float), Runner(model).step([1, 2]), atol=1e-6)
+    windows = call("run", "m.elstm", "-", "--windows", stdin="1,2\n" * 9).splitlines()
+    assert len(windows) == 3  # after 5, 7 and 9 lines
+
+
+def test_gaps_in_lines(here):
+    save(stack(2, (4,)), "m.elstm")
+    text = "1,2\nnan,3\n4,5\n"
+    assert "sample 1" in call("run", "m.elstm", "-", stdin=text, code=2)
+    for gaps, count in (("hold", 3), ("skip", 2), ("reset", 2)):
+        assert len(call("run", "m.elstm", "-", "--gaps", gaps, stdin=text).splitlines()) == count
+    assert "line 2" in call("run", "m.elstm", "-", stdin="1,2\n1,x\n", code=2)
+    assert call("run", "m.elstm", "-", stdin="") == ""
+
+
+def test_options_that_do_not_apply_are_refused(here):
+    save(stack(2, (4,)), "m.elstm")
+    np.save("X.npy", signal((3, 2, 2)))
+    call("run", "m.elstm", code=2)
+    call("run", "m.elstm", "-", "--input", "X.npy", code=2)
+    call("run", "m.elstm", "--input", "X.npy", "--output", "Y.npy", "--windows", code=2)
+    call("run", "m.elstm", "--input", "X.npy", "--output", "Y.npy", "--gaps", "hold", code=2)
+    call("run", "m.elstm", "--input", "X.npy", "--output", "Y.npy", "--kernels", "none", code=2)
+
+
+def start(*arguments):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    return subprocess.Popen([*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, env=environment)  # fmt: skip
+
+
+def test_each_line_is_answered_before_the_next_is_sent_and_ctrl_c_ends_cleanly(here):
+    save(quantize(stack(2, (4,)), signal((4, 9, 2))), "m.elstm")
+    process = start("run", "m.elstm", "-")
+    for _ in range(3):
+        process.stdin.write("1,2\n")
+        process.stdin.flush()
+        assert len(process.stdout.readline().split(",")) == 2
+    process.send_signal(signals.SIGINT)
+    _, complaint = process.communicate(timeout=30)
+    assert (process.returncode, complaint) == (0, "")
+
+
+def test_a_closed_pipe_ends_cleanly(here):
+    save(stack(2, (4,)), "m.elstm")
+    process = start("run", "m.elstm", "-")
+    process.stdin.write("1,2\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.stdout.close()
+    try:
+        for _ in range(1000):
+            process.stdin.write("1,2\n")
+            process.stdin.flush()
+    except BrokenPipeError:
+        pass
+    complaint = process.stderr.read()
+    process.stdin = None
+    assert (process.wait(timeout=30), complaint) == (0, "")
+
+
+# ---- bench ----
+
+
+def test_bench(here):
+    save(stack(2, (4,)), "m.elstm")
+    said = call("bench", "m.elstm", "--steps", "300", "--rate", "50", "--kernels", "scalar")
+    assert "p50" in said and "p99" in said and "scalar" in said and "of 300" in said
