@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import reference, reference_s8
 from .errors import ImageError
+from .files import write_whole
 from .model import (
     ACTIVATIONS,
     Activate,
@@ -85,16 +84,7 @@ def checksum(image: bytes | bytearray) -> int:
 def save(model: Model | QuantizedModel, path: str | os.PathLike[str]) -> int:
     """Write a model's image to a file, whole or not at all; returns its size in bytes."""
     image = pack(model)
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(image)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_whole(path, image)
     return len(image)
 
 
