@@ -24,8 +24,12 @@ class Calibration:
 
     inputs: tuple[tuple[Array, ...], ...]  # per batch, one array [N, T, width] per model input
     traces: tuple[dict[str, Array], ...]  # per batch, what reference.run's `trace` receives, every step kept
-    reaches: dict[str, float]  # per model input, max|x| over all samples, those not run included
+    ranges: dict[str, tuple[float, float]]  # per model input, least and largest x of all samples, run or not
     notes: tuple[str, ...]
+
+    def reach(self, name: str) -> float:
+        """The largest |x| of a model input over all samples."""
+        return max(map(abs, self.ranges[name]))
 
     def each(self, name: str) -> Iterator[Array]:
         """The trace `name` of every batch, [N, T, ...]."""
@@ -50,7 +54,10 @@ def before(values: Array) -> Array:
 def calibrate(model: Model, samples: Any) -> Calibration:
     """Run the float reference over the samples. QuantizeError if they do not fit or the model overflows on them."""
     given = _sequences(model, samples)
-    reaches = {name: max(float(np.abs(sequence[k]).max()) for sequence in given) for k, name in enumerate(model.inputs)}
+    ranges = {
+        name: (float(min(s[k].min() for s in given)), float(max(s[k].max() for s in given)))
+        for k, name in enumerate(model.inputs)
+    }
     sequences, notes = _choose(model, given)
     batches: dict[int, list[tuple[Array, ...]]] = {}
     for sequence in sequences:
@@ -68,7 +75,7 @@ def calibrate(model: Model, samples: Any) -> Calibration:
                     raise QuantizeError(f"{layer.name}: its values grow beyond 2^60 on the samples; it cannot be int8")
         inputs.append(xs)
         traces.append(trace)
-    return Calibration(tuple(inputs), tuple(traces), reaches, notes)
+    return Calibration(tuple(inputs), tuple(traces), ranges, notes)
 
 
 def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:

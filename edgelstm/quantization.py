@@ -53,7 +53,7 @@ def quantize_with_rows(
         calibration = calibrate(model, samples)
     tensors: dict[str, QuantizedTensor] = {}
     for name in model.inputs:
-        tensors[name] = _tensor(model, name, "s16", HEADROOM * max(calibration.reaches[name] or 1.0, SMALLEST) / 32767)
+        tensors[name] = _tensor(model, name, "s16", HEADROOM * max(calibration.reach(name) or 1.0, SMALLEST) / 32767)
     layers: list[QuantizedLayer] = []
     rows: dict[str, Rows] = {}
     notes = [*calibration.notes, *(f"{name}: its units were scaled to like sizes" for name in balanced)]

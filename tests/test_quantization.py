@@ -120,7 +120,7 @@ def test_the_work_is_bounded_and_says_so(monkeypatch):
     spike = x.copy()
     spike[np.abs(x - 0.2).argmin()] = 7.5  # in a piece that is not run
     assert 7.5 not in np.concatenate([xs[0].ravel() for xs in calibration.calibrate(model, spike).inputs])
-    assert calibration.calibrate(model, spike).reaches == {"x": 7.5}
+    assert calibration.calibrate(model, spike).reach("x") == 7.5
     assert len(calibration.calibrate(model, x[:90].reshape(9, 10, 1)).notes) == 1
 
 
