@@ -17,6 +17,14 @@ class QuantizeError(EdgeLstmError):
     """A model cannot be quantized, or the samples do not fit it."""
 
 
+class ExportError(EdgeLstmError):
+    """A model cannot be expressed in the format asked for."""
+
+
+class PeerError(EdgeLstmError):
+    """Another framework failed to run a model."""
+
+
 class ImageError(EdgeLstmError):
     """An image is damaged, of another version, or not an image."""
 
