@@ -16,6 +16,7 @@ from ..errors import CheckpointError, ModelError
 from ..model import LINEAR, Activate, Dense, Layer, Meta, Model, Source
 from . import hdf5, keras_files
 from .keras_config import Settings, plain, precision, shown
+from .keras_files import Checkpoint
 from .keras_layers import Build, Value, apply
 from .keras_spec import MAX_LAYERS, MODELS, Reference, Spec, parse
 from .keras_weights import attach
@@ -26,12 +27,7 @@ def read(path: Path, head: str | None = None, architecture: Path | str | None = 
     if head is not None:
         raise CheckpointError("a Keras checkpoint tells its activations itself; leave `head` out")
     data = path.read_bytes()
-    if data.startswith(hdf5.MAGIC):
-        checkpoint = keras_files.open_hdf5(path, data, Path(architecture) if architecture is not None else None)
-    elif architecture is not None:
-        raise CheckpointError("the file holds its own architecture; leave `architecture` out")
-    else:
-        checkpoint = keras_files.open_archive(data)
+    checkpoint = open_checkpoint(path, data, Path(architecture) if architecture is not None else None)
     source = Source("keras", plain(path.name), hashlib.sha256(data).hexdigest())
     spec = parse(checkpoint.config)
     if spec.kind not in MODELS:
@@ -41,6 +37,21 @@ def read(path: Path, head: str | None = None, architecture: Path | str | None = 
         return _model(spec, checkpoint.version or _version_of(spec), source, notes)
     except ModelError as error:
         raise CheckpointError(f"the checkpoint's model does not fit together: {error}") from None
+
+
+def open_checkpoint(path: Path, data: bytes, architecture: Path | None = None) -> Checkpoint:
+    """A checkpoint's content taken apart, from its bytes; `path` tells where its configuration may lie."""
+    if data.startswith(hdf5.MAGIC):
+        return keras_files.open_hdf5(path, data, architecture)
+    if architecture is not None:
+        raise CheckpointError("the file holds its own architecture; leave `architecture` out")
+    return keras_files.open_archive(data)
+
+
+def generation(checkpoint: Checkpoint) -> str:
+    """The generation of Keras that wrote a checkpoint: "1", "2" or "3"; what tells none is taken for 2."""
+    version = checkpoint.version or _version_of(parse(checkpoint.config)) or "2"
+    return version.split(".")[0]
 
 
 def _model(spec: Spec, version: str | None, source: Source, notes: tuple[str, ...]) -> Model:

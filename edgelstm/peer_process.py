@@ -1,0 +1,97 @@
+"""Runs a function of `peers` in a process of its own, where a framework may crash, hang and keep its threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import errors
+from .errors import EdgeLstmError, PeerError
+from .model import Array
+
+TIMEOUT = 600.0  # seconds; importing a framework on a small machine takes a minute
+
+_START = "import sys; from edgelstm.peer_process import serve; serve(sys.argv[1], sys.argv[2])"
+
+_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "",  # graphics cards multiply with fewer bits
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What another framework made of whole sequences."""
+
+    ys: tuple[Array, ...]  # per output, [N, T, width] or [N, width]
+    peer: str  # framework and version
+    integer: bool = False  # it computed with int8
+
+
+def call(function: str, path: Path, xs: Sequence[Array], timeout: float, **options: Any) -> Answers:
+    """The answers of `peers.<function>(path, xs, **options)`, computed in a child process."""
+    with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
+        np.savez(Path(folder) / "xs.npz", *xs)
+        request = {"function": function, "path": str(path.resolve()), "options": options}
+        search = [entry or os.getcwd() for entry in sys.path]
+        environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(search)}
+        command = [sys.executable, "-P", "-c", _START, folder, json.dumps(request)]
+        try:
+            process = subprocess.run(
+                command,
+                env=environment,
+                timeout=timeout,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                errors="replace",
+            )
+        except subprocess.TimeoutExpired:
+            raise PeerError(f"{path.name!r} was still running after {timeout:g} s and was stopped") from None
+        if process.returncode or not (Path(folder) / "reply.json").exists():
+            raise PeerError(f"running {path.name!r} ended its process {_ending(process)}")
+        reply = json.loads((Path(folder) / "reply.json").read_text())
+        if "error" in reply:
+            raise getattr(errors, reply["error"])(reply["message"])
+        with np.load(Path(folder) / "ys.npz") as stored:
+            ys = tuple(stored[f"arr_{k}"] for k in range(len(stored.files)))
+    return Answers(ys, reply["peer"], reply["integer"])
+
+
+def _ending(process: subprocess.CompletedProcess[str]) -> str:
+    if process.returncode < 0:
+        return f"by {signal.Signals(-process.returncode).name}; the file is damaged, or its framework has a fault"
+    said = process.stderr.strip().splitlines()
+    return f"with code {process.returncode}: {said[-1] if said else 'no message'}"
+
+
+def serve(folder: str, request: str) -> None:
+    """The child's side of `call`."""
+    from . import peers
+
+    wanted = json.loads(request)
+    with np.load(Path(folder) / "xs.npz") as stored:
+        xs = [stored[f"arr_{k}"] for k in range(len(stored.files))]
+    try:
+        answers = getattr(peers, wanted["function"])(Path(wanted["path"]), xs, **wanted["options"])
+        np.savez(Path(folder) / "ys.npz", *answers.ys)
+        reply: dict[str, Any] = {"peer": answers.peer, "integer": answers.integer}
+    except EdgeLstmError as error:
+        reply = {"error": type(error).__name__, "message": str(error)}
+    except Exception as error:
+        first = (str(error).strip() or "no message").splitlines()[0]
+        reply = {"error": "PeerError", "message": f"{Path(wanted['path']).name!r}: {type(error).__name__}: {first}"}
+    (Path(folder) / "reply.json").write_text(json.dumps(reply))

@@ -1,0 +1,311 @@
+"""Runs a checkpoint in its own framework, so that answers can be compared.
+
+Sequences in: one array [N, T, width] per input. Answers out: one per output, [N, T, width] or [N, width], as the
+framework gives them. Every sequence starts from a reset state. Files run in a process of their own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import importers
+from .errors import CheckpointError, InputError, MissingError, PeerError
+from .model import Array
+from .peer_process import TIMEOUT, Answers, call
+
+RUNTIMES = {"tflite-runtime": "tflite_runtime", "ai-edge-litert": "ai_edge_litert"}
+"""TFLite runtimes by the name pip knows, and their modules; the first that is installed is taken."""
+
+RESOLVERS = {"default": "AUTO", "reference": "BUILTIN_REF", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
+"""Which of its kernels a TFLite runtime takes: its choice, the plain ones, or all but XNNPACK's."""
+
+
+def run_checkpoint(
+    path: str | os.PathLike[str],
+    xs: Sequence[Array],
+    *,
+    architecture: str | os.PathLike[str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Answers:
+    """Run a checkpoint file, whatever its framework: Keras, TorchScript or TFLite, by its content.
+
+    MissingError if the framework is not installed; PeerError if it fails, or if the file holds no code to run.
+    """
+    path = Path(path)
+    if is_tflite(path):
+        return run_tflite(path, xs, timeout=timeout)
+    match importers.recognise(path):
+        case "keras":
+            return run_keras(path, xs, architecture=architecture, timeout=timeout)
+        case "torch":
+            return run_torch(path, xs, timeout=timeout)
+        case "safetensors":
+            raise PeerError(f"{path.name!r} holds tensors and no code to run; give the live module")
+    raise PeerError(f"{path.name!r} is not a checkpoint that another framework could run")
+
+
+def is_tflite(path: Path) -> bool:
+    """Whether a file's content is a TFLite model's."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8)[4:] == b"TFL3"
+    except OSError as error:
+        raise CheckpointError(f"{str(path)!r}: {error.strerror or 'cannot be read'}") from None
+
+
+# ---- TFLite ----
+
+
+def runtimes() -> list[str]:
+    """The TFLite runtimes that are installed and fit the installed NumPy, the preferred one first."""
+    return [name for name in RUNTIMES if _usable(name)]
+
+
+def _usable(name: str) -> bool:
+    if importlib.util.find_spec(RUNTIMES[name]) is None:
+        return False
+    # tflite-runtime's last release was built for NumPy 1
+    return name != "tflite-runtime" or np.lib.NumpyVersion(np.__version__) < "2.0.0"
+
+
+def run_tflite(
+    model: bytes | str | os.PathLike[str],
+    xs: Sequence[Array],
+    runtime: str | None = None,
+    *,
+    resolver: str = "default",
+    every_step: bool = False,
+    timeout: float = TIMEOUT,
+) -> Answers:
+    """Run a .tflite model on one thread, in `runtime` or the first installed.
+
+    Bytes, as `exporters.tflite.build` gives them, run in this process; a file runs in one of its own. A model of one
+    step streams, and then `every_step` asks for the answers of all; any other is resized to the sequences' length.
+    """
+    installed = runtimes()
+    if runtime is not None and runtime not in RUNTIMES:
+        raise InputError(f"unknown TFLite runtime {runtime!r}; known: {', '.join(RUNTIMES)}")
+    if runtime is not None and runtime not in installed:
+        raise MissingError(f"{runtime} is not installed for this Python and NumPy: pip install {runtime}")
+    if not installed:
+        raise MissingError('no TFLite runtime is installed: pip install "edgelstm[tflite]" (where one has a wheel)')
+    if resolver not in RESOLVERS:
+        raise InputError(f"unknown resolver {resolver!r}; known: {', '.join(RESOLVERS)}")
+    chosen: dict[str, Any] = {"runtime": runtime or installed[0], "resolver": resolver, "every_step": every_step}
+    if isinstance(model, bytes):
+        return _tflite(model, "the model", xs, **chosen)
+    return call("tflite_file", Path(model), xs, timeout, **chosen)
+
+
+def tflite_file(path: Path, xs: Sequence[Array], **options: Any) -> Answers:
+    """A file's answers in this process, which a damaged file may end."""
+    return _tflite(path.read_bytes(), repr(path.name), xs, **options)
+
+
+def _tflite(model: bytes, what: str, xs: Sequence[Array], runtime: str, resolver: str, every_step: bool) -> Answers:
+    peer = f"{runtime} {version(runtime)}"
+    module = importlib.import_module(f"{RUNTIMES[runtime]}.interpreter")
+    try:
+        interpreter = module.Interpreter(
+            model_content=model,
+            num_threads=1,
+            experimental_op_resolver_type=getattr(module.OpResolverType, RESOLVERS[resolver]),
+        )
+        size, steps = _fit(interpreter, what, xs)
+        batches = [_batch(interpreter, xs, first, size, steps, every_step) for first in range(0, len(xs[0]), size)]
+        integer = any(row["dtype"] is np.int8 for row in interpreter.get_tensor_details())
+    except (ValueError, RuntimeError) as error:
+        raise PeerError(f"{peer} cannot run {what}: {str(error).strip()}") from None
+    return Answers(tuple(np.concatenate(parts) for parts in zip(*batches, strict=True)), peer, integer)
+
+
+def _fit(interpreter: Any, what: str, xs: Sequence[Array]) -> tuple[int, int]:
+    """Resize the inputs to the sequences, unless the model streams. Its batch size, and the steps of one call."""
+    rows = interpreter.get_input_details()
+    shapes = [tuple(int(n) for n in row["shape"]) for row in rows]
+    if len(rows) != len(xs) or any(len(s) != 3 or s[2] != x.shape[2] for s, x in zip(shapes, xs, strict=True)):
+        given = ", ".join(f"(N, T, {x.shape[2]})" for x in xs)
+        raise InputError(f"{what} has inputs {', '.join(map(str, shapes))}; the data's are {given}")
+    size, steps = shapes[0][0], xs[0].shape[1]
+    resizable = any(int(row["shape_signature"][1]) == -1 for row in rows)
+    if all(shape[1] == 1 for shape in shapes) and not resizable:
+        steps = 1
+    for row, shape in zip(rows, shapes, strict=True):
+        if (size, steps) != shape[:2]:
+            interpreter.resize_tensor_input(row["index"], (size, steps, shape[2]))
+    interpreter.allocate_tensors()
+    return size, steps
+
+
+def _batch(
+    interpreter: Any, xs: Sequence[Array], first: int, size: int, steps: int, every_step: bool
+) -> tuple[Array, ...]:
+    """The answers of `size` sequences, from a reset state."""
+    parts = [x[first : first + size] for x in xs]
+    count, total = parts[0].shape[:2]
+    parts = [np.concatenate([x, np.zeros((size - count, *x.shape[1:]), x.dtype)]) for x in parts]
+    interpreter.reset_all_variables()
+    calls = []
+    for start in range(0, total, steps):
+        for row, x in zip(interpreter.get_input_details(), parts, strict=True):
+            interpreter.set_tensor(row["index"], _integers(x[:, start : start + steps], row))
+        interpreter.invoke()
+        rows = interpreter.get_output_details()
+        calls.append([_real(interpreter.get_tensor(row["index"]), row)[:count] for row in rows])
+    return tuple(_joined(answers, every_step, total) for answers in zip(*calls, strict=True))
+
+
+def _joined(answers: Sequence[Array], every_step: bool, total: int) -> Array:
+    """One output's answers of successive calls as those of one."""
+    if answers[0].ndim == 3:
+        return np.concatenate(answers, axis=1)
+    if not every_step:
+        return answers[-1]
+    if len(answers) < total:
+        raise InputError("this .tflite gives the last step alone; write it with steps=1 to have every step")
+    return np.stack(answers, axis=1)
+
+
+def _integers(x: Array, row: dict[str, Any]) -> Array:
+    if row["dtype"] is np.float32:
+        return x.astype(np.float32)
+    scale, zero = row["quantization"]
+    bounds = np.iinfo(row["dtype"])
+    integers: Array = np.clip(np.rint(x / scale) + zero, bounds.min, bounds.max).astype(row["dtype"])
+    return integers
+
+
+def _real(y: Array, row: dict[str, Any]) -> Array:
+    if row["dtype"] is np.float32:
+        return y
+    scale, zero = row["quantization"]
+    real: Array = (np.float32(scale) * (y.astype(np.int32) - zero)).astype(np.float32)
+    return real
+
+
+# ---- Keras ----
+
+
+def run_keras(
+    path: str | os.PathLike[str],
+    xs: Sequence[Array],
+    *,
+    architecture: str | os.PathLike[str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Answers:
+    """Run a Keras checkpoint in a Keras of its generation: `keras` 3, or `tf_keras` for files of Keras 1 and 2."""
+    options = {} if architecture is None else {"architecture": str(Path(architecture).resolve())}
+    return call("keras_file", Path(path), xs, timeout, **options)
+
+
+def keras_file(path: Path, xs: Sequence[Array], architecture: str | None = None) -> Answers:
+    """A Keras checkpoint's answers in this process."""
+    from .importers import keras as importer
+
+    checkpoint = importer.open_checkpoint(path, path.read_bytes(), Path(architecture) if architecture else None)
+    keras = _keras(importer.generation(checkpoint))
+    if checkpoint.whole:
+        model = keras.models.load_model(path, compile=False)
+    else:
+        model = keras.models.model_from_json(json.dumps(checkpoint.config))
+        with tempfile.TemporaryDirectory() as folder:  # Keras goes by a file's name
+            ending = ".h5" if checkpoint.legacy else ".weights.h5"
+            model.load_weights(shutil.copy(path, Path(folder) / f"model{ending}"))
+    shapes = model.input_shape if isinstance(model.input_shape, list) else [model.input_shape]
+    size = shapes[0][0] or len(xs[0])
+    batches = []
+    for first in range(0, len(xs[0]), size):
+        parts = [x[first : first + size].astype(np.float32) for x in xs]
+        for layer in model.layers:
+            if getattr(layer, "stateful", False):
+                layer.reset_states() if hasattr(layer, "reset_states") else layer.reset_state()
+        batches.append(_outputs(model.predict(parts if len(parts) > 1 else parts[0], verbose=0, batch_size=size)))
+    ys = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return Answers(ys, f"{keras.__name__} {keras.__version__}")
+
+
+def _keras(generation: str) -> Any:
+    """The Keras module for checkpoints of a generation."""
+    name = "keras" if generation == "3" else "tf_keras"
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        command = "pip install tensorflow" + ("; pip install --no-deps tf_keras" if name == "tf_keras" else "")
+        raise MissingError(f"a checkpoint of Keras {generation} needs {name} ({error}): {command}") from None
+    if name == "keras" and not module.__version__.startswith("3."):
+        raise MissingError(f'the checkpoint is of Keras 3, installed is {module.__version__}: pip install "keras>=3"')
+    return module
+
+
+def _outputs(answer: Any) -> list[Array]:
+    if isinstance(answer, dict):
+        return [np.asarray(y) for y in answer.values()]
+    return [np.asarray(y) for y in answer] if isinstance(answer, list | tuple) else [np.asarray(answer)]
+
+
+# ---- PyTorch ----
+
+
+def run_torch(module: Any, xs: Sequence[Array], *, timeout: float = TIMEOUT) -> Answers:
+    """Run a live torch.nn.Module that takes (N, T, inputs), or a TorchScript file.
+
+    A state dict holds no code to run: PeerError. Of (answers, state), as an LSTM returns, the answers are taken.
+    """
+    if not isinstance(module, str | os.PathLike):
+        return _torch(module, xs)
+    path = Path(module)
+    if not _is_script(path):
+        raise PeerError(f"{path.name!r} holds tensors and no code to run; give the live module, or a TorchScript file")
+    return call("torch_file", path, xs, timeout)
+
+
+def torch_file(path: Path, xs: Sequence[Array]) -> Answers:
+    """A TorchScript file's answers in this process."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        raise MissingError("running a TorchScript file needs PyTorch: pip install torch") from None
+    torch.set_num_threads(1)
+    return _torch(torch.jit.load(str(path), map_location="cpu"), xs)
+
+
+def _torch(module: Any, xs: Sequence[Array]) -> Answers:
+    torch = importlib.import_module("torch")
+    training = [(child, child.training) for child in module.modules()]
+    first = next(iter(module.parameters()), None)
+    kind, device = (first.dtype, first.device) if first is not None else (torch.float32, "cpu")
+    try:
+        module.eval()
+        with torch.no_grad():
+            answer = module(*(torch.from_numpy(np.array(x, np.float32)).to(device, kind) for x in xs))
+    finally:
+        for child, mode in training:
+            child.training = mode
+    return Answers(tuple(_tensors(answer)), f"torch {torch.__version__}")
+
+
+def _tensors(answer: Any) -> Iterator[Array]:
+    for part in answer if isinstance(answer, list | tuple) else (answer,):
+        if not hasattr(part, "detach"):
+            return
+        yield part.detach().cpu().float().numpy()
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
