@@ -1,0 +1,53 @@
+# Verbs; what they do stands in pyproject.toml, tools/ and tests/.
+# In an environment with:  pip install -e ".[check]"
+
+PYTHON ?= python
+
+.PHONY: help build test check format lint types layers test-c symbols test-arm parity bench golden clean
+
+help:            ## this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
+
+build:           ## the extension, beside its source
+	$(PYTHON) setup.py -q build_ext --inplace
+
+test:            ## the Python suite
+	$(PYTHON) -m pytest
+
+check: format lint types layers test-c symbols test  ## the gate: all that must hold before a change lands
+
+format:          ## fails where a file is not formatted
+	ruff format --check .
+	clang-format --dry-run -Werror src_c/*.[ch] tests/c/*.[ch]
+
+lint:
+	ruff check .
+
+types:
+	mypy
+
+layers:          ## who may use whom
+	$(PYTHON) tools/check_layers.py
+
+test-c:          ## the C tests, under sanitizers and optimised
+	$(PYTHON) tools/test_c.py
+
+symbols:         ## no heap, no libc, no globals
+	$(PYTHON) tools/check_symbols.py
+
+test-arm:        ## the C tests on emulated ARM CPUs
+	$(PYTHON) tools/test_arm.py
+
+parity:          ## against live Keras, PyTorch, ONNX Runtime and TFLite: pip install -e ".[parity]"
+	$(PYTHON) -m pytest tests/parity
+
+bench:           ## what the committed figures rest on
+	$(PYTHON) tools/bench_call.py
+	$(PYTHON) tools/bench_import.py
+	$(PYTHON) tools/test_c.py --bench
+
+golden:          ## adds golden images; never changes those that are there
+	$(PYTHON) tools/make_golden.py
+
+clean:
+	rm -rf build dist *.egg-info edgelstm/_core.c edgelstm/*.so
