@@ -155,16 +155,14 @@ static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t grou
 
 static void tanh_f32(float *v, uint32_t count) {
     for (uint32_t k = 0; k < count; k += 16) {
-        const __mmask16 mask =
-            count - k < 16 ? (__mmask16)((1u << (count - k)) - 1) : (__mmask16)0xFFFF;
+        const __mmask16 mask = (__mmask16)(count - k < 16 ? (1u << (count - k)) - 1 : 0xFFFFu);
         _mm512_mask_storeu_ps(v + k, mask, tanh16(_mm512_maskz_loadu_ps(mask, v + k)));
     }
 }
 
 static void sigmoid_f32(float *v, uint32_t count) {
     for (uint32_t k = 0; k < count; k += 16) {
-        const __mmask16 mask =
-            count - k < 16 ? (__mmask16)((1u << (count - k)) - 1) : (__mmask16)0xFFFF;
+        const __mmask16 mask = (__mmask16)(count - k < 16 ? (1u << (count - k)) - 1 : 0xFFFFu);
         _mm512_mask_storeu_ps(v + k, mask, sigmoid16(_mm512_maskz_loadu_ps(mask, v + k)));
     }
 }

@@ -233,9 +233,10 @@ typedef struct {
     float *const *ys_f32;
     const int16_t *const *xs_s8;
     int16_t *const *ys_s8;
-} doors;
+} run_doors;
 
-static elstm_status run(elstm_runner *runner, const doors *doors, uint32_t steps, elstm_rows rows) {
+static elstm_status run(elstm_runner *runner, const run_doors *doors, uint32_t steps,
+                        elstm_rows rows) {
     const elstm_model *model = runner->model;
     const uint32_t streams = runner->limits.streams;
     if (!model->causal && steps > runner->limits.max_steps) return ELSTM_ERR_UNSUPPORTED;
@@ -269,13 +270,13 @@ static elstm_status run(elstm_runner *runner, const doors *doors, uint32_t steps
 
 elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys,
                            uint32_t steps, elstm_rows rows) {
-    const doors doors = {xs, ys, NULL, NULL};
+    const run_doors doors = {xs, ys, NULL, NULL};
     return run(runner, &doors, steps, rows);
 }
 
 elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys,
                           uint32_t steps, elstm_rows rows) {
-    const doors doors = {NULL, NULL, xs, ys};
+    const run_doors doors = {NULL, NULL, xs, ys};
     return run(runner, &doors, steps, rows);
 }
 
