@@ -1,0 +1,183 @@
+/* For the tests: assertions that name their case, seeded numbers, and buffers between fences. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include "edgelstm.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* ---- assertions ---- */
+
+/* The case at work: seed and sizes, printed when it fails or crashes. */
+static char check_case[256] = "no case yet";
+
+static inline void check_begin(const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    vsnprintf(check_case, sizeof check_case, format, list);
+    va_end(list);
+}
+
+static inline void check_fail(const char *file, int line, const char *format, ...) {
+    va_list list;
+    fflush(stdout);
+    fprintf(stderr, "FAIL %s:%d: ", file, line);
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fprintf(stderr, "\n  in case: %s\n", check_case);
+    exit(1);
+}
+
+/* CHECK(condition, "format", ...): ends the program with the case's seed and sizes. */
+#define CHECK(condition, ...)                                                                      \
+    do {                                                                                           \
+        if (!(condition)) check_fail(__FILE__, __LINE__, __VA_ARGS__);                             \
+    } while (0)
+
+static struct sigaction check_before[3];
+static const int check_signals[3] = {SIGSEGV, SIGBUS, SIGILL};
+
+/* Name the case, then let the fault happen again in the hands of whoever handled it before. */
+static inline void check_crashed(int number) {
+    static const char text[] = "CRASH in case: ";
+    if (write(2, text, sizeof text - 1) > 0 && write(2, check_case, strlen(check_case)) > 0 &&
+        write(2, "\n", 1) > 0) {
+        for (int k = 0; k < 3; ++k)
+            if (check_signals[k] == number) sigaction(number, &check_before[k], NULL);
+        return;
+    }
+    _exit(1);
+}
+
+static inline void check_start(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = check_crashed;
+    for (int k = 0; k < 3; ++k) sigaction(check_signals[k], &action, &check_before[k]);
+}
+
+/* ---- options ---- */
+
+/* The word after `name` on the command line, or NULL. */
+static inline const char *check_option(int argc, char **argv, const char *name) {
+    for (int k = 1; k + 1 < argc; ++k)
+        if (strcmp(argv[k], name) == 0) return argv[k + 1];
+    return NULL;
+}
+
+/* --kernels NAME: the set must be here and the one a runner gets by default. */
+static inline void check_kernels_wanted(int argc, char **argv) {
+    const char *name = check_option(argc, argv, "--kernels");
+    if (name == NULL) return;
+    check_begin("--kernels %s", name);
+    CHECK(elstm_kernels_find(name) != NULL, "this machine cannot run the set");
+    CHECK(strcmp(elstm_kernels_name(elstm_kernels_find(NULL)), name) == 0,
+          "the best set here is %s", elstm_kernels_name(elstm_kernels_find(NULL)));
+}
+
+/* ---- numbers ---- */
+
+/* xorshift32; tools/make_golden.py draws the same numbers. */
+typedef struct {
+    uint32_t state;
+} check_random;
+
+static inline check_random check_seeded(uint32_t seed) {
+    const check_random random = {seed * 2654435769u | 1u};
+    return random;
+}
+
+static inline uint32_t check_u32(check_random *random) {
+    uint32_t v = random->state;
+    v ^= v << 13;
+    v ^= v >> 17;
+    v ^= v << 5;
+    return random->state = v;
+}
+
+/* low ... high, both included. */
+static inline int32_t check_between(check_random *random, int32_t low, int32_t high) {
+    const uint64_t span = (uint64_t)((int64_t)high - low) + 1;
+    return (int32_t)(low + (int64_t)((uint64_t)check_u32(random) * span >> 32));
+}
+
+/* -1 ... 1. */
+static inline float check_unit(check_random *random) {
+    return (float)check_between(random, -(1 << 24), 1 << 24) / (float)(1 << 24);
+}
+
+/* ---- fenced buffers ---- */
+
+#define CHECK_FENCES 16
+#define CHECK_GUARD 64
+
+/* A region ends at a page nobody may touch, so reading past a buffer's end crashes whatever the
+ * compiler and the machine; bytes before and, where the buffer does not end at the page, behind it
+ * catch writes. */
+typedef struct {
+    unsigned char *region, *data;
+    size_t region_size, size, gap;
+} check_fence;
+
+static check_fence check_fences[CHECK_FENCES];
+static int check_fences_taken;
+
+static inline void *check_take(size_t size, size_t gap) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    CHECK(check_fences_taken < CHECK_FENCES, "too many fenced buffers");
+    check_fence *fence = &check_fences[check_fences_taken++];
+    const size_t needed = (size + gap + CHECK_GUARD + page - 1) / page * page;
+    if (needed > fence->region_size) {
+        if (fence->region != NULL) munmap(fence->region, fence->region_size + page);
+        fence->region_size = needed;
+        fence->region =
+            mmap(NULL, needed + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(fence->region != MAP_FAILED, "no memory for %zu bytes", needed);
+        CHECK(mprotect(fence->region + needed, page, PROT_NONE) == 0, "no fence");
+    }
+    fence->size = size;
+    fence->gap = gap;
+    fence->data = fence->region + fence->region_size - gap - size;
+    memset(fence->data - CHECK_GUARD, 0xA5, CHECK_GUARD);
+    memset(fence->data + size, 0xA5, gap);
+    return fence->data;
+}
+
+/* Nothing was written around any buffer taken; all are given back. */
+static inline void check_release(void) {
+    for (int k = 0; k < check_fences_taken; ++k) {
+        const check_fence *fence = &check_fences[k];
+        for (size_t at = 0; at < CHECK_GUARD; ++at)
+            CHECK(fence->data[-1 - (ptrdiff_t)at] == 0xA5, "wrote %zu bytes before buffer %d",
+                  at + 1, k);
+        for (size_t at = 0; at < fence->gap; ++at)
+            CHECK(fence->data[fence->size + at] == 0xA5, "wrote %zu bytes behind buffer %d", at, k);
+    }
+    check_fences_taken = 0;
+}
+
+/* ---- checksum ---- */
+
+/* CRC-32 (IEEE 802.3), zlib's: start with 0, go on with what it gave. */
+static inline uint32_t check_crc32(uint32_t crc, const void *data, size_t size) {
+    static uint32_t table[256];
+    const unsigned char *p = data;
+    if (table[1] == 0)
+        for (uint32_t k = 0; k < 256; ++k) {
+            uint32_t v = k;
+            for (int bit = 0; bit < 8; ++bit) v = v >> 1 ^ (v & 1 ? 0xEDB88320u : 0u);
+            table[k] = v;
+        }
+    crc = ~crc;
+    for (size_t k = 0; k < size; ++k) crc = crc >> 8 ^ table[(crc ^ p[k]) & 255];
+    return ~crc;
+}
+
+#endif

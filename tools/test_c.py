@@ -1,0 +1,158 @@
+"""Build the C tests with a chosen compiler and run them, one line a program; not zero at the end if any fails.
+
+    python tools/test_c.py                                   natively: under sanitizers, then at -O3
+    python tools/test_c.py --cc clang --sanitize test_model_open
+    python tools/test_c.py --cc aarch64-linux-gnu-gcc --run "qemu-aarch64 -cpu cortex-a53 -L /usr/aarch64-linux-gnu" \
+        --kernels neon
+    python tools/test_c.py --cc clang --fuzz 60
+    python tools/test_c.py --bench
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = sorted(str(path) for path in (ROOT / "src_c").glob("*.c"))
+TESTS = ROOT / "tests" / "c"
+IMAGES = sorted(str(path) for path in (ROOT / "tests" / "golden" / "images").glob("*.elstm"))
+PROGRAMS = sorted(path.stem for path in TESTS.glob("test_*.c"))
+FUZZER = "fuzz_model_open"
+
+FLAGS = ["-std=c99", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-g"]
+INCLUDES = [f"-I{ROOT / 'src_c'}", f"-I{TESTS}"]
+OPTIMIZED = ["-O3"]
+# float-cast-overflow is not among gcc's and clang's `undefined`
+SANITIZED = ["-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,float-cast-overflow"]
+SANITIZED += ["-fno-sanitize-recover=all"]
+FREESTANDING = ["-O2", "-ffreestanding", "-fno-stack-protector", "-fno-builtin"]
+LINK_FREESTANDING = ["-nostdlib", "-static", "-lgcc"]
+ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+
+
+class Failure(Exception):
+    """A build or a program that failed; the text is what it said."""
+
+
+def run(command: list[str], folder: Path | None = None) -> str:
+    """A command's output; Failure with it if the command fails."""
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        raise Failure(f"{shlex.join(command)}\nended with {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Build:
+    """The core as objects, compiled once for all programs that share its flags."""
+
+    def __init__(self, compiler: list[str], flags: list[str], folder: Path) -> None:
+        self.compiler, self.flags, self.folder = compiler, flags, folder
+        self.objects: list[str] = []
+
+    def program(self, name: str, link: list[str]) -> str:
+        if not self.objects:
+            self.folder.mkdir()
+            run([*self.compiler, *FLAGS, *self.flags, *INCLUDES, "-c", *CORE], self.folder)
+            self.objects = sorted(str(path) for path in self.folder.glob("*.o"))
+        target = str(self.folder / name)
+        source = str(TESTS / f"{name}.c")
+        run([*self.compiler, *FLAGS, *self.flags, *INCLUDES, source, *self.objects, *link, "-o", target])
+        return target
+
+
+def arguments(name: str, kernels: str | None) -> list[str]:
+    """What a program is given: the golden images where it reads some, the kernel set where one is asked for."""
+    if name == "test_freestanding":
+        return IMAGES[:1]
+    given = [] if kernels is None else ["--kernels", kernels]
+    return given if name == "test_kernels" else given + IMAGES
+
+
+def report(label: str, name: str, work: list[str] | None, make: object) -> bool:
+    """Build and run one program and print its line; whether it passed."""
+    start = time.monotonic()
+    try:
+        said = run([*(work or []), *make()]).strip().splitlines()  # type: ignore[operator]
+    except Failure as failure:
+        print(f"FAIL {name:18} {label}: {failure}", flush=True)
+        return False
+    last = said[-1].removeprefix(f"{name}: ") if said else ""
+    print(f"ok   {name:18} {label}, {time.monotonic() - start:.1f} s: {last}", flush=True)
+    return True
+
+
+def run_tests(options: argparse.Namespace, folder: Path) -> bool:
+    compiler, runner = shlex.split(options.cc), shlex.split(options.run or "")
+    builds = {}
+    if options.sanitize or not options.run:
+        builds["sanitizers"] = Build(compiler, SANITIZED, folder / "sanitizers")
+    if not options.sanitize:
+        builds["-O3"] = Build(compiler, OPTIMIZED, folder / "optimized")
+        freestanding = Build(compiler, FREESTANDING, folder / "freestanding")
+    passed = True
+    for label, build in builds.items():
+        for name in options.programs:
+            bare = name == "test_freestanding"
+            if bare and label == "sanitizers":
+                continue  # without libc there are no sanitizers; it runs below, or not at all with --sanitize
+            here, link = (freestanding, LINK_FREESTANDING) if bare else (build, ["-lm"])
+
+            def command(here: Build = here, name: str = name, link: list[str] = link) -> list[str]:
+                return [here.program(name, link), *arguments(name, options.kernels)]
+
+            passed &= report(f"{options.cc} {'freestanding' if bare else label}", name, runner, command)
+    return passed
+
+
+def run_fuzzer(options: argparse.Namespace, folder: Path) -> bool:
+    """libFuzzer where the compiler has it, else the seeded mutations of the program's own main."""
+    compiler = shlex.split(options.cc)
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    try:
+        engine = ["-fsanitize=fuzzer", "-DFUZZ_WITH_LIBFUZZER"]
+        program = Build(compiler, SANITIZED + engine, folder / "libfuzzer").program(FUZZER, [])
+        given = [f"-max_total_time={options.fuzz}", "-max_len=65536", "-verbosity=0", str(corpus)]
+        given.append(str(ROOT / "tests" / "golden" / "images"))
+        label = f"{options.cc} libFuzzer"
+    except Failure as failure:
+        if "fuzzer" not in str(failure):
+            print(f"FAIL {FUZZER}: {failure}")
+            return False
+        program = Build(compiler, SANITIZED, folder / "plain").program(FUZZER, [])
+        given = ["--seconds", str(options.fuzz), *IMAGES]
+        label = f"{options.cc} seeded mutations"
+    return report(label, FUZZER, shlex.split(options.run or ""), lambda: [program, *given])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("programs", nargs="*", help=f"default: {' '.join(PROGRAMS)}")
+    parser.add_argument("--cc", default=os.environ.get("CC", "cc"), help="compiler, with options if need be")
+    parser.add_argument("--sanitize", action="store_true", help="only the build under ASan and UBSan")
+    parser.add_argument("--run", help="an emulator's command, put before each program; -O3 only without --sanitize")
+    parser.add_argument("--kernels", help="fail unless this is the set that a runner gets by default")
+    parser.add_argument("--fuzz", type=int, metavar="SECONDS", help=f"{FUZZER} alone, for so long")
+    parser.add_argument("--bench", action="store_true", help="time every kernel of every set; a Markdown table")
+    options = parser.parse_args()
+    unknown = set(options.programs) - set(PROGRAMS)
+    if unknown:
+        parser.error(f"no such program: {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
+    options.programs = options.programs or PROGRAMS
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.bench:
+            program = Build(shlex.split(options.cc), OPTIMIZED, folder / "bench").program("test_kernels", ["-lm"])
+            return subprocess.call([*shlex.split(options.run or ""), program, "--bench"])
+        return 0 if (run_fuzzer if options.fuzz else run_tests)(options, folder) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
