@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-#if defined(__linux__) && (defined(__aarch64__) || defined(__arm__))
+#if defined(ELSTM_BUILDS_NEON) && defined(__linux__)
 #include <sys/auxv.h>
-#elif defined(__APPLE__) && defined(__aarch64__)
+#elif defined(ELSTM_BUILDS_NEON_DOTPROD) && defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
 
@@ -22,9 +22,17 @@ static int has_avx512vnni(void) {
            __builtin_cpu_supports("avx512vnni") && has_avx2();
 }
 
-#elif defined(__aarch64__)
+#elif defined(ELSTM_BUILDS_NEON) && defined(__aarch64__)
 
 static int has_neon(void) { return 1; /* part of the architecture */ }
+
+#elif defined(ELSTM_BUILDS_NEON)
+
+static int has_neon(void) { return (getauxval(AT_HWCAP) & (1ul << 12)) != 0; /* HWCAP_NEON */ }
+
+#endif
+
+#if defined(ELSTM_BUILDS_NEON_DOTPROD)
 
 static int has_neon_dotprod(void) {
 #if defined(__linux__)
@@ -38,10 +46,6 @@ static int has_neon_dotprod(void) {
 #endif
 }
 
-#elif defined(__arm__) && defined(__linux__)
-
-static int has_neon(void) { return (getauxval(AT_HWCAP) & (1ul << 12)) != 0; /* HWCAP_NEON */ }
-
 #endif
 
 static int always(void) { return 1; }
@@ -53,10 +57,11 @@ static const struct {
 #if defined(__x86_64__) && defined(__GNUC__)
     {&elstm_kernels_avx512vnni, has_avx512vnni},
     {&elstm_kernels_avx2, has_avx2},
-#elif defined(__aarch64__)
+#endif
+#if defined(ELSTM_BUILDS_NEON_DOTPROD)
     {&elstm_kernels_neon_dotprod, has_neon_dotprod},
-    {&elstm_kernels_neon, has_neon},
-#elif defined(__arm__) && defined(__linux__)
+#endif
+#if defined(ELSTM_BUILDS_NEON)
     {&elstm_kernels_neon, has_neon},
 #endif
     {&elstm_kernels_scalar, always},

@@ -11,6 +11,19 @@
 
 #define ELSTM_GROUP 8
 
+/* Where the ARM sets are built: asked here once, for the sets and for kernels.c. A compiler of
+ * 32-bit ARM must pass floats in registers or at least have such registers; clang before 16 cannot
+ * turn the dot product on inside a file. */
+#if defined(__GNUC__) && defined(__aarch64__) && !defined(__AARCH64EB__)
+#define ELSTM_BUILDS_NEON
+#if !defined(__clang__) || __clang_major__ >= 16 || defined(__ARM_FEATURE_DOTPROD)
+#define ELSTM_BUILDS_NEON_DOTPROD
+#endif
+#elif defined(__GNUC__) && defined(__arm__) && defined(__linux__) && !defined(__ARMEB__) &&        \
+    !defined(__SOFTFP__)
+#define ELSTM_BUILDS_NEON
+#endif
+
 typedef struct {
     const float *weights; /* [groups][columns][gates][8] */
     uint32_t groups, gates, columns;

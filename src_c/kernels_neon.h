@@ -1,0 +1,383 @@
+/* Private: what the two NEON sets share, compiled inside each with that set's instructions. The
+ * includer has chosen its target and included <arm_neon.h>; ELSTM_NEON_RDMA is 1 where that target
+ * has sqrdmlah. */
+#ifndef ELSTM_KERNELS_NEON_H
+#define ELSTM_KERNELS_NEON_H
+
+#include "kernels_loops.h"
+
+/* ---- f32 ---- */
+
+#if defined(__aarch64__)
+
+static inline float32x4_t fma4(float32x4_t sum, float32x4_t a, float32x4_t b) {
+    return vfmaq_f32(sum, a, b);
+}
+
+static inline float32x4_t divide4(float32x4_t a, float32x4_t b) { return vdivq_f32(a, b); }
+
+#else
+
+static inline float32x4_t fma4(float32x4_t sum, float32x4_t a, float32x4_t b) {
+    return vmlaq_f32(sum, a, b); /* two roundings */
+}
+
+/* No vector division here: an estimate of 8 bits, doubled twice, then the remainder's share. b is
+ * 1 ... 200. */
+static inline float32x4_t divide4(float32x4_t a, float32x4_t b) {
+    float32x4_t r = vrecpeq_f32(b);
+    r = vmulq_f32(r, vrecpsq_f32(r, b));
+    r = vmulq_f32(r, vrecpsq_f32(r, b));
+    return vmulq_f32(a, r);
+}
+
+#endif
+
+static inline float32x4_t coefficient(const float *c) { return vld1q_dup_f32(c); }
+
+/* Pairs of coefficients first: chains half as long as Horner's, and fewer copies of constants. */
+static inline float32x4_t tanh4(float32x4_t x) {
+    const float *p = elstm_tanh_p, *q = elstm_tanh_q;
+    x = vmaxq_f32(x, vdupq_n_f32(-ELSTM_TANH_CLAMP));
+    x = vminq_f32(x, vdupq_n_f32(ELSTM_TANH_CLAMP));
+    const float32x4_t u = vmulq_f32(x, x), u2 = vmulq_f32(u, u);
+    float32x4_t p01 = fma4(coefficient(p), coefficient(p + 1), u);
+    float32x4_t p23 = fma4(coefficient(p + 2), coefficient(p + 3), u);
+    float32x4_t p45 = fma4(coefficient(p + 4), coefficient(p + 5), u);
+    float32x4_t q01 = fma4(coefficient(q), coefficient(q + 1), u);
+    float32x4_t q23 = fma4(coefficient(q + 2), coefficient(q + 3), u);
+    p45 = fma4(p45, coefficient(p + 6), u2);
+    p23 = fma4(p23, p45, u2);
+    p01 = fma4(p01, p23, u2);
+    q01 = fma4(q01, q23, u2);
+    return divide4(vmulq_f32(x, p01), q01);
+}
+
+static inline float32x4_t sigmoid4(float32x4_t x) {
+    const float32x4_t half = vdupq_n_f32(0.5f);
+    return fma4(half, half, tanh4(vmulq_f32(half, x)));
+}
+
+#if defined(__aarch64__)
+
+static inline float32x4x4_t load16(const float *p) { return vld1q_f32_x4(p); }
+
+static inline void store16(float *p, float32x4x4_t v) { vst1q_f32_x4(p, v); }
+
+#else
+
+static inline float32x4x4_t load16(const float *p) {
+    return (float32x4x4_t){{vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)}};
+}
+
+static inline void store16(float *p, float32x4x4_t v) {
+    for (int k = 0; k < 4; ++k) vst1q_f32(p + 4 * k, v.val[k]);
+}
+
+#endif
+
+static inline float32x4x4_t zeros16(void) {
+    const float32x4_t zero = vdupq_n_f32(0);
+    return (float32x4x4_t){{zero, zero, zero, zero}};
+}
+
+/* sum += 16 weights times one x. */
+static inline float32x4x4_t add16(float32x4x4_t sum, const float *w, float32x4_t x) {
+    const float32x4x4_t v = load16(w);
+    for (int k = 0; k < 4; ++k) sum.val[k] = fma4(sum.val[k], v.val[k], x);
+    return sum;
+}
+
+/* One group of four gates. */
+static inline void group4_f32(const float *w, const float *start, const float *x, uint32_t columns,
+                              float *y) {
+    float32x4x4_t low = start == NULL ? zeros16() : load16(start);
+    float32x4x4_t high = start == NULL ? zeros16() : load16(start + 16);
+    for (uint32_t column = 0; column < columns; ++column, w += 32) {
+        const float32x4_t v = vld1q_dup_f32(x + column);
+        low = add16(low, w, v);
+        high = add16(high, w + 16, v);
+    }
+    store16(y, low);
+    store16(y + 16, high);
+}
+
+/* One group of one row a unit: even and odd columns apart. */
+static inline void group1_f32(const float *w, const float *start, const float *x, uint32_t columns,
+                              float *y) {
+    float32x4x4_t sum = zeros16();
+    uint32_t column = 0;
+    if (start != NULL) {
+        sum.val[0] = vld1q_f32(start);
+        sum.val[1] = vld1q_f32(start + 4);
+    }
+    for (; column + 2 <= columns; column += 2, w += 16) {
+        const float32x4_t a = vld1q_dup_f32(x + column), b = vld1q_dup_f32(x + column + 1);
+        const float32x4x4_t v = load16(w);
+        sum.val[0] = fma4(sum.val[0], v.val[0], a);
+        sum.val[1] = fma4(sum.val[1], v.val[1], a);
+        sum.val[2] = fma4(sum.val[2], v.val[2], b);
+        sum.val[3] = fma4(sum.val[3], v.val[3], b);
+    }
+    if (column < columns) {
+        const float32x4_t a = vld1q_dup_f32(x + column);
+        sum.val[0] = fma4(sum.val[0], vld1q_f32(w), a);
+        sum.val[1] = fma4(sum.val[1], vld1q_f32(w + 4), a);
+    }
+    vst1q_f32(y, vaddq_f32(sum.val[0], sum.val[2]));
+    vst1q_f32(y + 4, vaddq_f32(sum.val[1], sum.val[3]));
+}
+
+static void matmul_f32(const elstm_matrix_f32 *w, const float *init, const float *x,
+                       size_t x_stride, float *y, uint32_t count) {
+    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_f32(w);
+    const size_t group_size = (size_t)w->columns * lanes;
+    const int in_place = init == y;
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+        const float *start = in_place ? y : init;
+        const float *weights = w->weights;
+        for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
+            const float *own = start == NULL ? NULL : start + at;
+            if (w->gates == 4)
+                group4_f32(weights, own, x, w->columns, y + at);
+            else
+                group1_f32(weights, own, x, w->columns, y + at);
+        }
+    }
+}
+
+static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
+    const float32x4_t tiny = vdupq_n_f32(ELSTM_TINY);
+    for (uint32_t group = 0; group < groups; ++group, z += 32) {
+        for (int half = 0; half < 2; ++half, c += 4, h += 4, y += 4) {
+            const float *own = z + 4 * half;
+            const float32x4_t i = sigmoid4(vld1q_f32(own)), f = sigmoid4(vld1q_f32(own + 8));
+            const float32x4_t g = tanh4(vld1q_f32(own + 16)), o = sigmoid4(vld1q_f32(own + 24));
+            float32x4_t next = fma4(vmulq_f32(i, g), f, vld1q_f32(c));
+            next = vreinterpretq_f32_u32(
+                vandq_u32(vreinterpretq_u32_f32(next), vcageq_f32(next, tiny)));
+            const float32x4_t out = vmulq_f32(o, tanh4(next));
+            vst1q_f32(c, next);
+            vst1q_f32(h, out);
+            vst1q_f32(y, out);
+        }
+    }
+}
+
+static void tanh_f32(float *v, uint32_t count) {
+    uint32_t k = 0;
+    for (; k + 4 <= count; k += 4) vst1q_f32(v + k, tanh4(vld1q_f32(v + k)));
+    loops_tanh_f32(v + k, count - k);
+}
+
+static void sigmoid_f32(float *v, uint32_t count) {
+    uint32_t k = 0;
+    for (; k + 4 <= count; k += 4) vst1q_f32(v + k, sigmoid4(vld1q_f32(v + k)));
+    loops_sigmoid_f32(v + k, count - k);
+}
+
+/* ---- s8 ---- */
+
+static inline int16x8_t mh8(int16x8_t a, int16x8_t b) { return vqrdmulhq_s16(a, b); }
+
+/* sat16(sum + mh(a, b)) */
+static inline int16x8_t mh_add8(int16x8_t sum, int16x8_t a, int16x8_t b) {
+#if ELSTM_NEON_RDMA
+    return vqrdmlahq_s16(sum, a, b);
+#else
+    return vqaddq_s16(sum, vqrdmulhq_s16(a, b));
+#endif
+}
+
+/* An 8-entry int16 table as bytes: eight low ones, then eight high ones. */
+#if defined(__aarch64__)
+
+typedef int8x16_t entries;
+
+static inline entries load_entries(const int16_t *table) {
+    const int16x8_t v = vld1q_s16(table);
+    return vshrn_high_n_s16(vmovn_s16(v), v, 8);
+}
+
+static inline int16x8_t look_up(entries table, uint8x16_t index) {
+    return vreinterpretq_s16_s8(vqtbl1q_s8(table, index));
+}
+
+#else
+
+typedef int8x8x2_t entries;
+
+static inline entries load_entries(const int16_t *table) {
+    const int16x8_t v = vld1q_s16(table);
+    return (entries){{vmovn_s16(v), vshrn_n_s16(v, 8)}};
+}
+
+static inline int16x8_t look_up(entries table, uint8x16_t index) {
+    return vreinterpretq_s16_s8(
+        vcombine_s8(vtbl2_s8(table, vreinterpret_s8_u8(vget_low_u8(index))),
+                    vtbl2_s8(table, vreinterpret_s8_u8(vget_high_u8(index)))));
+}
+
+#endif
+
+typedef struct {
+    entries c0, c1, c2, c3;
+} segments;
+
+static inline segments load_segments(void) {
+    return (segments){load_entries(elstm_tanh_c0), load_entries(elstm_tanh_c1),
+                      load_entries(elstm_tanh_c2), load_entries(elstm_tanh_c3)};
+}
+
+/* q of docs/numerics.md for 8 values, from b. */
+static inline int16x8_t cubic8(int16x8_t b, const segments *t) {
+    const uint16x8_t u = vreinterpretq_u16_s16(mh8(b, b));
+    const uint16x8_t k = vshrq_n_u16(u, 12);
+    /* bytes k and k + 8 */
+    const uint8x16_t index =
+        vreinterpretq_u8_u16(vorrq_u16(vsliq_n_u16(k, k, 8), vdupq_n_u16(0x0800)));
+    const int16x8_t r = vreinterpretq_s16_u16(veorq_u16(vshlq_n_u16(u, 4), vdupq_n_u16(0x8000)));
+    int16x8_t q = look_up(t->c3, index);
+    q = mh_add8(look_up(t->c2, index), q, r);
+    q = mh_add8(look_up(t->c1, index), q, r);
+    return mh_add8(look_up(t->c0, index), q, r);
+}
+
+static inline int16x8_t tanh8(int16x8_t v, const segments *t) {
+    const int16x8_t n = veorq_s16(vshrq_n_s16(v, 15), vdupq_n_s16(0x7FFF));
+    const int16x8_t raw = veorq_s16(cubic8(veorq_s16(v, n), t), n);
+    /* raw - (v >> 15), the sign bit brought down unsigned */
+    return vreinterpretq_s16_u16(
+        vsraq_n_u16(vreinterpretq_u16_s16(raw), vreinterpretq_u16_s16(v), 15));
+}
+
+static inline int16x8_t sigmoid8(int16x8_t v, const segments *t) {
+    /* q ^ m is raw + 32768 unsigned; half of it, rounded up, is 16384 + ((raw + 1) >> 1) */
+    const uint16x8_t m = vcgeq_s16(v, vdupq_n_s16(0));
+    const int16x8_t n = vreinterpretq_s16_u16(veorq_u16(m, vdupq_n_u16(0x8000)));
+    const int16x8_t q = cubic8(veorq_s16(v, n), t);
+    return vreinterpretq_s16_u16(vrshrq_n_u16(veorq_u16(vreinterpretq_u16_s16(q), m), 1));
+}
+
+/* sh(acc, k) of 8 rows, `down` = -k: a left shift by a negative number rounds down. */
+static inline int32x4x2_t shift8(int32x4x2_t acc, int8x8_t down) {
+    const int16x8_t wide = vmovl_s8(down);
+    acc.val[0] = vshlq_s32(acc.val[0], vmovl_s16(vget_low_s16(wide)));
+    acc.val[1] = vshlq_s32(acc.val[1], vmovl_s16(vget_high_s16(wide)));
+    return acc;
+}
+
+static inline int32x4x2_t load8(const int32_t *p) {
+    return (int32x4x2_t){{vld1q_s32(p), vld1q_s32(p + 4)}};
+}
+
+static inline int16x8_t requantize8(int32x4x2_t acc, int8x8_t down, int16x8_t multiplier) {
+    acc = shift8(acc, down);
+    const int16x8_t t = vcombine_s16(vqmovn_s32(acc.val[0]), vqmovn_s32(acc.val[1]));
+    return mh_add8(t, t, multiplier);
+}
+
+static void rescale_s8(int32_t *acc, const int8_t *shift, const int32_t *bias, uint32_t rows) {
+    for (uint32_t r = 0; r < rows; r += 8) {
+        const int32x4x2_t v = shift8(load8(acc + r), vneg_s8(vld1_s8(shift + r)));
+        const int32x4x2_t b = load8(bias + r);
+        vst1q_s32(acc + r, vaddq_s32(v.val[0], b.val[0]));
+        vst1q_s32(acc + r + 4, vaddq_s32(v.val[1], b.val[1]));
+    }
+}
+
+static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t *z,
+                          uint32_t rows) {
+    for (uint32_t r = 0; r < rows; r += 8)
+        vst1q_s16(z + r, requantize8(load8(acc + r), vneg_s8(vld1_s8(q->shift + r)),
+                                     vld1q_s16(q->multiplier + r)));
+}
+
+static void tanh_s16(int16_t *v, uint32_t count) {
+    const segments t = load_segments();
+    uint32_t k = 0;
+    for (; k + 8 <= count; k += 8) vst1q_s16(v + k, tanh8(vld1q_s16(v + k), &t));
+    loops_tanh_s16(v + k, count - k);
+}
+
+static void sigmoid_s16(int16_t *v, uint32_t count) {
+    const segments t = load_segments();
+    uint32_t k = 0;
+    for (; k + 8 <= count; k += 8) vst1q_s16(v + k, sigmoid8(vld1q_s16(v + k), &t));
+    loops_sigmoid_s16(v + k, count - k);
+}
+
+static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
+                    uint32_t groups) {
+    const segments t = load_segments();
+    const int16x8_t kappa = vdupq_n_s16((int16_t)cell->kappa), scale = vdupq_n_s16(127);
+    const int8_t *shift = q->shift;
+    const int16_t *multiplier = q->multiplier;
+    int16_t *cells = cell->c;
+    int8_t *h = cell->h, *y = cell->y;
+    for (uint32_t group = 0; group < groups; ++group) {
+        int16x8_t z[4];
+        for (int g = 0; g < 4; ++g)
+            z[g] = requantize8(load8(acc + 8 * g), vneg_s8(vld1_s8(shift + 8 * g)),
+                               vld1q_s16(multiplier + 8 * g));
+        const int16x8_t i = sigmoid8(z[0], &t), f = sigmoid8(z[1], &t);
+        const int16x8_t g = tanh8(z[2], &t), o = sigmoid8(z[3], &t);
+        const int16x8_t c = mh_add8(mh8(f, vld1q_s16(cells)), mh8(i, g), kappa);
+        int16x8_t v = c;
+        for (uint32_t k = 0; k < cell->doublings; ++k) v = vqaddq_s16(v, v);
+        const int8x8_t out = vmovn_s16(mh8(mh8(o, tanh8(v, &t)), scale));
+        vst1q_s16(cells, c);
+        vst1_s8(h, out);
+        vst1_s8(y, out);
+        acc += 32, shift += 32, multiplier += 32, cells += 8, h += 8, y += 8;
+    }
+}
+
+/* 16-bit x: the weights of one column, widened, times one lane. `gates` chains of 8 rows. */
+static inline __attribute__((always_inline)) void chains_s16(const int8_t *w, size_t step,
+                                                             const int32_t *start, const int16_t *x,
+                                                             uint32_t quads, int32_t *y,
+                                                             int gates) {
+    int32x4_t sum[8];
+    for (int g = 0; g < 2 * gates; ++g)
+        sum[g] = start == NULL ? vdupq_n_s32(0) : vld1q_s32(start + 4 * g);
+    for (uint32_t quad = 0; quad < quads; ++quad, x += 4, w += step) {
+        const int16x4_t v = vld1_s16(x);
+        for (int g = 0; g < gates; ++g) {
+            const int8x8x4_t column = vld4_s8(w + 32 * g); /* 8 rows each */
+            const int16x8_t w0 = vmovl_s8(column.val[0]), w1 = vmovl_s8(column.val[1]);
+            const int16x8_t w2 = vmovl_s8(column.val[2]), w3 = vmovl_s8(column.val[3]);
+            int32x4_t a = sum[2 * g], b = sum[2 * g + 1];
+            a = vmlal_lane_s16(a, vget_low_s16(w0), v, 0);
+            b = vmlal_lane_s16(b, vget_high_s16(w0), v, 0);
+            a = vmlal_lane_s16(a, vget_low_s16(w1), v, 1);
+            b = vmlal_lane_s16(b, vget_high_s16(w1), v, 1);
+            a = vmlal_lane_s16(a, vget_low_s16(w2), v, 2);
+            b = vmlal_lane_s16(b, vget_high_s16(w2), v, 2);
+            a = vmlal_lane_s16(a, vget_low_s16(w3), v, 3);
+            b = vmlal_lane_s16(b, vget_high_s16(w3), v, 3);
+            sum[2 * g] = a, sum[2 * g + 1] = b;
+        }
+    }
+    for (int g = 0; g < 2 * gates; ++g) vst1q_s32(y + 4 * g, sum[g]);
+}
+
+static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
+                       size_t x_stride, int32_t *y, uint32_t count) {
+    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
+    const size_t group_size = (size_t)w->quads * lanes * 4;
+    const int in_place = init == y;
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+        const int32_t *start = in_place ? y : init;
+        const int8_t *weights = w->weights;
+        for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
+            const int32_t *own = start == NULL ? NULL : start + at;
+            if (w->gates == 4)
+                chains_s16(weights, 128, own, x, w->quads, y + at, 4);
+            else
+                chains_s16(weights, 32, own, x, w->quads, y + at, 1);
+        }
+    }
+}
+
+#endif
