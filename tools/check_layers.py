@@ -49,7 +49,7 @@ HEADERS = {  # what a C file may include of the core; the first pattern that fit
     "op.h": {"activations.h", "edgelstm.h", "kernels.h"},
     "kernels_loops.h": {"activations.h", "fixedpoint.h", "kernels.h"},
     "kernels.c": {"kernels.h"},
-    "kernels_*.c": {"kernels.h", "kernels_loops.h", "activations.h", "fixedpoint.h"},
+    "kernels_*": {"kernels.h", "kernels_loops.h", "kernels_neon.h", "activations.h", "fixedpoint.h"},
     "activations.c": {"activations.h", "fixedpoint.h"},
     "runner.c": {"op.h"},
     "*": {"edgelstm.h", "op.h", "fixedpoint.h"},
