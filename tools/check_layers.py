@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PYTHON = (
     ("errors",),
     ("model", "toml", "files"),
-    ("_core", "reference", "meta", "arrays", "lines"),
+    ("_core", "reference", "meta", "arrays", "lines", "comparison"),
     ("reference_s8", "curves", "calibration", "importers"),
     ("balance", "rounding", "image"),
     ("quantization", "runner", "exporters"),
