@@ -45,7 +45,8 @@ def run(command: list[str], folder: Path | None = None) -> str:
     """A command's output; Failure with it if the command fails."""
     done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
-        raise Failure(f"{shlex.join(command)}\nended with {done.returncode}\n{done.stdout}{done.stderr}")
+        said = f"{Path(command[0]).name} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        raise Failure(f"{said}\n  in: {shlex.join(command)}")
     return done.stdout
 
 

@@ -150,9 +150,9 @@ static inline void *check_take(size_t size, size_t gap) {
     return fence->data;
 }
 
-/* Nothing was written around any buffer taken; all are given back. */
-static inline void check_release(void) {
-    for (int k = 0; k < check_fences_taken; ++k) {
+/* Nothing was written around any buffer taken after the first `from`; these are given back. */
+static inline void check_release_from(int from) {
+    for (int k = from; k < check_fences_taken; ++k) {
         const check_fence *fence = &check_fences[k];
         for (size_t at = 0; at < CHECK_GUARD; ++at)
             CHECK(fence->data[-1 - (ptrdiff_t)at] == 0xA5, "wrote %zu bytes before buffer %d",
@@ -160,7 +160,26 @@ static inline void check_release(void) {
         for (size_t at = 0; at < fence->gap; ++at)
             CHECK(fence->data[fence->size + at] == 0xA5, "wrote %zu bytes behind buffer %d", at, k);
     }
-    check_fences_taken = 0;
+    check_fences_taken = from;
+}
+
+static inline void check_release(void) { check_release_from(0); }
+
+/* ---- files ---- */
+
+/* A file's bytes, aligned as an image must be; the caller frees them. */
+static inline unsigned char *check_file(const char *path, size_t *size) {
+    void *bytes = NULL;
+    FILE *file = fopen(path, "rb");
+    check_begin("file %s", path);
+    CHECK(file != NULL, "cannot be opened");
+    CHECK(fseek(file, 0, SEEK_END) == 0, "cannot be read");
+    *size = (size_t)ftell(file);
+    rewind(file);
+    CHECK(posix_memalign(&bytes, ELSTM_ALIGN, *size + 1) == 0, "no memory");
+    CHECK(fread(bytes, 1, *size, file) == *size, "cannot be read");
+    fclose(file);
+    return bytes;
 }
 
 /* ---- checksum ---- */
@@ -178,6 +197,14 @@ static inline uint32_t check_crc32(uint32_t crc, const void *data, size_t size) 
     crc = ~crc;
     for (size_t k = 0; k < size; ++k) crc = crc >> 8 ^ table[(crc ^ p[k]) & 255];
     return ~crc;
+}
+
+/* Write an image's size and checksum anew, so that what was done to it meets the checks behind. */
+static inline void check_mend(unsigned char *image, size_t size) {
+    if (size < 20) return;
+    for (int k = 0; k < 4; ++k) image[12 + k] = (unsigned char)(size >> 8 * k & 255);
+    const uint32_t crc = check_crc32(check_crc32(0, image, 16), image + 20, size - 20);
+    for (int k = 0; k < 4; ++k) image[16 + k] = (unsigned char)(crc >> 8 * k & 255);
 }
 
 #endif

@@ -1,0 +1,545 @@
+/* The golden images on every kernel set this machine can run: the example inside each, a run equal
+ * to its steps however it is cut, streams apart from one another, states that move, and s8 answers
+ * whose checksum is that of the NumPy reference. An image holds together on any CPU, so this is
+ * also what proves the ARM sets under emulation.
+ *
+ *     test_images [--kernels NAME] IMAGE...       answers.txt stands beside the images
+ */
+#define _DEFAULT_SOURCE
+#include "check.h"
+
+#include <math.h>
+
+#define STEPS 67
+#define STREAMS 16
+
+typedef struct {
+    char name[64];
+    unsigned char *bytes;
+    size_t size;
+    elstm_model model;
+    uint32_t x_values, y_values; /* of one step, all inputs or outputs */
+} image;
+
+/* Which pair of doors: floats, or the integers of an s8 model. */
+typedef enum { FLOATS, INTEGERS } door;
+
+static size_t value_size(door d) { return d == FLOATS ? sizeof(float) : sizeof(int16_t); }
+
+/* Sequences of one door: [STREAMS][STEPS][values of a step], and the answers of single steps. */
+typedef struct {
+    const image *of;
+    door door;
+    unsigned char *xs, *ys;
+} sequences;
+
+/* ---- runners between fences ---- */
+
+static elstm_runner start(const image *g, const elstm_kernels *set, uint32_t max_steps,
+                          uint32_t streams) {
+    const elstm_limits limits = {max_steps, streams};
+    const size_t size = elstm_arena_size(&g->model, set, limits);
+    elstm_runner runner;
+    CHECK(size != SIZE_MAX, "the limits are refused");
+    void *arena = check_take(size, (ELSTM_ALIGN - size % ELSTM_ALIGN) % ELSTM_ALIGN);
+    const elstm_status status = elstm_runner_init(&runner, &g->model, set, limits, arena, size);
+    CHECK(status == ELSTM_OK, "%s", elstm_status_text(status));
+    return runner;
+}
+
+/* Pointers to a block's arrays, one a port: [rows][width] each, one after the other. */
+static void *take_ports(const elstm_port *ports, uint32_t count, const size_t *rows, door d,
+                        void **pointers) {
+    size_t total = 0;
+    for (uint32_t k = 0; k < count; ++k) total += rows[k] * ports[k].width;
+    unsigned char *data = check_take(total * value_size(d), 0);
+    unsigned char *at = data;
+    for (uint32_t k = 0; k < count; ++k) {
+        pointers[k] = at;
+        at += rows[k] * ports[k].width * value_size(d);
+    }
+    return data;
+}
+
+static void step(elstm_runner *runner, door d, void *const *xs, void *const *ys) {
+    const float *xf[ELSTM_MAX_PORTS];
+    const int16_t *xi[ELSTM_MAX_PORTS];
+    float *yf[ELSTM_MAX_PORTS];
+    int16_t *yi[ELSTM_MAX_PORTS];
+    for (uint32_t k = 0; k < runner->model->inputs; ++k) xf[k] = xs[k], xi[k] = xs[k];
+    for (uint32_t k = 0; k < runner->model->outputs; ++k) yf[k] = ys[k], yi[k] = ys[k];
+    if (d == FLOATS)
+        elstm_step_f32(runner, xf, yf);
+    else
+        elstm_step_s8(runner, xi, yi);
+}
+
+static elstm_status run(elstm_runner *runner, door d, void *const *xs, void *const *ys,
+                        uint32_t steps, elstm_rows rows) {
+    const float *xf[ELSTM_MAX_PORTS];
+    const int16_t *xi[ELSTM_MAX_PORTS];
+    float *yf[ELSTM_MAX_PORTS];
+    int16_t *yi[ELSTM_MAX_PORTS];
+    for (uint32_t k = 0; k < runner->model->inputs; ++k) xf[k] = xs[k], xi[k] = xs[k];
+    for (uint32_t k = 0; k < runner->model->outputs; ++k) yf[k] = ys[k], yi[k] = ys[k];
+    return d == FLOATS ? elstm_run_f32(runner, xf, yf, steps, rows)
+                       : elstm_run_s8(runner, xi, yi, steps, rows);
+}
+
+/* One step of a stream's input into row `row` of the ports' arrays. */
+static void put(const sequences *s, uint32_t stream, uint32_t at, void *const *xs, size_t row) {
+    const size_t size = value_size(s->door);
+    const unsigned char *from = s->xs + ((size_t)stream * STEPS + at) * s->of->x_values * size;
+    for (uint32_t k = 0; k < s->of->model.inputs; ++k) {
+        const size_t bytes = s->of->model.input[k].width * size;
+        memcpy((unsigned char *)xs[k] + row * bytes, from, bytes);
+        from += bytes;
+    }
+}
+
+/* Row `row` of an output's array against the answer of a stream's step: integers are equal, floats
+ * as near as regrouped sums leave them. */
+static void compare(const sequences *s, uint32_t stream, uint32_t at, uint32_t output,
+                    const void *y, size_t row) {
+    const elstm_model *model = &s->of->model;
+    size_t place = ((size_t)stream * STEPS + at) * s->of->y_values;
+    for (uint32_t k = 0; k < output; ++k) place += model->output[k].width;
+    for (uint32_t k = 0; k < model->output[output].width; ++k, ++place) {
+        const size_t here = row * model->output[output].width + k;
+        if (s->door == INTEGERS || model->type == ELSTM_S8) {
+            const size_t size = value_size(s->door);
+            CHECK(memcmp((const unsigned char *)y + here * size, s->ys + place * size, size) == 0,
+                  "stream %u, step %u, output %u, value %u differs", stream, at, output, k);
+        } else {
+            const double got = (double)((const float *)y)[here];
+            const double want = (double)((const float *)(const void *)s->ys)[place];
+            CHECK(fabs(got - want) <= 4e-6 * fmax(1, fabs(want)),
+                  "stream %u, step %u, output %u, value %u: %.9g, expected %.9g", stream, at,
+                  output, k, got, want);
+        }
+    }
+}
+
+/* ---- inputs, and the answers of single steps on scalar ---- */
+
+static sequences make_sequences(const image *g, door d) {
+    const size_t size = value_size(d);
+    sequences s = {g, d, malloc((size_t)STREAMS * STEPS * g->x_values * size),
+                   malloc((size_t)STREAMS * STEPS * g->y_values * size)};
+    CHECK(s.xs != NULL && s.ys != NULL, "no memory");
+    /* the first stream's integers are those of tests/golden_models.py */
+    check_random random = check_seeded(check_crc32(0, g->name, strlen(g->name)));
+    unsigned char *x = s.xs;
+    for (size_t row = 0; row < (size_t)STREAMS * STEPS; ++row) {
+        for (uint32_t k = 0; k < g->model.inputs; ++k) {
+            for (uint32_t j = 0; j < g->model.input[k].width; ++j, x += size) {
+                const int16_t integer = (int16_t)check_between(&random, -32768, 32767);
+                const float real = g->model.type == ELSTM_S8
+                                       ? (float)integer * g->model.input[k].scale
+                                       : (float)integer / 16384;
+                memcpy(x, d == FLOATS ? (const void *)&real : (const void *)&integer, size);
+            }
+        }
+    }
+    void *xs[ELSTM_MAX_PORTS], *ys[ELSTM_MAX_PORTS];
+    elstm_runner runner = start(g, elstm_kernels_find("scalar"), 1, 1);
+    const size_t one[ELSTM_MAX_PORTS] = {1, 1, 1, 1, 1, 1, 1, 1};
+    take_ports(g->model.input, g->model.inputs, one, d, xs);
+    unsigned char *y = take_ports(g->model.output, g->model.outputs, one, d, ys);
+    for (uint32_t stream = 0; stream < STREAMS; ++stream) {
+        elstm_reset(&runner);
+        for (uint32_t at = 0; at < STEPS; ++at) {
+            put(&s, stream, at, xs, 0);
+            step(&runner, d, xs, ys);
+            memcpy(s.ys + ((size_t)stream * STEPS + at) * g->y_values * size, y,
+                   g->y_values * size);
+        }
+    }
+    check_release();
+    return s;
+}
+
+/* The checksum of the first stream's answers, one output after the other. */
+static uint32_t answers_checksum(const sequences *s) {
+    uint32_t crc = 0;
+    size_t offset = 0;
+    for (uint32_t k = 0; k < s->of->model.outputs; ++k) {
+        const size_t width = s->of->model.output[k].width;
+        for (size_t at = 0; at < STEPS; ++at)
+            crc = check_crc32(crc, s->ys + (at * s->of->y_values + offset) * sizeof(int16_t),
+                              width * sizeof(int16_t));
+        offset += width;
+    }
+    return crc;
+}
+
+/* ---- what a runner promises ---- */
+
+static void begin(const sequences *s, const elstm_kernels *set, const char *what, uint32_t streams,
+                  uint32_t max_steps) {
+    check_begin("%s of image %s, %s door, %s, streams %u, max_steps %u", what, s->of->name,
+                s->door == FLOATS ? "float" : "integer", elstm_kernels_name(set), streams,
+                max_steps);
+}
+
+/* A run of every row, in one call and in three, gives what single steps give. */
+static void runs(const sequences *s, const elstm_kernels *set, uint32_t streams,
+                 uint32_t max_steps) {
+    static const uint32_t whole[1] = {STEPS}, parts[3] = {5, 1, STEPS - 6};
+    const elstm_model *model = &s->of->model;
+    for (int cut = 0; cut < 2; ++cut) {
+        begin(s, set, cut ? "a run in three calls" : "a run", streams, max_steps);
+        elstm_runner runner = start(s->of, set, max_steps, streams);
+        for (uint32_t call = 0, at = 0; call < (cut ? 3 : 1); ++call) {
+            const uint32_t steps = cut ? parts[call] : whole[call];
+            const int fences = check_fences_taken;
+            size_t rows[ELSTM_MAX_PORTS];
+            void *xs[ELSTM_MAX_PORTS], *ys[ELSTM_MAX_PORTS];
+            for (uint32_t k = 0; k < ELSTM_MAX_PORTS; ++k) rows[k] = (size_t)steps * streams;
+            take_ports(model->input, model->inputs, rows, s->door, xs);
+            take_ports(model->output, model->outputs, rows, s->door, ys);
+            for (uint32_t k = 0; k < steps * streams; ++k)
+                put(s, k % streams, at + k / streams, xs, k);
+            CHECK(run(&runner, s->door, xs, ys, steps, ELSTM_ROWS_EVERY) == ELSTM_OK, "refused");
+            for (uint32_t output = 0; output < model->outputs; ++output) {
+                CHECK(elstm_output_rows(&runner, output, steps, ELSTM_ROWS_EVERY) == steps,
+                      "output %u has other rows", output);
+                for (uint32_t k = 0; k < steps * streams; ++k)
+                    compare(s, k % streams, at + k / streams, output, ys[output], k);
+            }
+            at += steps;
+            check_release_from(fences);
+        }
+        check_release();
+    }
+}
+
+/* Layers behind a Last see one step a run: what they give is the same however the run is cut, and
+ * where nothing remembers, what a step gives for the last input. */
+static void runs_of_the_model(const sequences *s, const elstm_kernels *set, uint32_t streams) {
+    static const uint32_t chunks[3] = {1, 3, 64};
+    const elstm_model *model = &s->of->model;
+    unsigned char *first = NULL;
+    size_t bytes = 0;
+    for (int k = 0; k < 3; ++k) {
+        begin(s, set, "a run of the model's rows", streams, chunks[k]);
+        elstm_runner runner = start(s->of, set, chunks[k], streams);
+        size_t rows_in[ELSTM_MAX_PORTS], rows_out[ELSTM_MAX_PORTS];
+        void *xs[ELSTM_MAX_PORTS], *ys[ELSTM_MAX_PORTS];
+        bytes = 0;
+        for (uint32_t port = 0; port < ELSTM_MAX_PORTS; ++port)
+            rows_in[port] = (size_t)STEPS * streams;
+        for (uint32_t port = 0; port < model->outputs; ++port) {
+            const uint32_t rows = elstm_output_rows(&runner, port, STEPS, ELSTM_ROWS_MODEL);
+            CHECK(rows == (model->output[port].single ? 1 : STEPS), "output %u: %u rows", port,
+                  rows);
+            rows_out[port] = (size_t)rows * streams;
+            bytes += rows_out[port] * model->output[port].width * value_size(s->door);
+        }
+        take_ports(model->input, model->inputs, rows_in, s->door, xs);
+        unsigned char *y = take_ports(model->output, model->outputs, rows_out, s->door, ys);
+        for (uint32_t row = 0; row < STEPS * streams; ++row)
+            put(s, row % streams, row / streams, xs, row);
+        CHECK(run(&runner, s->door, xs, ys, STEPS, ELSTM_ROWS_MODEL) == ELSTM_OK, "refused");
+        for (uint32_t output = 0; output < model->outputs; ++output)
+            for (uint32_t row = 0; !model->output[output].single && row < STEPS * streams; ++row)
+                compare(s, row % streams, row / streams, output, ys[output], row);
+        if (first == NULL) {
+            first = malloc(bytes);
+            CHECK(first != NULL, "no memory");
+            memcpy(first, y, bytes);
+        }
+        for (size_t at = 0; at < bytes; at += value_size(s->door)) {
+            if (s->of->model.type == ELSTM_S8) {
+                CHECK(memcmp(first + at, y + at, value_size(s->door)) == 0, "byte %zu differs", at);
+            } else {
+                float a, b;
+                memcpy(&a, first + at, sizeof a);
+                memcpy(&b, y + at, sizeof b);
+                CHECK(fabs((double)(a - b)) <= 4e-6 * fmax(1, fabs((double)a)), "byte %zu differs",
+                      at);
+            }
+        }
+        check_release();
+    }
+    free(first);
+}
+
+/* Steps of three streams: one is reset on the way, one continues from another's saved state. */
+static void states(const sequences *s, const elstm_kernels *set) {
+    const elstm_model *model = &s->of->model;
+    const size_t rows[ELSTM_MAX_PORTS] = {3, 3, 3, 3, 3, 3, 3, 3};
+    void *xs[ELSTM_MAX_PORTS], *ys[ELSTM_MAX_PORTS];
+    begin(s, set, "the states", 3, 1);
+    elstm_runner runner = start(s->of, set, 1, 3);
+    unsigned char *saved = check_take(model->state_size, 0);
+    take_ports(model->input, model->inputs, rows, s->door, xs);
+    take_ports(model->output, model->outputs, rows, s->door, ys);
+    /* of which sequence, and from where, each stream is fed */
+    uint32_t from[3] = {0, 1, 2}, at[3] = {0, 0, 0};
+    for (uint32_t count = 0; count < 40; ++count) {
+        if (count == 10) memcpy(saved, elstm_state(&runner, 0), model->state_size);
+        if (count == 15) {
+            elstm_reset_stream(&runner, 1);
+            at[1] = 0;
+        }
+        if (count == 20) {
+            memcpy(elstm_state(&runner, 2), saved, model->state_size);
+            from[2] = 0;
+            at[2] = 10;
+        }
+        if (count == 30) {
+            elstm_reset(&runner);
+            at[0] = at[1] = at[2] = 0;
+        }
+        for (uint32_t stream = 0; stream < 3; ++stream)
+            put(s, from[stream], at[stream], xs, stream);
+        step(&runner, s->door, xs, ys);
+        for (uint32_t stream = 0; stream < 3; ++stream) {
+            for (uint32_t output = 0; output < model->outputs; ++output)
+                compare(s, from[stream], at[stream], output, ys[output], stream);
+            ++at[stream];
+        }
+    }
+    check_release();
+}
+
+/* The state of an s8 model is the same bytes on every set: it can move while it runs. */
+static void states_move(const sequences *s, const elstm_kernels *set) {
+    const elstm_model *model = &s->of->model;
+    const size_t one[ELSTM_MAX_PORTS] = {1, 1, 1, 1, 1, 1, 1, 1};
+    void *xs[ELSTM_MAX_PORTS], *ys[ELSTM_MAX_PORTS];
+    if (model->type != ELSTM_S8) return;
+    begin(s, set, "a state moved", 1, 1);
+    elstm_runner here = start(s->of, set, 1, 1);
+    elstm_runner there = start(s->of, elstm_kernels_find("scalar"), 1, 1);
+    take_ports(model->input, model->inputs, one, s->door, xs);
+    take_ports(model->output, model->outputs, one, s->door, ys);
+    for (uint32_t at = 0; at < 30; ++at) {
+        elstm_runner *runner = at < 10 || at >= 20 ? &here : &there;
+        elstm_runner *other = runner == &here ? &there : &here;
+        if (at == 10 || at == 20)
+            memcpy(elstm_state(runner, 0), elstm_state(other, 0), model->state_size);
+        put(s, 0, at, xs, 0);
+        step(runner, s->door, xs, ys);
+        for (uint32_t output = 0; output < model->outputs; ++output)
+            compare(s, 0, at, output, ys[output], 0);
+    }
+    elstm_reset(&there);
+    for (uint32_t at = 0; at < 30; ++at) {
+        put(s, 0, at, xs, 0);
+        step(&there, s->door, xs, ys);
+    }
+    CHECK(memcmp(elstm_state(&here, 0), elstm_state(&there, 0), model->state_size) == 0,
+          "the states differ");
+    check_release();
+}
+
+/* An input and an output may be one buffer. */
+static void one_buffer(const sequences *s, const elstm_kernels *set) {
+    const elstm_model *model = &s->of->model;
+    size_t width = 0;
+    void *ports[ELSTM_MAX_PORTS];
+    begin(s, set, "one buffer in and out", 1, 1);
+    for (uint32_t k = 0; k < model->inputs; ++k)
+        width = model->input[k].width > width ? model->input[k].width : width;
+    for (uint32_t k = 0; k < model->outputs; ++k)
+        width = model->output[k].width > width ? model->output[k].width : width;
+    const uint32_t most = model->inputs > model->outputs ? model->inputs : model->outputs;
+    for (uint32_t k = 0; k < most; ++k) ports[k] = check_take(width * value_size(s->door), 0);
+    elstm_runner runner = start(s->of, set, 1, 1);
+    for (uint32_t at = 0; at < 10; ++at) {
+        put(s, 0, at, ports, 0);
+        step(&runner, s->door, ports, ports);
+        for (uint32_t output = 0; output < model->outputs; ++output)
+            compare(s, 0, at, output, ports[output], 0);
+    }
+    check_release();
+}
+
+/* At the float door NaN counts as 0, and whatever is beyond 2^60 as 2^60. */
+static void odd_floats(const image *g, const elstm_kernels *set) {
+    static const float pairs[][2] = {
+        {NAN, 0}, {-NAN, 0}, {INFINITY, 0x1p60f}, {-INFINITY, -0x1p60f}, {3e38f, 0x1p60f}};
+    const size_t one[ELSTM_MAX_PORTS] = {1, 1, 1, 1, 1, 1, 1, 1};
+    void *xs[ELSTM_MAX_PORTS], *a[ELSTM_MAX_PORTS], *b[ELSTM_MAX_PORTS];
+    check_begin("odd floats into image %s, %s", g->name, elstm_kernels_name(set));
+    elstm_runner runner = start(g, set, 1, 1);
+    float *x = take_ports(g->model.input, g->model.inputs, one, FLOATS, xs);
+    float *first = take_ports(g->model.output, g->model.outputs, one, FLOATS, a);
+    float *second = take_ports(g->model.output, g->model.outputs, one, FLOATS, b);
+    for (size_t k = 0; k < sizeof pairs / sizeof *pairs; ++k) {
+        for (int which = 0; which < 2; ++which) {
+            elstm_reset(&runner);
+            for (uint32_t j = 0; j < g->x_values; ++j) x[j] = j % 2 ? 0.25f : pairs[k][which];
+            for (int at = 0; at < 3; ++at) step(&runner, FLOATS, xs, which ? b : a);
+        }
+        CHECK(memcmp(first, second, g->y_values * sizeof *first) == 0, "%g does not count as %g",
+              (double)pairs[k][0], (double)pairs[k][1]);
+    }
+    check_release();
+}
+
+/* ---- what opening and starting refuse ---- */
+
+static void refusals(const image *g, const elstm_kernels *set) {
+    const elstm_limits limits = {2, 3}, none[2] = {{0, 1}, {1, 0}}, vast = {1u << 31, 2};
+    const size_t size = elstm_arena_size(&g->model, set, limits);
+    elstm_runner runner;
+    elstm_model model;
+    check_begin("refusals of image %s, %s", g->name, elstm_kernels_name(set));
+    unsigned char *arena = check_take(size + ELSTM_ALIGN, 0);
+    arena += (ELSTM_ALIGN - (uintptr_t)arena % ELSTM_ALIGN) % ELSTM_ALIGN;
+    CHECK(elstm_runner_init(&runner, &g->model, set, limits, arena, size - 1) == ELSTM_ERR_MEMORY,
+          "an arena one byte too small");
+    CHECK(elstm_runner_init(&runner, &g->model, set, limits, arena + 8, size) ==
+              ELSTM_ERR_ALIGNMENT,
+          "a crooked arena");
+    for (int k = 0; k < 2; ++k) {
+        CHECK(elstm_arena_size(&g->model, set, none[k]) == SIZE_MAX, "limits of 0");
+        CHECK(elstm_runner_init(&runner, &g->model, set, none[k], arena, size) ==
+                  ELSTM_ERR_ARGUMENT,
+              "limits of 0");
+    }
+    CHECK(elstm_arena_size(&g->model, set, vast) == SIZE_MAX, "limits beyond any memory");
+    CHECK(elstm_runner_init(&runner, &g->model, NULL, limits, arena, size) == ELSTM_ERR_ARGUMENT,
+          "no kernels");
+    CHECK(elstm_runner_init(&runner, &g->model, set, limits, NULL, size) == ELSTM_ERR_ARGUMENT,
+          "no arena");
+    CHECK(elstm_model_open(&model, NULL, 200) == ELSTM_ERR_ARGUMENT, "no image");
+    check_release();
+    unsigned char *crooked = check_take(g->size + 16, 0);
+    crooked += (ELSTM_ALIGN - (uintptr_t)crooked % ELSTM_ALIGN) % ELSTM_ALIGN + 4;
+    CHECK(elstm_model_open(&model, crooked, g->size) == ELSTM_ERR_ALIGNMENT, "a crooked image");
+    check_release();
+}
+
+/* The example must be able to fail: other answers inside the image, other answers found. */
+static void self_checks(const image *g, const elstm_kernels *set) {
+    static const uint32_t streams[3] = {1, 3, STREAMS};
+    const uint32_t example = g->model.sections[5][0] + 8;
+    uint32_t inputs = 0;
+    const uint32_t size = g->model.type == ELSTM_F32 ? 4 : 2;
+    check_begin("the example of image %s, %s", g->name, elstm_kernels_name(set));
+    CHECK(g->model.example_steps > 0, "there is none");
+    for (int k = 0; k < 3; ++k) {
+        elstm_runner runner = start(g, set, 1, streams[k]);
+        const elstm_status status = elstm_self_check(&runner);
+        CHECK(status == ELSTM_OK, "streams %u: %s", streams[k], elstm_status_text(status));
+        for (size_t at = 0; at < (size_t)g->model.state_size * streams[k]; ++at)
+            CHECK(((unsigned char *)elstm_state(&runner, 0))[at] == 0, "it leaves a state");
+        check_release();
+    }
+    for (uint32_t k = 0; k < g->model.inputs; ++k)
+        inputs += (g->model.example_steps * g->model.input[k].width * size + 3) / 4 * 4;
+    static const float far = 1e9f;
+    unsigned char *copy = NULL;
+    CHECK(posix_memalign((void **)&copy, ELSTM_ALIGN, g->size) == 0, "no memory");
+    memcpy(copy, g->bytes, g->size);
+    if (g->model.type == ELSTM_F32)
+        memcpy(copy + example + inputs, &far, sizeof far);
+    else
+        copy[example + inputs] ^= 1;
+    check_mend(copy, g->size);
+    image other = *g;
+    other.bytes = copy;
+    CHECK(elstm_model_open(&other.model, copy, g->size) == ELSTM_OK, "cannot be opened");
+    elstm_runner runner = start(&other, set, 1, 1);
+    CHECK(elstm_self_check(&runner) == ELSTM_ERR_SELF_CHECK, "a wrong answer went unseen");
+    check_release();
+    free(copy);
+}
+
+/* ---- files ---- */
+
+static image open_image(const char *path) {
+    image g;
+    memset(&g, 0, sizeof g);
+    const char *slash = strrchr(path, '/');
+    snprintf(g.name, sizeof g.name, "%s", slash == NULL ? path : slash + 1);
+    char *dot = strrchr(g.name, '.');
+    if (dot != NULL) *dot = '\0';
+    g.bytes = check_file(path, &g.size);
+    const elstm_status status = elstm_model_open(&g.model, g.bytes, g.size);
+    CHECK(status == ELSTM_OK, "%s", elstm_status_text(status));
+    for (uint32_t k = 0; k < g.model.inputs; ++k) g.x_values += g.model.input[k].width;
+    for (uint32_t k = 0; k < g.model.outputs; ++k) g.y_values += g.model.output[k].width;
+    return g;
+}
+
+/* The checksum that answers.txt beside the image names for it. */
+static uint32_t expected_checksum(const char *path, const char *name) {
+    char file[1024], found[64];
+    unsigned crc = 0;
+    const char *slash = strrchr(path, '/');
+    snprintf(file, sizeof file, "%.*sanswers.txt", slash == NULL ? 0 : (int)(slash + 1 - path),
+             path);
+    FILE *answers = fopen(file, "r");
+    check_begin("answers of image %s", name);
+    CHECK(answers != NULL, "no %s", file);
+    while (fscanf(answers, "%63s %x", found, &crc) == 2) {
+        if (strcmp(found, name) == 0) {
+            fclose(answers);
+            return crc;
+        }
+    }
+    CHECK(0, "%s does not name it", file);
+    return 0;
+}
+
+static void test_image(const image *g, const char *path, uint32_t *all) {
+    static const uint32_t chunks[3] = {1, 3, 64}, streams[3] = {1, 3, STREAMS};
+    for (int d = FLOATS; d <= (g->model.type == ELSTM_S8 ? INTEGERS : FLOATS); ++d) {
+        check_begin("steps of image %s on scalar", g->name);
+        sequences s = make_sequences(g, (door)d);
+        if (d == INTEGERS) {
+            const uint32_t crc = answers_checksum(&s), expected = expected_checksum(path, g->name);
+            CHECK(crc == expected, "its answers have the checksum %08x, expected %08x", crc,
+                  expected);
+            *all = check_crc32(*all, &crc, sizeof crc);
+        }
+        for (size_t k = 0; k < elstm_kernels_count(); ++k) {
+            const elstm_kernels *set = elstm_kernels_at(k);
+            if (set == NULL) continue;
+            for (int n = 0; n < 3; ++n) {
+                for (int m = 0; m < 3; ++m) runs(&s, set, streams[n], chunks[m]);
+                runs_of_the_model(&s, set, streams[n]);
+            }
+            states(&s, set);
+            states_move(&s, set);
+            one_buffer(&s, set);
+        }
+        free(s.xs);
+        free(s.ys);
+    }
+    for (size_t k = 0; k < elstm_kernels_count(); ++k) {
+        const elstm_kernels *set = elstm_kernels_at(k);
+        if (set == NULL) continue;
+        odd_floats(g, set);
+        refusals(g, set);
+        self_checks(g, set);
+    }
+}
+
+int main(int argc, char **argv) {
+    uint32_t all = 0, count = 0;
+    check_start();
+    check_kernels_wanted(argc, argv);
+    for (int k = 1; k < argc; ++k) {
+        if (strcmp(argv[k], "--kernels") == 0) {
+            ++k;
+            continue;
+        }
+        image g = open_image(argv[k]);
+        test_image(&g, argv[k], &all);
+        free(g.bytes);
+        ++count;
+    }
+    check_begin("the command line");
+    CHECK(count > 0, "no image given");
+    printf("test_images: %u images on", count);
+    for (size_t k = 0; k < elstm_kernels_count(); ++k)
+        if (elstm_kernels_at(k) != NULL) printf(" %s", elstm_kernels_name(elstm_kernels_at(k)));
+    printf(", s8 answers %08x\n", all);
+    return 0;
+}

@@ -1,0 +1,271 @@
+"""The models behind tests/golden/images: small, seeded, every op kind in both number types, all activations.
+
+`tools/make_golden.py` writes their images. PACKED come from numbers alone and must pack to the same bytes for ever;
+QUANTIZED come from `quantize`, whose choices may improve: their images only have to go on running.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from nets import lstm, signal, stack, two_heads
+
+from edgelstm import reference_s8
+from edgelstm.model import (
+    ACTIVATIONS,
+    Activate,
+    Activation,
+    Dense,
+    Last,
+    Meta,
+    Model,
+    Port,
+    QuantizedActivate,
+    QuantizedActivation,
+    QuantizedDense,
+    QuantizedLstm,
+    QuantizedModel,
+    QuantizedTensor,
+    Scaler,
+    Tensor,
+)
+from edgelstm.quantization import quantize
+
+FOLDER = Path(__file__).parent / "golden" / "images"
+ANSWERS = FOLDER / "answers.txt"  # a checksum of every s8 image's answers, from the NumPy reference
+STEPS = 67  # of the inputs `drawn`
+ELEMENTWISE = [Activation(name, 0.3) for name in ACTIVATIONS if name != "softmax"]
+# what grows without bound when fed back; the clip keeps it within what float32 and int8 hold
+UNBOUNDED = ("linear", "relu", "leaky_relu", "elu", "selu", "softplus", "gelu", "gelu_tanh", "silu", "exponential")
+
+
+def model(inputs, layers, outputs, meta=None):
+    """A model from its layers; `inputs`: tensor name to width."""
+    widths = dict(inputs)
+    for layer in layers:
+        widths[layer.writes[0]] = layer.units if hasattr(layer, "kernel") else widths[layer.reads[0]]
+    tensors = tuple(Tensor(name, width) for name, width in widths.items())
+    return Model(tensors, tuple(layers), tuple(inputs), tuple(outputs), meta=meta or Meta())
+
+
+# ---- float ----
+
+
+def cells(first):
+    """Eight LSTM layers side by side: each activation once as the cell's and once as the gates'."""
+    random = np.random.default_rng(first)
+    layers = []
+    for k in range(first, first + 8):
+        activation, gate = ELEMENTWISE[k], ELEMENTWISE[(k + 5) % 16]
+        clip = 1.5 if {activation.name, gate.name} & set(UNBOUNDED) or k % 4 == 0 else None
+        layers.append(lstm(f"l{k}", "x", f"h{k}", 1, 2, random, activation=activation, gate=gate, clip=clip, scale=0.2))
+    return model({"x": 1}, layers, [layer.writes[0] for layer in layers])
+
+
+def heads(first):
+    """Eight Dense layers side by side, an activation each."""
+    random = np.random.default_rng(first)
+    layers = [
+        Dense(f"d{k}", ("x",), (f"y{k}",), random.uniform(-2, 2, (3, 2)), random.uniform(-1, 1, 3), ELEMENTWISE[k])
+        for k in range(first, first + 8)
+    ]
+    return model({"x": 2}, layers, [layer.writes[0] for layer in layers])
+
+
+def alone():
+    """Activations that stand alone, two in a row eight times, so that both number types are read."""
+    layers = []
+    for k in range(8):
+        layers.append(Activate(f"a{k}", ("x",), (f"a{k}",), ELEMENTWISE[k]))
+        layers.append(Activate(f"b{k}", (f"a{k}",), (f"b{k}",), ELEMENTWISE[8 + k]))
+    return model({"x": 3}, layers, [f"b{k}" for k in range(8)])
+
+
+def softmaxes():
+    """Softmax of a Dense layer and alone, after an LSTM."""
+    random = np.random.default_rng(5)
+    head = Dense("d", ("h",), ("y",), random.uniform(-3, 3, (5, 3)), random.uniform(-1, 1, 5), Activation("softmax"))
+    layers = [lstm("l", "x", "h", 2, 3, random), head, Activate("s", ("h",), ("z",), Activation("softmax"))]
+    return model({"x": 2}, layers, ["y", "z"])
+
+
+def after_last():
+    """A layer that runs on what a Last keeps, and one beside it that sees every step."""
+    random = np.random.default_rng(6)
+    layers = [
+        lstm("a", "x", "h", 2, 4, random),
+        Last("last", ("h",), ("kept",)),
+        lstm("b", "kept", "g", 4, 3, random),
+        Activate("r", ("kept",), ("r",), Activation("relu")),
+        Dense("d", ("h",), ("y",), random.uniform(-1, 1, (2, 4)), random.uniform(-1, 1, 2)),
+    ]
+    return model({"x": 2}, layers, ["g", "r", "y"])
+
+
+def scaled():
+    """Scalers on both sides, names, units, labels, a window."""
+    inputs = Port(("a", "b"), ("g", "rad/s"), (), Scaler(np.array([0.5, 2.0]), np.array([-1.0, 0.25])))
+    outputs = Port((), (), ("walk", "sit"), Scaler(np.array([0.125, -4.0]), np.array([3.0, 0.0])))
+    return stack(2, (3,), meta=Meta((inputs,), (outputs,), window=60, hop=30))
+
+
+FLOATS = {
+    "cells_a": cells(0),
+    "cells_b": cells(8),
+    "heads_a": heads(0),
+    "heads_b": heads(8),
+    "alone": alone(),
+    "softmax": softmaxes(),
+    "after_last": after_last(),
+    "branch": two_heads(3, 4),
+    "padded": stack(3, (20,), head=None),
+    "stacked": stack(2, (9, 6), head=3, head_activation=Activation("tanh"), activate="relu"),
+    "scaled": scaled(),
+}
+
+
+# ---- integers that no quantizer would choose ----
+
+
+def table(random):
+    """A table with jumps between its entries."""
+    return QuantizedActivation(
+        "table", int(random.integers(0, 3)), random.integers(-32768, 32768, 257).astype(np.int16)
+    )
+
+
+def falling():
+    """A softmax's table."""
+    return QuantizedActivation("softmax", 2, np.rint(32767 * np.exp(-np.arange(257) / 16)).astype(np.int16))
+
+
+def wild_rows(random, units, columns, wide, gates):
+    """Weights at both ends, and shifts and multipliers over their whole range, as the fields of a layer."""
+    shape = (gates, units) if gates > 1 else (units,)
+    kernel = random.integers(-127, 128, (*shape, columns))
+    kernel[random.random(kernel.shape) < 0.2] = 127
+    kernel[random.random(kernel.shape) < 0.2] = -127
+    shift = random.integers(0, 12, shape)
+    shift[random.random(shape) < 0.1] = -4
+    shift[random.random(shape) < 0.1] = 27
+    return {
+        "kernel": kernel.astype(np.int8),
+        "bias": random.integers(-(1 << 20), 1 << 20, shape).astype(np.int32),
+        "input_shift": random.integers(0 if wide else -4, 8, shape).astype(np.int8),
+        "shift": shift.astype(np.int8),
+        "multiplier": random.choice([0, 1, 12345, 32767], shape).astype(np.int16),
+    }
+
+
+def wild_lstm(name, read, write, inputs, units, random, functions, *, wide=True, **fields):
+    """An LSTM of such rows."""
+    chosen = {"gate_exponent": 0, "cell_multiplier": 6554, "cell_limit": 32767, "hidden_multiplier": 127} | fields
+    rows = wild_rows(random, units, inputs, wide, 4)
+    recurrent = random.integers(-127, 128, (4, units, units)).astype(np.int8)
+    gate, candidate, cell = functions
+    return QuantizedLstm(
+        name, (read,), (write,), recurrent=recurrent, gate=gate, candidate=candidate, cell=cell, cell_scale=1.0,
+        **rows, **chosen,
+    )  # fmt: skip
+
+
+def wild_dense(name, read, write, inputs, units, random, function, wide=True):
+    """A Dense layer of such rows."""
+    rows = wild_rows(random, units, inputs, wide, 1)
+    return QuantizedDense(name, (read,), (write,), activation=function, **rows)
+
+
+def quantized_model(inputs, layers, outputs):
+    """A model from its layers; scales that mean nothing."""
+    tensors = {name: QuantizedTensor(name, width, "s16", 2.0**-15) for name, width in inputs.items()}
+    for layer in layers:
+        source = tensors[layer.reads[0]]
+        width = layer.units if hasattr(layer, "kernel") else source.width
+        kind = "s8" if isinstance(layer, QuantizedLstm) else source.type if isinstance(layer, Last) else "s16"
+        scale = source.scale if isinstance(layer, Last) else 2.0**-12
+        tensors[layer.writes[0]] = QuantizedTensor(layer.writes[0], width, kind, scale)
+    return QuantizedModel(tuple(tensors.values()), tuple(layers), tuple(inputs), tuple(outputs))
+
+
+def wild_cells():
+    """LSTMs in every form of the cell's equations."""
+    random = np.random.default_rng(7)
+    kinds = {name: QuantizedActivation(name) for name in ("linear", "sigmoid", "tanh", "relu")}
+    s, t = kinds["sigmoid"], kinds["tanh"]
+    plain, doubled = (s, t, t), (s, t, QuantizedActivation("tanh", 3))
+    layers = [
+        wild_lstm("l0", "x", "h0", 2, 3, random, plain),
+        wild_lstm("l1", "x", "h1", 2, 9, random, doubled, cell_multiplier=819),
+        wild_lstm("l2", "h1", "h2", 9, 2, random, plain, wide=False, cell_multiplier=32767),
+        wild_lstm("l3", "x", "h3", 2, 2, random, plain, cell_limit=5000),
+        wild_lstm("l4", "x", "h4", 2, 2, random, (table(random),) * 3, hidden_multiplier=32767),
+        wild_lstm("l5", "x", "h5", 2, 2, random, (kinds["relu"],) * 3, gate_exponent=14, hidden_multiplier=300),
+        wild_lstm("l6", "x", "h6", 2, 2, random, (kinds["linear"],) * 3, gate_exponent=3, cell_limit=1),
+        wild_lstm("l7", "h1", "h7", 9, 2, random, (QuantizedActivation("sigmoid", 1), t, t), wide=False),
+    ]
+    return quantized_model({"x": 2}, layers, [f"h{k}" for k in range(8)])
+
+
+def wild_heads():
+    """Dense layers and activations that stand alone, every kind of function, over int16 and int8."""
+    random = np.random.default_rng(8)
+    functions = [QuantizedActivation(kind, 1) for kind in ("linear", "sigmoid", "tanh", "relu")]
+    functions += [table(random), falling()]
+    layers = [wild_lstm("l", "x", "h", 3, 5, random, [QuantizedActivation(k) for k in ("sigmoid", "tanh", "tanh")])]
+    layers += [wild_dense(f"d{k}", "x", f"y{k}", 3, 3 + k, random, f) for k, f in enumerate(functions)]
+    layers += [wild_dense("e", "h", "e", 5, 4, random, functions[0], wide=False)]
+    for k, function in enumerate(functions):
+        read = ("h", "y0", "x")[k % 3]
+        layers.append(QuantizedActivate(f"a{k}", (read,), (f"z{k}",), (3, -4, 27, 8, 5, 7)[k], 5000 * k, function))
+    layers += [Last("last", ("z5",), ("kept",))]
+    outputs = ("y4", "y5", "e", "z0", "z1", "z3", "z4", "kept")
+    return quantized_model({"x": 3}, layers, outputs)
+
+
+PACKED = {f"f32_{name}": made for name, made in FLOATS.items()}
+PACKED |= {"s8_wild_cells": wild_cells(), "s8_wild_heads": wild_heads()}
+
+
+def quantized(name):
+    """The int8 twin of one of FLOATS, without its notes: their decibels may round differently elsewhere."""
+    made = FLOATS[name]
+    samples = tuple(signal((4, 24, made.width(x)), 9 + k) for k, x in enumerate(made.inputs))
+    return replace(quantize(made, samples if len(samples) > 1 else samples[0]), notes=())
+
+
+QUANTIZED = {f"s8_{name}": name for name in FLOATS}
+
+
+# ---- inputs and answers ----
+
+
+def drawn(name, widths):
+    """Full-range int16 inputs of an s8 image, one array [STEPS, width] an input: xorshift32 as in tests/c/check.h,
+    seeded by the image's name, all inputs of one step before the next."""
+    state = zlib.crc32(name.encode()) * 2654435769 % 2**32 | 1
+    xs = [np.zeros((STEPS, width), np.int16) for width in widths]
+    for step in range(STEPS):
+        for x in xs:
+            for k in range(x.shape[1]):
+                state ^= state << 13 & 0xFFFFFFFF
+                state ^= state >> 17
+                state ^= state << 5 & 0xFFFFFFFF
+                x[step, k] = (state * 65536 >> 32) - 32768
+    return xs
+
+
+def answers_checksum(ys):
+    """CRC-32 of the int16 answers, one array [STEPS, width] an output, one output after the other."""
+    crc = 0
+    for y in ys:
+        crc = zlib.crc32(np.ascontiguousarray(y, "<i2").tobytes(), crc)
+    return crc
+
+
+def reference_answers(name, made):
+    """The checksum of a quantized model's answers as NumPy gives them."""
+    xs = [x[None] for x in drawn(name, [made.width(x) for x in made.inputs])]
+    return answers_checksum([y[0] for y in reference_s8.run(made, xs, every_step=True)])

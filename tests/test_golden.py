@@ -1,0 +1,99 @@
+"""Committed images: they keep their bytes, they keep running, and together they hold every op and activation."""
+
+import struct
+
+import numpy as np
+import pytest
+from golden_models import (
+    ANSWERS,
+    FOLDER,
+    PACKED,
+    QUANTIZED,
+    answers_checksum,
+    drawn,
+    quantized,
+    reference_answers,
+)
+
+from edgelstm import reference, reference_s8
+from edgelstm.image import KINDS, S16_FUNCTIONS, describe, pack
+from edgelstm.model import ACTIVATIONS, QuantizedModel
+from edgelstm.runner import Runner, kernels
+
+NAMES = sorted([*PACKED, *QUANTIZED])
+EXPECTED = dict(line.split() for line in ANSWERS.read_text().splitlines())
+
+
+def stored(name):
+    return (FOLDER / f"{name}.elstm").read_bytes()
+
+
+def test_models_and_files_are_the_same_set():
+    assert [path.stem for path in sorted(FOLDER.glob("*.elstm"))] == NAMES
+    assert sorted(EXPECTED) == [name for name in NAMES if describe(stored(name)).number_type == "s8"]
+
+
+@pytest.mark.parametrize("name", sorted(PACKED))
+def test_packing_today_gives_the_same_bytes_but_for_the_last_bit_of_a_float_answer(name):
+    image, packed = stored(name), pack(PACKED[name])
+    if isinstance(PACKED[name], QuantizedModel):
+        assert packed == image
+        return
+    # the example's answers went through NumPy's matrix products, which differ in the last bit between machines
+    at, size = struct.unpack_from("<II", image, 64 + 8 * 5)
+    assert packed[128:at] == image[128:at] and packed[20:128] == image[20:128] and len(packed) == len(image)
+    answers = [np.frombuffer(blob, "<f4", offset=at + 8) for blob in (packed, image)]
+    np.testing.assert_allclose(*answers, rtol=3e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_kernel_set_gives_the_stored_answers(name):
+    for kernel_set in kernels():
+        runner = Runner(stored(name), kernel_set)
+        runner.self_check()
+        if name in EXPECTED:
+            ys = runner.run_integers(tuple(drawn(name, runner.input_widths)), every_step=True)
+            found = answers_checksum(ys if isinstance(ys, tuple) else (ys,))
+            assert f"{found:08x}" == EXPECTED[name], kernel_set
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(PACKED) if name in EXPECTED])
+def test_the_reference_still_gives_the_stored_answers(name):
+    assert f"{reference_answers(name, PACKED[name]):08x}" == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", sorted(QUANTIZED))
+def test_a_quantized_image_is_no_worse_than_its_float_model_allows(name):
+    """The stored integers and what `quantize` makes today are both near the float model."""
+    made = PACKED[f"f32_{QUANTIZED[name]}"]
+    xs = [np.random.default_rng(3).uniform(-1, 1, (1, 12, made.width(x))).astype(np.float32) for x in made.inputs]
+    runner = Runner(stored(name))
+    stored_ys = runner.run(tuple(x[0] for x in xs), every_step=True)
+    today = reference_s8.run_float(quantized(QUANTIZED[name]), xs, every_step=True)
+    exact = reference.run(made, xs, every_step=True)
+    for k, wanted in enumerate(exact):
+        size = max(1.0, float(np.abs(wanted).max()))
+        found = stored_ys if len(exact) == 1 else stored_ys[k]
+        assert np.abs(found - wanted[0]).max() <= 0.05 * size, k
+        assert np.abs(today[k] - wanted).max() <= 0.05 * size, k
+
+
+def test_the_images_hold_every_op_and_every_activation():
+    kinds = {layer.kind for name in NAMES for layer in describe(stored(name)).layers}
+    assert kinds == set(KINDS)
+    floats, integers = {}, {}
+    for name, made in PACKED.items():
+        for layer in made.layers:
+            table = integers if name.startswith("s8") else floats
+            for field in ("activation", "gate_activation", "gate", "candidate", "cell"):
+                value = getattr(layer, field, None)
+                if value is not None:
+                    place = type(layer).__name__, field
+                    table.setdefault(place, set()).add(value.name if table is floats else value.kind)
+    elementwise = set(ACTIVATIONS) - {"softmax"}
+    for place in (("Lstm", "activation"), ("Lstm", "gate_activation")):
+        assert floats[place] == elementwise, place
+    for place in (("Dense", "activation"), ("Activate", "activation")):
+        assert floats[place] == set(ACTIVATIONS), place
+    for place in (("QuantizedDense", "activation"), ("QuantizedActivate", "activation")):
+        assert integers[place] == set(S16_FUNCTIONS), place
