@@ -17,36 +17,214 @@
 #define ELSTM_NEON_RDMA 0
 #include "kernels_neon.h"
 
-/* Pairs of columns: products of two quads meet in 16 bits (2 * 128 * 127 fits), then pairs of them
- * in 32. `gates` chains of 8 rows. */
-static inline __attribute__((always_inline)) void chains_s8(const int8_t *w, size_t step,
-                                                            const int32_t *start, const int8_t *x,
-                                                            uint32_t quads, int32_t *y, int gates) {
-    int32x4_t sum[16];
-    uint32_t quad = 0;
-    for (int k = 0; k < 4 * gates; ++k) sum[k] = vdupq_n_s32(0);
-    for (; quad + 2 <= quads; quad += 2, x += 8, w += 2 * step) {
-        const int32x2_t both = vreinterpret_s32_s8(vld1_s8(x));
-        const int8x8_t a = vreinterpret_s8_s32(vdup_lane_s32(both, 0));
-        const int8x8_t b = vreinterpret_s8_s32(vdup_lane_s32(both, 1));
-        for (int k = 0; k < 4 * gates; ++k) {
-            const int16x8_t product = vmull_s8(vld1_s8(w + 8 * k), a);
-            sum[k] = vpadalq_s16(sum[k], vmlal_s8(product, vld1_s8(w + step + 8 * k), b));
-        }
+/* Four x, as often as a multiplication takes them. */
+#if defined(__aarch64__)
+
+typedef int8x16_t four_x8;
+
+static inline four_x8 low_four(int8x8_t x) {
+    return vreinterpretq_s8_s32(vdupq_lane_s32(vreinterpret_s32_s8(x), 0));
+}
+
+static inline four_x8 high_four(int8x8_t x) {
+    return vreinterpretq_s8_s32(vdupq_lane_s32(vreinterpret_s32_s8(x), 1));
+}
+
+static inline int16x8_t multiply_low(int8x16_t w, four_x8 x) {
+    return vmull_s8(vget_low_s8(w), vget_low_s8(x));
+}
+
+static inline int16x8_t multiply_high(int8x16_t w, four_x8 x) { return vmull_high_s8(w, x); }
+
+static inline int16x8_t add_low(int16x8_t sum, int8x16_t w, four_x8 x) {
+    return vmlal_s8(sum, vget_low_s8(w), vget_low_s8(x));
+}
+
+static inline int16x8_t add_high(int16x8_t sum, int8x16_t w, four_x8 x) {
+    return vmlal_high_s8(sum, w, x);
+}
+
+#else
+
+typedef int8x8_t four_x8;
+
+static inline four_x8 low_four(int8x8_t x) {
+    return vreinterpret_s8_s32(vdup_lane_s32(vreinterpret_s32_s8(x), 0));
+}
+
+static inline four_x8 high_four(int8x8_t x) {
+    return vreinterpret_s8_s32(vdup_lane_s32(vreinterpret_s32_s8(x), 1));
+}
+
+static inline int16x8_t multiply_low(int8x16_t w, four_x8 x) {
+    return vmull_s8(vget_low_s8(w), x);
+}
+
+static inline int16x8_t multiply_high(int8x16_t w, four_x8 x) {
+    return vmull_s8(vget_high_s8(w), x);
+}
+
+static inline int16x8_t add_low(int16x8_t sum, int8x16_t w, four_x8 x) {
+    return vmlal_s8(sum, vget_low_s8(w), x);
+}
+
+static inline int16x8_t add_high(int16x8_t sum, int8x16_t w, four_x8 x) {
+    return vmlal_s8(sum, vget_high_s8(w), x);
+}
+
+#endif
+
+/* The last four x, where no more may be read. */
+static inline four_x8 lone_four(const int8_t *x) {
+    int32_t bytes;
+    memcpy(&bytes, x, sizeof bytes);
+    return low_four(vreinterpret_s8_s32(vdup_n_s32(bytes)));
+}
+
+/* The sums of one gate, two rows a register, each row in two halves. */
+typedef struct {
+    int32x4_t a, b, c, d;
+} gate_sums;
+
+/* First sums, each beside a 0. */
+static inline int32x4_t spread(const int32_t *start) {
+    return vreinterpretq_s32_u64(vmovl_u32(vreinterpret_u32_s32(vld1_s32(start))));
+}
+
+static inline gate_sums gate_start(const int32_t *start) {
+    const int32x4_t zero = vdupq_n_s32(0);
+    if (start == NULL) return (gate_sums){zero, zero, zero, zero};
+    return (gate_sums){spread(start), spread(start + 2), spread(start + 4), spread(start + 6)};
+}
+
+/* Two quads: products meet in 16 bits, where 2 * 128 * 127 fits, then pairs of them in 32. Behind it
+ * the weights' pointer counts as made from the sums: free to, gcc moves loads and products of all
+ * gates up until registers run out. */
+static inline gate_sums gate_two(gate_sums s, int8x16_t u0, int8x16_t v0, int8x16_t u1,
+                                 int8x16_t v1, four_x8 x0, four_x8 x1, const int8_t **w) {
+    s.a = vpadalq_s16(s.a, add_low(multiply_low(u0, x0), u1, x1));
+    s.b = vpadalq_s16(s.b, add_high(multiply_high(u0, x0), u1, x1));
+    s.c = vpadalq_s16(s.c, add_low(multiply_low(v0, x0), v1, x1));
+    s.d = vpadalq_s16(s.d, add_high(multiply_high(v0, x0), v1, x1));
+    __asm__("" : "+r"(*w) : "w"(s.a), "w"(s.b), "w"(s.c), "w"(s.d));
+    return s;
+}
+
+/* One quad. */
+static inline gate_sums gate_one(gate_sums s, const int8_t *w, four_x8 x) {
+    const int8x16_t u = vld1q_s8(w), v = vld1q_s8(w + 16);
+    s.a = vpadalq_s16(s.a, multiply_low(u, x));
+    s.b = vpadalq_s16(s.b, multiply_high(u, x));
+    s.c = vpadalq_s16(s.c, multiply_low(v, x));
+    s.d = vpadalq_s16(s.d, multiply_high(v, x));
+    return s;
+}
+
+/* Four rows from two registers of pairs. */
+static inline int32x4_t join(int32x4_t a, int32x4_t b) {
+#if defined(__aarch64__)
+    return vpaddq_s32(a, b);
+#else
+    return vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)),
+                        vpadd_s32(vget_low_s32(b), vget_high_s32(b)));
+#endif
+}
+
+static inline void gate_end(gate_sums s, int32_t *y) {
+    vst1q_s32(y, join(s.a, s.b));
+    vst1q_s32(y + 4, join(s.c, s.d));
+}
+
+#if defined(__aarch64__)
+
+static inline gate_sums gate_at(gate_sums s, const int8_t **w, size_t at, four_x8 x0, four_x8 x1) {
+    const int8_t *own = *w + at;
+    return gate_two(s, vld1q_s8(own), vld1q_s8(own + 16), vld1q_s8(own + 128), vld1q_s8(own + 144),
+                    x0, x1, w);
+}
+
+/* One group of four gates, two of them on their way at a time. */
+static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
+                             int32_t *y) {
+    gate_sums i = gate_start(start), f = gate_start(start == NULL ? NULL : start + 8);
+    gate_sums g = gate_start(start == NULL ? NULL : start + 16);
+    gate_sums o = gate_start(start == NULL ? NULL : start + 24);
+    const int8_t *w_ig = w, *w_fo = w;
+    for (; quads >= 2; quads -= 2, x += 8, w_ig += 256, w_fo += 256) {
+        const int8x8_t eight = vld1_s8(x);
+        const four_x8 a = low_four(eight), b = high_four(eight);
+        i = gate_at(i, &w_ig, 0, a, b);
+        f = gate_at(f, &w_fo, 32, a, b);
+        g = gate_at(g, &w_ig, 64, a, b);
+        o = gate_at(o, &w_fo, 96, a, b);
     }
-    if (quad < quads) {
-        int32_t bytes;
-        memcpy(&bytes, x, sizeof bytes);
-        const int8x8_t a = vreinterpret_s8_s32(vdup_n_s32(bytes));
-        for (int k = 0; k < 4 * gates; ++k)
-            sum[k] = vpadalq_s16(sum[k], vmull_s8(vld1_s8(w + 8 * k), a));
+    if (quads != 0) {
+        const four_x8 a = lone_four(x);
+        i = gate_one(i, w_ig, a);
+        f = gate_one(f, w_fo + 32, a);
+        g = gate_one(g, w_ig + 64, a);
+        o = gate_one(o, w_fo + 96, a);
     }
-    for (int k = 0; k < 2 * gates; ++k) {
-        const int32x4_t a = sum[2 * k], b = sum[2 * k + 1];
-        const int32x4_t rows = vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)),
-                                            vpadd_s32(vget_low_s32(b), vget_high_s32(b)));
-        vst1q_s32(y + 4 * k, start == NULL ? rows : vaddq_s32(rows, vld1q_s32(start + 4 * k)));
+    gate_end(i, y);
+    gate_end(f, y + 8);
+    gate_end(g, y + 16);
+    gate_end(o, y + 24);
+}
+
+#else
+
+/* The next 16 weights. */
+static inline int8x16_t next16(const int8_t **w) {
+    const int8x16_t weights = vld1q_s8(*w);
+    *w = opaque(*w + 16);
+    return weights;
+}
+
+static inline gate_sums gate_next(gate_sums s, const int8_t **w0, const int8_t **w1, four_x8 x0,
+                                  four_x8 x1) {
+    const int8x16_t u0 = next16(w0), v0 = next16(w0), u1 = next16(w1), v1 = next16(w1);
+    return gate_two(s, u0, v0, u1, v1, x0, x1, w0);
+}
+
+/* Two gates of a group, for which the registers suffice. */
+static void gates2_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
+                      int32_t *y) {
+    gate_sums i = gate_start(start), f = gate_start(start == NULL ? NULL : start + 8);
+    const int8_t *second = w + 128;
+    for (; quads >= 2; quads -= 2, x += 8, w += 192, second += 192) {
+        const int8x8_t eight = vld1_s8(x);
+        const four_x8 a = low_four(eight), b = high_four(eight);
+        i = gate_next(i, &w, &second, a, b);
+        f = gate_next(f, &w, &second, a, b);
     }
+    if (quads != 0) {
+        const four_x8 a = lone_four(x);
+        i = gate_one(i, w, a);
+        f = gate_one(f, w + 32, a);
+    }
+    gate_end(i, y);
+    gate_end(f, y + 8);
+}
+
+static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
+                             int32_t *y) {
+    gates2_s8(w, start, x, quads, y);
+    gates2_s8(w + 64, start == NULL ? NULL : start + 16, x, quads, y + 16);
+}
+
+#endif
+
+/* One group of one row a unit. */
+static inline void group1_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
+                             int32_t *y) {
+    gate_sums s = gate_start(start);
+    for (; quads >= 2; quads -= 2, x += 8, w += 64) {
+        const int8x8_t eight = vld1_s8(x);
+        s = gate_two(s, vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48),
+                     low_four(eight), high_four(eight), &w);
+    }
+    if (quads != 0) s = gate_one(s, w, lone_four(x));
+    gate_end(s, y);
 }
 
 static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
@@ -60,9 +238,9 @@ static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_
         for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
             const int32_t *own = start == NULL ? NULL : start + at;
             if (w->gates == 4)
-                chains_s8(weights, 128, own, x, w->quads, y + at, 4);
+                group4_s8(weights, own, x, w->quads, y + at);
             else
-                chains_s8(weights, 32, own, x, w->quads, y + at, 1);
+                group1_s8(weights, own, x, w->quads, y + at);
         }
     }
 }

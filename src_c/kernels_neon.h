@@ -6,6 +6,13 @@
 
 #include "kernels_loops.h"
 
+/* p, in a way that gcc cannot see through. Without it one pointer that moves with its loads becomes
+ * several fixed ones, each with an addition, and loads are moved up until registers run out. */
+static inline const void *opaque(const void *p) {
+    __asm__("" : "+r"(p));
+    return p;
+}
+
 /* ---- f32 ---- */
 
 #if defined(__aarch64__)
@@ -60,72 +67,131 @@ static inline float32x4_t sigmoid4(float32x4_t x) {
 
 #if defined(__aarch64__)
 
-static inline float32x4x4_t load16(const float *p) { return vld1q_f32_x4(p); }
+typedef float32x4_t four_x;
 
-static inline void store16(float *p, float32x4x4_t v) { vst1q_f32_x4(p, v); }
+static inline four_x load_x(const float *x) { return vld1q_f32(x); }
+
+static inline four_x load_one_x(const float *x) { return vld1q_dup_f32(x); }
+
+/* 16 weights at a time: one load of four registers. */
+static inline float32x4x4_t load16(const float *w) { return vld1q_f32_x4(w); }
+
+/* sum += w * x[0], and so on */
+static inline float32x4_t fma_x0(float32x4_t sum, float32x4_t w, four_x x) {
+    return vfmaq_laneq_f32(sum, w, x, 0);
+}
+
+static inline float32x4_t fma_x1(float32x4_t sum, float32x4_t w, four_x x) {
+    return vfmaq_laneq_f32(sum, w, x, 1);
+}
+
+static inline float32x4_t fma_x2(float32x4_t sum, float32x4_t w, four_x x) {
+    return vfmaq_laneq_f32(sum, w, x, 2);
+}
+
+static inline float32x4_t fma_x3(float32x4_t sum, float32x4_t w, four_x x) {
+    return vfmaq_laneq_f32(sum, w, x, 3);
+}
 
 #else
 
-static inline float32x4x4_t load16(const float *p) {
-    return (float32x4x4_t){{vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)}};
+typedef float32x2x2_t four_x;
+
+static inline four_x load_x(const float *x) {
+    return (four_x){{vld1_f32(x), vld1_f32(x + 2)}};
 }
 
-static inline void store16(float *p, float32x4x4_t v) {
-    for (int k = 0; k < 4; ++k) vst1q_f32(p + 4 * k, v.val[k]);
+static inline four_x load_one_x(const float *x) {
+    return (four_x){{vld1_dup_f32(x), vdup_n_f32(0)}};
+}
+
+static inline float32x4x4_t load16(const float *w) {
+    return (float32x4x4_t){{vld1q_f32(w), vld1q_f32(w + 4), vld1q_f32(w + 8), vld1q_f32(w + 12)}};
+}
+
+static inline float32x4_t fma_x0(float32x4_t sum, float32x4_t w, four_x x) {
+    return vmlaq_lane_f32(sum, w, x.val[0], 0);
+}
+
+static inline float32x4_t fma_x1(float32x4_t sum, float32x4_t w, four_x x) {
+    return vmlaq_lane_f32(sum, w, x.val[0], 1);
+}
+
+static inline float32x4_t fma_x2(float32x4_t sum, float32x4_t w, four_x x) {
+    return vmlaq_lane_f32(sum, w, x.val[1], 0);
+}
+
+static inline float32x4_t fma_x3(float32x4_t sum, float32x4_t w, four_x x) {
+    return vmlaq_lane_f32(sum, w, x.val[1], 1);
 }
 
 #endif
 
-static inline float32x4x4_t zeros16(void) {
-    const float32x4_t zero = vdupq_n_f32(0);
-    return (float32x4x4_t){{zero, zero, zero, zero}};
-}
-
-/* sum += 16 weights times one x. */
-static inline float32x4x4_t add16(float32x4x4_t sum, const float *w, float32x4_t x) {
-    const float32x4x4_t v = load16(w);
-    for (int k = 0; k < 4; ++k) sum.val[k] = fma4(sum.val[k], v.val[k], x);
-    return sum;
-}
-
-/* One group of four gates. */
+/* One group of four gates: eight chains. */
 static inline void group4_f32(const float *w, const float *start, const float *x, uint32_t columns,
                               float *y) {
-    float32x4x4_t low = start == NULL ? zeros16() : load16(start);
-    float32x4x4_t high = start == NULL ? zeros16() : load16(start + 16);
-    for (uint32_t column = 0; column < columns; ++column, w += 32) {
-        const float32x4_t v = vld1q_dup_f32(x + column);
-        low = add16(low, w, v);
-        high = add16(high, w + 16, v);
+    float32x4_t sum[8];
+    uint32_t left = columns;
+    for (int k = 0; k < 8; ++k) sum[k] = start == NULL ? vdupq_n_f32(0) : vld1q_f32(start + 4 * k);
+    for (; left >= 4; left -= 4, x += 4) {
+        const four_x v = load_x(x);
+        for (int half = 0; half < 2; ++half, w += 16) {
+            const float32x4x4_t own = load16(w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = fma_x0(sum[4 * half + k], own.val[k], v);
+        }
+        for (int half = 0; half < 2; ++half, w += 16) {
+            const float32x4x4_t own = load16(w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = fma_x1(sum[4 * half + k], own.val[k], v);
+        }
+        for (int half = 0; half < 2; ++half, w += 16) {
+            const float32x4x4_t own = load16(w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = fma_x2(sum[4 * half + k], own.val[k], v);
+        }
+        for (int half = 0; half < 2; ++half, w += 16) {
+            const float32x4x4_t own = load16(w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = fma_x3(sum[4 * half + k], own.val[k], v);
+        }
     }
-    store16(y, low);
-    store16(y + 16, high);
+    for (; left > 0; --left, ++x) {
+        const four_x v = load_one_x(x);
+        for (int half = 0; half < 2; ++half, w += 16) {
+            const float32x4x4_t own = load16(w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = fma_x0(sum[4 * half + k], own.val[k], v);
+        }
+    }
+    for (int k = 0; k < 8; ++k) vst1q_f32(y + 4 * k, sum[k]);
 }
 
 /* One group of one row a unit: even and odd columns apart. */
 static inline void group1_f32(const float *w, const float *start, const float *x, uint32_t columns,
                               float *y) {
-    float32x4x4_t sum = zeros16();
-    uint32_t column = 0;
+    const float32x4_t zero = vdupq_n_f32(0);
+    float32x4_t even[2] = {zero, zero}, odd[2] = {zero, zero};
+    uint32_t left = columns;
     if (start != NULL) {
-        sum.val[0] = vld1q_f32(start);
-        sum.val[1] = vld1q_f32(start + 4);
+        even[0] = vld1q_f32(start);
+        even[1] = vld1q_f32(start + 4);
     }
-    for (; column + 2 <= columns; column += 2, w += 16) {
-        const float32x4_t a = vld1q_dup_f32(x + column), b = vld1q_dup_f32(x + column + 1);
-        const float32x4x4_t v = load16(w);
-        sum.val[0] = fma4(sum.val[0], v.val[0], a);
-        sum.val[1] = fma4(sum.val[1], v.val[1], a);
-        sum.val[2] = fma4(sum.val[2], v.val[2], b);
-        sum.val[3] = fma4(sum.val[3], v.val[3], b);
+    for (; left >= 4; left -= 4, x += 4, w += 32) {
+        const four_x v = load_x(x);
+        const float32x4x4_t a = load16(w), b = load16(w + 16);
+        for (int k = 0; k < 2; ++k) {
+            even[k] = fma_x0(even[k], a.val[k], v);
+            odd[k] = fma_x1(odd[k], a.val[2 + k], v);
+            even[k] = fma_x2(even[k], b.val[k], v);
+            odd[k] = fma_x3(odd[k], b.val[2 + k], v);
+        }
     }
-    if (column < columns) {
-        const float32x4_t a = vld1q_dup_f32(x + column);
-        sum.val[0] = fma4(sum.val[0], vld1q_f32(w), a);
-        sum.val[1] = fma4(sum.val[1], vld1q_f32(w + 4), a);
+    for (; left > 0; --left, ++x, w += 8) {
+        const four_x v = load_one_x(x);
+        for (int k = 0; k < 2; ++k) even[k] = fma_x0(even[k], vld1q_f32(w + 4 * k), v);
     }
-    vst1q_f32(y, vaddq_f32(sum.val[0], sum.val[2]));
-    vst1q_f32(y + 4, vaddq_f32(sum.val[1], sum.val[3]));
+    for (int k = 0; k < 2; ++k) vst1q_f32(y + 4 * k, vaddq_f32(even[k], odd[k]));
 }
 
 static void matmul_f32(const elstm_matrix_f32 *w, const float *init, const float *x,

@@ -15,20 +15,79 @@
 #define ELSTM_NEON_RDMA 1 /* part of ARMv8.1, which the dot product needs */
 #include "kernels_neon.h"
 
-/* `gates` chains of 8 rows. */
-static inline __attribute__((always_inline)) void chains_s8(const int8_t *w, size_t step,
-                                                            const int32_t *start, const int8_t *x,
-                                                            uint32_t quads, int32_t *y, int gates) {
+static inline int8x16_t four(const int8_t *x) {
+    int32_t bytes;
+    memcpy(&bytes, x, sizeof bytes);
+    return vreinterpretq_s8_s32(vdupq_n_s32(bytes));
+}
+
+static inline int8x16x4_t next64(const int8_t **w) {
+    const int8x16x4_t weights = vld1q_s8_x4(*w);
+    *w = opaque(*w + 64);
+    return weights;
+}
+
+/* One group of four gates: eight chains of four rows, four quads of x in one register. */
+static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
+                             int32_t *y) {
     int32x4_t sum[8];
-    for (int k = 0; k < 2 * gates; ++k)
-        sum[k] = start == NULL ? vdupq_n_s32(0) : vld1q_s32(start + 4 * k);
-    for (uint32_t quad = 0; quad < quads; ++quad, x += 4, w += step) {
-        int32_t bytes;
-        memcpy(&bytes, x, sizeof bytes);
-        const int8x16_t v = vreinterpretq_s8_s32(vdupq_n_s32(bytes));
-        for (int k = 0; k < 2 * gates; ++k) sum[k] = vdotq_s32(sum[k], vld1q_s8(w + 16 * k), v);
+    for (int k = 0; k < 8; ++k) sum[k] = start == NULL ? vdupq_n_s32(0) : vld1q_s32(start + 4 * k);
+    for (; quads >= 4; quads -= 4, x += 16) {
+        const int8x16_t v = vld1q_s8(x);
+        for (int half = 0; half < 2; ++half) {
+            const int8x16x4_t own = next64(&w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = vdotq_laneq_s32(sum[4 * half + k], own.val[k], v, 0);
+        }
+        for (int half = 0; half < 2; ++half) {
+            const int8x16x4_t own = next64(&w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = vdotq_laneq_s32(sum[4 * half + k], own.val[k], v, 1);
+        }
+        for (int half = 0; half < 2; ++half) {
+            const int8x16x4_t own = next64(&w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = vdotq_laneq_s32(sum[4 * half + k], own.val[k], v, 2);
+        }
+        for (int half = 0; half < 2; ++half) {
+            const int8x16x4_t own = next64(&w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = vdotq_laneq_s32(sum[4 * half + k], own.val[k], v, 3);
+        }
     }
-    for (int k = 0; k < 2 * gates; ++k) vst1q_s32(y + 4 * k, sum[k]);
+    for (; quads > 0; --quads, x += 4) {
+        const int8x16_t v = four(x);
+        for (int half = 0; half < 2; ++half) {
+            const int8x16x4_t own = next64(&w);
+            for (int k = 0; k < 4; ++k)
+                sum[4 * half + k] = vdotq_s32(sum[4 * half + k], own.val[k], v);
+        }
+    }
+    for (int k = 0; k < 8; ++k) vst1q_s32(y + 4 * k, sum[k]);
+}
+
+/* One group of one row a unit: even and odd quads apart. */
+static inline void group1_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
+                             int32_t *y) {
+    const int32x4_t zero = vdupq_n_s32(0);
+    int32x4_t even[2] = {zero, zero}, odd[2] = {zero, zero};
+    if (start != NULL) {
+        even[0] = vld1q_s32(start);
+        even[1] = vld1q_s32(start + 4);
+    }
+    for (; quads >= 4; quads -= 4, x += 16, w += 128) {
+        const int8x16_t v = vld1q_s8(x);
+        const int8x16x4_t a = vld1q_s8_x4(w), b = vld1q_s8_x4(w + 64);
+        for (int k = 0; k < 2; ++k) {
+            even[k] = vdotq_laneq_s32(even[k], a.val[k], v, 0);
+            odd[k] = vdotq_laneq_s32(odd[k], a.val[2 + k], v, 1);
+            even[k] = vdotq_laneq_s32(even[k], b.val[k], v, 2);
+            odd[k] = vdotq_laneq_s32(odd[k], b.val[2 + k], v, 3);
+        }
+    }
+    for (; quads > 0; --quads, x += 4, w += 32)
+        for (int k = 0; k < 2; ++k) even[k] = vdotq_s32(even[k], vld1q_s8(w + 16 * k), four(x));
+    for (int k = 0; k < 2; ++k) vst1q_s32(y + 4 * k, vaddq_s32(even[k], odd[k]));
 }
 
 static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
@@ -42,9 +101,9 @@ static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_
         for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
             const int32_t *own = start == NULL ? NULL : start + at;
             if (w->gates == 4)
-                chains_s8(weights, 128, own, x, w->quads, y + at, 4);
+                group4_s8(weights, own, x, w->quads, y + at);
             else
-                chains_s8(weights, 32, own, x, w->quads, y + at, 1);
+                group1_s8(weights, own, x, w->quads, y + at);
         }
     }
 }
