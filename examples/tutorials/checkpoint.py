@@ -13,8 +13,11 @@ import numpy as np
 
 def save_keras(model, path: Path) -> None:
     """A .keras file without its optimizer. Keras does not compress the archive; rounded weights make it worth it."""
-    model.set_weights([w.astype(np.float16).astype(np.float32) for w in model.get_weights()])
-    model.save(path, include_optimizer=False)
+    import keras
+
+    plain = keras.models.clone_model(model)  # never compiled, so there is no optimizer to save
+    plain.set_weights([w.astype(np.float16).astype(np.float32) for w in model.get_weights()])
+    plain.save(path)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

@@ -143,10 +143,11 @@ def evaluate(framework: str):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", choices=("keras", "torch"), help="train one first")
+    parser.add_argument("--train", choices=("keras", "torch"), help="train one again instead")
     chosen = parser.parse_args().train
     if chosen:
         {"keras": train_keras, "torch": train_torch}[chosen]()
-    for name in ("keras", "torch"):
-        print(name)
-        evaluate(name)
+    else:
+        for name in ("keras", "torch"):
+            print(name)
+            evaluate(name)

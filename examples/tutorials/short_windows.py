@@ -34,7 +34,8 @@ def evaluate():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", action="store_true", help="train first")
+    parser.add_argument("--train", action="store_true", help="train it again instead")
     if parser.parse_args().train:
         train()
-    evaluate()
+    else:
+        evaluate()
