@@ -14,53 +14,68 @@ from .errors import (
     BusyError,
     CheckpointError,
     EdgeLstmError,
+    ExportError,
     ImageError,
     InputError,
     MissingError,
     ModelError,
+    PeerError,
     QuantizeError,
 )
 
 if TYPE_CHECKING:
+    from .comparison import Report
     from .image import describe, pack, save
     from .importers import read
     from .model import Model, QuantizedModel
     from .quantization import quantize
     from .runner import Runner, kernels
+    from .stream import Answer, Stream
+    from .validation import validate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "BusyError",
     "CheckpointError",
     "EdgeLstmError",
+    "ExportError",
     "ImageError",
     "InputError",
     "MissingError",
     "Model",
     "ModelError",
+    "PeerError",
     "QuantizeError",
     "QuantizedModel",
+    "Report",
     "Runner",
+    "Stream",
     "describe",
     "kernels",
     "pack",
     "quantize",
     "read",
     "save",
+    "validate",
 ]
 
 # A device that only runs an image never pays for importers and quantizer: they load when they are first asked for.
 _HOME = {
+    "Answer": "stream",
     "Model": "model",
     "QuantizedModel": "model",
+    "Report": "comparison",
     "Runner": "runner",
+    "Stream": "stream",
     "describe": "image",
     "kernels": "runner",
     "pack": "image",
     "quantize": "quantization",
     "read": "importers",
     "save": "image",
+    "validate": "validation",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from . import __version__, arrays, lines
+from .comparison import Report
 from .errors import EdgeLstmError, InputError
 from .runner import Runner
 
@@ -126,11 +129,8 @@ def inspect(image: Path) -> None:
     """Show layers, parameters, flash, RAM, MACs per step and state of an image."""
     runner = Runner(image, max_steps=1)
     described = runner.description
-    table = Table(title=f"{image.name}: {described.number_type}, format {described.version}", title_justify="left")
-    for column in ("layer", "kind"):
-        table.add_column(column)
-    for column in ("inputs", "units", "parameters", "MACs / step", "state, bytes"):
-        table.add_column(column, justify="right")
+    title = f"{image.name}: {described.number_type}, format {described.version}"
+    table = _table(title, ("layer", "kind"), ("inputs", "units", "parameters", "MACs / step", "state, bytes"))
     for layer in described.layers:
         kind = layer.kind.replace("_", " ")
         numbers = (layer.inputs, layer.units, layer.parameters, layer.macs, layer.state_bytes)
@@ -260,6 +260,53 @@ def _run_lines(runner: Runner, raw: bool, windows: bool, gaps: Any, form: str | 
         pass
 
 
+# ---- validate ----
+
+
+@main.command()
+@click.argument("image", metavar="MODEL", type=IMAGE)
+@click.option(
+    "--reference", type=FILE, required=True, help="The checkpoint, a .tflite, or answers recorded in Y.npy or .npz."
+)
+@click.option("--data", type=FILE, help="X.npy, scaled as in training; random walks unless given.")
+@click.option("--samples", type=FILE, help="X.npy: quantize a float MODEL beside it; ranges for TFLite's int8.")
+@click.option("--limit", type=click.FloatRange(0), help="Largest error of f32 allowed, times max(1, max|y|). [5e-6]")
+@click.option("--decibels", type=float, help="Least signal to error ratio of s8. [20]")
+@click.option("--runtime", type=click.Choice(["tflite-runtime", "ai-edge-litert"]), help="TFLite runtime to use.")
+@click.option("--head", help="As in convert, for a PyTorch reference.")
+@click.option("--architecture", type=FILE, help="As in convert.")
+@click.option("--kernels", help="Kernel set by name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def validate(image: Path, reference: Path, as_json: bool, **options: Any) -> None:
+    """Compare MODEL with its checkpoint and with TFLite; exit code 1 if it fails."""
+    from .validation import validate as compare
+
+    with err.status("running both"):
+        report = compare(image, reference, **{name: value for name, value in options.items() if value is not None})
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        _show_report(report)
+    if not report.passed:
+        raise SystemExit(FAILED)
+
+
+def _show_report(report: Report) -> None:
+    title = f"against {report.reference}: {report.sequences} sequences of {report.steps} steps"
+    table = _table(title, ("variant", "output"), ("max error", "RMS error", "SNR, dB", "arg max"))
+    table.add_column("")
+    for row in report.rows:
+        d = row.difference
+        agreement = "" if d.agreement is None else f"{d.agreement:.2%}"
+        verdict = {None: "", True: "[green]✓[/]", False: f"[red]✗ {row.required}[/]"}[row.passed]
+        numbers = (f"{d.max_error:.2g}", f"{d.rms_error:.2g}", f"{d.decibels:.1f}", agreement)
+        table.add_row(row.variant, row.output, *numbers, verdict)
+    out.print(table)
+    for note in report.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    out.print("[green]passed[/]" if report.passed else "[red]FAILED[/]")
+
+
 # ---- bench ----
 
 
@@ -277,10 +324,8 @@ def bench(image: Path, steps: int, kernels: tuple[str, ...], rate: float | None)
     deadline = None if rate is None else 1e9 / rate
     with _progress("timing") as advance:
         rows = measure(image, steps, list(kernels) or None, deadline, advance)
-    table = Table(title=f"{image.name}: one step, µs", title_justify="left")
-    table.add_column("kernels")
-    for column in ("p50", "p99", "max", *([f"later than {1e3 / rate:g} ms"] if rate else [])):
-        table.add_column(column, justify="right")
+    late = (f"later than {1e3 / rate:g} ms",) if rate else ()
+    table = _table(f"{image.name}: one step, µs", ("kernels",), ("p50", "p99", "max", *late))
     for row in rows:
         times = (f"{t / 1e3:.3f}" for t in (row.p50, row.p99, row.max))
         table.add_row(row.kernels, *times, *([f"{row.misses} of {row.steps}"] if rate else []))
@@ -297,6 +342,15 @@ def _progress(what: str) -> Iterator[Any]:
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=1.0)
         yield lambda share: progress.update(task, completed=share)
+
+
+def _table(title: str, texts: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in texts:
+        table.add_column(column, overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right")
+    return table
 
 
 def _bytes(size: int) -> str:

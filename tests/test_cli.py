@@ -222,6 +222,28 @@ def test_a_closed_pipe_ends_cleanly(here):
     assert (process.wait(timeout=30), complaint) == (0, "")
 
 
+# ---- validate ----
+
+
+def test_validate_against_the_checkpoint_and_exit_codes(here):
+    checkpoint = KERAS / "tfkeras_stack.keras"
+    np.save("X.npy", signal((8, 6, 2)))
+    call("convert", checkpoint, "-o", "q.elstm", "--int8", "--samples", "X.npy")
+    recorded = np.load(KERAS / "tfkeras_stack.npz")
+    np.save("data.npy", recorded["x0"])
+    np.save("answers.npy", recorded["y0"])
+    said = call("validate", "q.elstm", "--reference", "answers.npy", "--data", "data.npy")
+    assert "s8" in said and "passed" in said and "recorded answers" in said
+    strict = ("validate", "q.elstm", "--reference", "answers.npy", "--data", "data.npy", "--decibels", "200")
+    assert "FAILED" in CliRunner().invoke(main, strict).output
+    result = CliRunner().invoke(main, (*strict, "--json"))
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1 and report["passed"] is False and report["rows"][0]["variant"] == "s8"
+    assert "takes inputs" in call("validate", "q.elstm", "--reference", KERAS / "tfkeras_relu.h5", code=2)
+    call("validate", "q.elstm", "--reference", "none.keras", code=2)
+    call("validate", "q.elstm", code=2)
+
+
 # ---- bench ----
 
 

@@ -40,7 +40,7 @@ def test_packing_today_gives_the_same_bytes_but_for_the_last_bit_of_a_float_answ
         assert packed == image
         return
     # the example's answers went through NumPy's matrix products, which differ in the last bit between machines
-    at, size = struct.unpack_from("<II", image, 64 + 8 * 5)
+    at, _ = struct.unpack_from("<II", image, 64 + 8 * 5)
     assert packed[128:at] == image[128:at] and packed[20:128] == image[20:128] and len(packed) == len(image)
     answers = [np.frombuffer(blob, "<f4", offset=at + 8) for blob in (packed, image)]
     np.testing.assert_allclose(*answers, rtol=3e-7)
