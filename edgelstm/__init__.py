@@ -25,7 +25,8 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .comparison import Report
-    from .image import describe, pack, save
+    from .description import describe
+    from .image import pack, save
     from .importers import read
     from .model import Model, QuantizedModel
     from .quantization import quantize
@@ -69,7 +70,7 @@ _HOME = {
     "Report": "comparison",
     "Runner": "runner",
     "Stream": "stream",
-    "describe": "image",
+    "describe": "description",
     "kernels": "runner",
     "pack": "image",
     "quantize": "quantization",

@@ -98,13 +98,13 @@ def convert(
     if samples is not None and not int8:
         raise InputError("--samples is for --int8; leave it out for a float image")
     from . import importers
-    from . import meta as meta_toml
     from .image import save
+    from .meta_file import describe
     from .quantization import quantize
 
     model: Any = importers.read(checkpoint, head=head, architecture=architecture)
     if meta_file is not None:
-        model = meta_toml.describe(model, meta_file)
+        model = describe(model, meta_file)
     if samples is not None:
         given = arrays.load(samples, model.inputs)
         if raw:

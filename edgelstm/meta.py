@@ -1,98 +1,125 @@
-"""The TOML file with what a checkpoint does not say of its numbers: scalers, units, labels, window and hop."""
+"""What travels with a model besides its arithmetic: names, units, labels, scalers, window, source. Pure data."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .errors import InputError, ModelError
-from .model import Array, Meta, Model, Port, Scaler
-from .toml import load, nothing_left, take
+
+Array = np.ndarray[Any, np.dtype[Any]]  # NDArray[Any]; numpy.typing would take longer to load than all of this
+
+MAX_WIDTH = 65536  # values in one tensor; far above any recurrent net, far below overflow in C
 
 
-def describe(model: Model, path: str | os.PathLike[str]) -> Model:
-    """The model with the meta file's contents; docs/meta.md describes the file. InputError says what is wrong."""
-    file = Path(path)
-    try:
-        return replace(model, meta=_meta(load(file), model))
-    except (InputError, ModelError) as error:
-        raise InputError(f"{file.name}: {error}") from None
-
-
-def _meta(table: dict[str, Any], model: Model) -> Meta:
-    window, hop = take(table, "window", int, "the file"), take(table, "hop", int, "the file")
-    inputs = _ports(take(table, "inputs", list, "the file"), model.inputs, model, "input")
-    outputs = _ports(take(table, "outputs", list, "the file"), model.outputs, model, "output")
-    nothing_left(table, "the file")
-    return Meta(inputs, outputs, window, hop)
-
-
-def _ports(tables: list[Any] | None, names: tuple[str, ...], model: Model, what: str) -> tuple[Port, ...]:
-    if tables is None:
-        return ()
-    if len(tables) != len(names):
-        raise InputError(f"{len(tables)} [[{what}s]] tables, the model has {len(names)} {what}s")
-    return tuple(
-        _port(table, model.width(name), f"{what} {number}")
-        for number, (table, name) in enumerate(zip(tables, names, strict=True), 1)
-    )
-
-
-def _port(table: Any, width: int, where: str) -> Port:
-    if not isinstance(table, dict):
-        raise InputError(f"{where} is not a table")
-    channels, units, labels = (
-        _texts(take(table, key, list, where), width, f"{where}: {key}") for key in ("channels", "units", "labels")
-    )
-    scaler = take(table, "scaler", dict, where)
-    nothing_left(table, where)
-    return Port(channels, units, labels, None if scaler is None else _scaler(scaler, width, f"{where}: scaler"))
-
-
-def _texts(values: list[Any] | None, width: int, where: str) -> tuple[str, ...]:
-    if values is None:
-        return ()
-    if not all(isinstance(value, str) for value in values) or len(values) != width:
-        raise InputError(f"{where} is not a list of {width} texts")
-    return tuple(values)
-
-
-def _scaler(table: dict[str, Any], width: int, where: str) -> Scaler:
-    """Three spellings of model = raw * scale + offset; they are worked out in float64 and rounded once."""
-    keys = set(table)
-    numbers = {key: _numbers(table.pop(key), 2 if key == "range" else width, f"{where} {key}") for key in list(table)}
-    if keys in ({"min", "max"}, {"min", "max", "range"}):
-        low, high = numbers.get("range", np.array([0.0, 1.0]))
-        reach = numbers["max"] - numbers["min"]
-        if not (reach > 0).all() or not high > low:
-            raise InputError(f"{where}: max must lie above min")
-        scale = (high - low) / reach
-        return Scaler(scale, low - numbers["min"] * scale)
-    if keys == {"mean", "deviation"}:
-        if not (numbers["deviation"] > 0).all():
-            raise InputError(f"{where}: a deviation is not positive")
-        return Scaler(1 / numbers["deviation"], -numbers["mean"] / numbers["deviation"])
-    if keys == {"scale", "offset"}:
-        return Scaler(numbers["scale"], numbers["offset"])
-    raise InputError(
-        f"{where} has the keys {', '.join(sorted(keys)) or '(none)'}; expected min and max (and range), "
-        "mean and deviation, or scale and offset"
-    )
-
-
-def _numbers(value: Any, width: int, where: str) -> Array:
-    """A number for all values, or a list with one for each."""
-    values = value if isinstance(value, list) else [value] * (width if not where.endswith("range") else 1)
-    if len(values) != width or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
-        raise InputError(f"{where} is not a list of {width} numbers")
-    try:
-        array = np.array(values, np.float64)
-    except OverflowError:
-        raise InputError(f"{where} holds a number too large") from None
-    if not np.isfinite(array).all():
-        raise InputError(f"{where} holds NaN or infinity")
+def frozen(values: Any, dtype: Any, shape: tuple[int, ...], what: str) -> Array:
+    """A read-only C-contiguous copy of `values`; ModelError if its shape is not `shape`."""
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        array = np.array(values, dtype=dtype, order="C", copy=True)
+    if array.shape != shape:
+        raise ModelError(f"{what} has shape {array.shape}, expected {shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ModelError(f"{what} holds NaN or infinite values")
+    array.flags.writeable = False
     return array
+
+
+def put(layer: object, **values: object) -> None:
+    for name, value in values.items():
+        object.__setattr__(layer, name, value)
+
+
+def dims(array: Any, rank: int, what: str) -> tuple[int, ...]:
+    shape = np.shape(array)
+    if len(shape) != rank or 0 in shape or max(shape) > MAX_WIDTH:
+        raise ModelError(f"{what} has shape {shape}, expected {rank} dimensions of 1 to {MAX_WIDTH}")
+    return tuple(int(n) for n in shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaler:
+    """What the model sees = raw * scale + offset, value by value."""
+
+    scale: Array  # float32 [width], never 0
+    offset: Array  # float32 [width]
+
+    def __post_init__(self) -> None:
+        (width,) = dims(self.scale, 1, "scaler")
+        put(
+            self,
+            scale=frozen(self.scale, np.float32, (width,), "scaler scale"),
+            offset=frozen(self.offset, np.float32, (width,), "scaler offset"),
+        )
+        if not self.scale.all():
+            raise ModelError("a scaler's scale is 0; it could not be inverted")
+
+    def apply(self, raw: Any) -> Array:
+        """What the model sees of raw values [..., width]."""
+        seen: Array = np.asarray(raw) * self.scale + self.offset
+        return seen
+
+    def undo(self, values: Array) -> Array:
+        """Raw values of the model's [..., width]."""
+        raw: Array = (values - self.offset) / self.scale
+        return raw
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Port:
+    """What a person knows of one input or output. Empty tuples where nothing is known."""
+
+    channels: tuple[str, ...] = ()  # a name per value
+    units: tuple[str, ...] = ()  # a unit per value
+    labels: tuple[str, ...] = ()  # class names, for an output that classifies
+    scaler: Scaler | None = None  # between the sensor's numbers and the model's
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Meta:
+    """What travels with a model besides its arithmetic."""
+
+    inputs: tuple[Port, ...] = ()  # one per model input, or empty
+    outputs: tuple[Port, ...] = ()  # one per model output, or empty
+    window: int | None = None  # steps the model was trained on
+    hop: int | None = None  # steps between two windows
+
+    def scale_inputs(self, xs: Any) -> Any:
+        """Raw arrays as the model sees them: one, or a tuple for several inputs. InputError where none has a scaler."""
+        return _each(self.inputs, xs, Scaler.apply, "input")
+
+    def unscale_outputs(self, ys: Any) -> Any:
+        """A run's answers in raw units: one array, or a tuple for several outputs."""
+        return _each(self.outputs, ys, Scaler.undo, "output") if any(p.scaler for p in self.outputs) else ys
+
+
+def _each(ports: tuple[Port, ...], arrays: Any, convert: Callable[[Scaler, Any], Array], what: str) -> Any:
+    given = arrays if isinstance(arrays, tuple) else (arrays,)
+    if not any(port.scaler for port in ports):
+        raise InputError(f"the model has no scaler for its {what}s; name one in a meta file, or give scaled numbers")
+    if len(given) != len(ports):
+        raise InputError(f"{len(given)} {what}s given, the model has {len(ports)}")
+    converted = []
+    for array, port in zip(given, ports, strict=True):
+        values = np.asarray(array)
+        if port.scaler is not None:
+            if values.dtype.kind not in "fiub" or values.shape[-1:] != port.scaler.scale.shape:
+                raise InputError(f"an {what} has shape {values.shape}, expected (..., {port.scaler.scale.shape[0]})")
+            values = convert(port.scaler, values)
+        converted.append(values)
+    return tuple(converted) if isinstance(arrays, tuple) else converted[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model came from."""
+
+    format: str  # "keras", "torch", "safetensors", ...
+    file: str  # the file's name, without its folder
+    sha256: str  # of the file, hexadecimal; "" for a live module
+
+
+NOWHERE = Source("", "", "")
+"""Of a model made by hand."""

@@ -12,6 +12,7 @@ from .balance import balance
 from .calibration import Calibration, calibrate
 from .curves import BOUNDED, HEADROOM, SMALLEST, Curve, curve, gate_curve, span
 from .errors import QuantizeError
+from .meta import frozen
 from .model import (
     Activate,
     Array,
@@ -26,7 +27,6 @@ from .model import (
     QuantizedLstm,
     QuantizedModel,
     QuantizedTensor,
-    frozen,
 )
 from .rounding import MOST_COLUMNS, Operand, Rows, quantize_rows, requantization
 

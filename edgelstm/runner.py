@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from . import _core
+from .description import Description, describe
 from .errors import ImageError, InputError
-from .image import Description, describe, pack
-from .model import Array, Meta, Model, QuantizedModel
+from .meta import Array, Meta
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Model | QuantizedModel
+if TYPE_CHECKING:
+    from .model import Model, QuantizedModel
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Model | QuantizedModel"
+"""What a Runner runs."""
 
 
 class Runner(_core.Core):
@@ -155,11 +159,17 @@ def kernels() -> list[str]:
 
 def read_image(model: Source) -> bytes:
     """The bytes of an image: as given, from a file, or packed from a model."""
-    if isinstance(model, Model | QuantizedModel):
-        return pack(model)
     if isinstance(model, bytes | bytearray | memoryview):
         return bytes(model)
-    try:
-        return Path(model).read_bytes()
-    except (OSError, TypeError, ValueError) as error:
-        raise ImageError(f"cannot read image {model!r}: {error}") from None
+    if isinstance(model, str | os.PathLike):
+        try:
+            return Path(model).read_bytes()
+        except (OSError, TypeError, ValueError) as error:
+            raise ImageError(f"cannot read image {model!r}: {error}") from None
+    # who only runs images never loads what packs them
+    from .image import pack
+    from .model import Model, QuantizedModel
+
+    if not isinstance(model, Model | QuantizedModel):
+        raise ImageError(f"expected an image's path or bytes, or a model, not {type(model).__name__}")
+    return pack(model)

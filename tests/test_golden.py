@@ -16,7 +16,8 @@ from golden_models import (
 )
 
 from edgelstm import reference, reference_s8
-from edgelstm.image import KINDS, S16_FUNCTIONS, describe, pack
+from edgelstm.description import KINDS, S16_FUNCTIONS, describe
+from edgelstm.image import pack
 from edgelstm.model import ACTIVATIONS, QuantizedModel
 from edgelstm.runner import Runner, kernels
 

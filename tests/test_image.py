@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from nets import stack
 
+from edgelstm.description import describe
 from edgelstm.errors import ImageError, InputError
-from edgelstm.image import describe, pack, save
+from edgelstm.image import pack, save
 from edgelstm.model import Meta, Port, Scaler
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner

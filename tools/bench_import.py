@@ -11,7 +11,7 @@ import sys
 
 ROUNDS = 25
 PROGRAM = "import time, {}; t = time.perf_counter(); {}; print((time.perf_counter() - t) * 1e3)"
-IMPORTS = ("import edgelstm", "from edgelstm import Runner", "from edgelstm import *")
+IMPORTS = ("import edgelstm", "from edgelstm import Runner")
 
 
 def fresh(before: str, statement: str) -> float:

@@ -16,8 +16,9 @@ ROOT = Path(__file__).parent.parent
 # A module may import those of the lines above its own, and those named beside it.
 PYTHON = (
     ("errors",),
-    ("model", "toml", "files"),
-    ("_core", "reference", "meta", "arrays", "lines", "comparison"),
+    ("meta", "toml", "files"),
+    ("model", "description", "_core"),
+    ("reference", "meta_file", "arrays", "lines", "comparison"),
     ("reference_s8", "curves", "calibration", "importers"),
     ("balance", "rounding", "image"),
     ("quantization", "runner", "exporters"),

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from nets import stack
 
-from edgelstm import meta
+from edgelstm import meta_file
+from edgelstm.description import describe
 from edgelstm.errors import InputError
-from edgelstm.image import describe, pack
+from edgelstm.image import pack
 
 MODEL = stack(2, (3,), head=2)
 
@@ -14,7 +15,7 @@ MODEL = stack(2, (3,), head=2)
 def read(tmp_path, text, model=MODEL):
     path = tmp_path / "meta.toml"
     path.write_text(text, "utf-8")
-    return meta.describe(model, path).meta
+    return meta_file.describe(model, path).meta
 
 
 def test_everything_reaches_the_image(tmp_path):
@@ -30,7 +31,7 @@ def test_everything_reaches_the_image(tmp_path):
     """
     path = tmp_path / "meta.toml"
     path.write_text(text, "utf-8")
-    found = describe(pack(meta.describe(MODEL, path))).meta
+    found = describe(pack(meta_file.describe(MODEL, path))).meta
     assert (found.window, found.hop) == (60, 5)
     assert found.inputs[0].channels == ("heat", "load") and found.inputs[0].units == ("°C", "kW")
     assert found.outputs[0].labels == ("calm", "storm") and found.outputs[0].scaler is None
@@ -82,4 +83,4 @@ def test_refusals_name_file_and_key(tmp_path, text, said):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.toml: cannot be read"):
-        meta.describe(MODEL, tmp_path / "none.toml")
+        meta_file.describe(MODEL, tmp_path / "none.toml")

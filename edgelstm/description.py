@@ -1,0 +1,171 @@
+"""What an image holds: the layout's constants, and an image read as a description (docs/format.md).
+
+A device that only runs images loads this and none of what packs them.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .errors import ImageError
+from .meta import Array, Meta, Port, Scaler, Source
+
+VERSION = 0
+MAGIC = b"EDGELSTM"
+LAYOUT = b"g8c4ifgo"
+HEADER_SIZE = 128
+SECTIONS = ("tensors", "ops", "ports", "weights", "meta", "example")
+NUMBER_TYPES = {"f32": 1, "s8": 2}
+TENSOR_TYPES = {"f32": 1, "s8": 2, "s16": 3}
+KINDS = {"lstm_f32": 1, "lstm_s8": 2, "dense_f32": 3, "dense_s8": 4, "activate_f32": 5, "activate_s8": 6, "last": 7}
+S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax")
+GROUP = 8
+
+
+def checksum(image: bytes | bytearray) -> int:
+    """CRC-32 of an image without its own four bytes of checksum."""
+    return zlib.crc32(image[20:], zlib.crc32(image[:16]))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDescription:
+    """One layer of an image. `macs`: multiplications by weights in one step."""
+
+    name: str
+    kind: str
+    reads: int  # tensor index
+    writes: int
+    inputs: int
+    units: int
+    parameters: int
+    macs: int
+    state_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDescription:
+    """One tensor of an image; real value = scale * integer."""
+
+    type: str
+    width: int
+    scale: float
+    single: bool  # one row a run unless every step is asked for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Description:
+    """What an image holds."""
+
+    version: int
+    number_type: str
+    size: int  # bytes
+    checksum: int
+    layout: str
+    tensors: tuple[TensorDescription, ...]
+    layers: tuple[LayerDescription, ...]
+    inputs: tuple[int, ...]  # tensor indices
+    outputs: tuple[int, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    meta: Meta
+    source: Source
+    notes: tuple[str, ...]
+    example_steps: int
+    sections: dict[str, int] = field(default_factory=dict)  # name: bytes
+
+
+def describe(image: bytes) -> Description:
+    """What an image holds. ImageError if it is not one; whether it may be run is for the C core to check."""
+    if len(image) < HEADER_SIZE or image[:8] != MAGIC:
+        raise ImageError("not an EdgeLSTM image")
+    version = struct.unpack_from("<H", image, 8)[0]
+    if version != VERSION:
+        raise ImageError(f"the image has format version {version}, this build reads {VERSION}")
+    size, crc = struct.unpack_from("<II", image, 12)
+    if size != len(image) or crc != checksum(image):
+        raise ImageError("the image is damaged: its length or checksum is wrong")
+    try:
+        return _describe(image)
+    except (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ImageError(f"the image is inconsistent: {error}") from None
+
+
+def _describe(image: bytes) -> Description:
+    version, number_type = struct.unpack_from("<HH", image, 8)
+    inputs, outputs, _, op_count = struct.unpack_from("<HHHH", image, 32)
+    spans = {name: struct.unpack_from("<II", image, 64 + 8 * k) for k, name in enumerate(SECTIONS)}
+    blob = {name: image[offset : offset + size] for name, (offset, size) in spans.items()}
+    meta = json.loads(blob["meta"] or b"{}")
+    types = {number: name for name, number in TENSOR_TYPES.items()}
+    tensors = tuple(
+        TensorDescription(types[kind], width, scale, bool(single))
+        for kind, single, _, width, scale, _ in struct.iter_unpack("<BBHIfI", blob["tensors"])
+    )
+    ports = list(struct.iter_unpack("<IIII", blob["ports"]))
+    scalers = _read_scalers(blob["weights"], ports, [tensors[p[0]].width for p in ports])
+    names = [p["name"] for p in (*meta["inputs"], *meta["outputs"])]
+    described = tuple(
+        _read_port(p, scaler) for p, scaler in zip((*meta["inputs"], *meta["outputs"]), scalers, strict=True)
+    )
+    return Description(
+        version=version,
+        number_type={number: name for name, number in NUMBER_TYPES.items()}[number_type],
+        size=len(image),
+        checksum=struct.unpack_from("<I", image, 16)[0],
+        layout=image[24:32].decode("ascii"),
+        tensors=tensors,
+        layers=tuple(_read_ops(blob["ops"], op_count, tensors, [str(name) for name in meta["layers"]])),
+        inputs=tuple(p[0] for p in ports[:inputs]),
+        outputs=tuple(p[0] for p in ports[inputs : inputs + outputs]),
+        input_names=tuple(map(str, names[:inputs])),
+        output_names=tuple(map(str, names[inputs:])),
+        meta=Meta(described[:inputs], described[inputs:], meta.get("window"), meta.get("hop")),
+        source=Source(*(str(meta["source"][key]) for key in ("format", "file", "sha256"))),
+        notes=tuple(map(str, meta["notes"])),
+        example_steps=struct.unpack_from("<I", blob["example"])[0] if blob["example"] else 0,
+        sections={name: size for name, (_, size) in spans.items()},
+    )
+
+
+def _read_port(described: dict[str, Any], scaler: Scaler | None) -> Port:
+    channels, units, labels = (tuple(map(str, described.get(key, ()))) for key in ("channels", "units", "labels"))
+    return Port(channels, units, labels, scaler)
+
+
+def _read_scalers(weights: bytes, ports: list[Any], widths: list[int]) -> list[Scaler | None]:
+    """The scalers end the weights section, each array on a multiple of 16; so they are found from its end."""
+    sizes = [width for (_, scaled, _, _), width in zip(ports, widths, strict=True) if scaled for _ in (0, 1)]
+    if not sizes:
+        return [None] * len(ports)
+    start = len(weights) - 4 * sizes[-1] - sum(-(-4 * n // 16) * 16 for n in sizes[:-1])
+    arrays: list[Array] = []
+    for n in sizes:
+        arrays.append(np.frombuffer(weights, "<f4", n, start))
+        start += -(-4 * n // 16) * 16
+    pairs = iter(zip(arrays[::2], arrays[1::2], strict=True))
+    return [Scaler(*next(pairs)) if scaled else None for _, scaled, _, _ in ports]
+
+
+def _read_ops(ops: bytes, count: int, tensors: Sequence[TensorDescription], names: list[str]) -> list[LayerDescription]:
+    kinds = {number: name for name, number in KINDS.items()}
+    layers, at = [], 0
+    for name in names[:count]:
+        kind, size, _, _, _, reads, writes = struct.unpack_from("<HHBBHHH", ops, at)
+        at += size
+        inputs, units = tensors[reads].width, tensors[writes].width
+        gates = {"lstm": 4, "dense": 1}.get(kinds[kind].split("_")[0], 0)
+        macs = gates * units * (inputs + (units if gates == 4 else 0))
+        state = {"lstm_f32": 8, "lstm_s8": 3}.get(kinds[kind], 0) * -(-units // GROUP) * GROUP
+        layers.append(
+            LayerDescription(
+                name, kinds[kind], reads, writes, inputs, units, macs + gates * units, macs, -(-state // 16) * 16
+            )
+        )
+    return layers
