@@ -29,6 +29,7 @@ static float power_of_two(int32_t k) {
 /* e^x - 1, relative error below 3e-7; saturates to -1 and to e^88 - 1. x = k ln 2 + r with |r| <=
  * ln 2 / 2, Taylor series in r: its first dropped term is r^9 / 9! < 2e-10. */
 static float expm1_f32(float x) {
+    if (x != x) return x; /* what sums of huge weights may overflow to; no integer stands for it */
     if (x < -17.5f) return -1.0f;
     if (x > 88.0f) x = 88.0f;
     const float scaled = x * 1.44269504f;

@@ -55,10 +55,10 @@ def model(inputs, layers, outputs, meta=None):
 
 
 def cells(first):
-    """Eight LSTM layers side by side: each activation once as the cell's and once as the gates'."""
+    """Four LSTM layers side by side; in all, each activation is once the cell's and once the gates'."""
     random = np.random.default_rng(first)
     layers = []
-    for k in range(first, first + 8):
+    for k in range(first, first + 4):
         activation, gate = ELEMENTWISE[k], ELEMENTWISE[(k + 5) % 16]
         clip = 1.5 if {activation.name, gate.name} & set(UNBOUNDED) or k % 4 == 0 else None
         layers.append(lstm(f"l{k}", "x", f"h{k}", 1, 2, random, activation=activation, gate=gate, clip=clip, scale=0.2))
@@ -114,7 +114,9 @@ def scaled():
 
 FLOATS = {
     "cells_a": cells(0),
-    "cells_b": cells(8),
+    "cells_b": cells(4),
+    "cells_c": cells(8),
+    "cells_d": cells(12),
     "heads_a": heads(0),
     "heads_b": heads(8),
     "alone": alone(),

@@ -30,11 +30,15 @@ FLAGS = ["-std=c99", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-
 INCLUDES = [f"-I{ROOT / 'src_c'}", f"-I{TESTS}"]
 OPTIMIZED = ["-O3"]
 # float-cast-overflow is not among gcc's and clang's `undefined`
-SANITIZED = ["-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,float-cast-overflow"]
+SANITIZED = ["-O2", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,float-cast-overflow"]
 SANITIZED += ["-fno-sanitize-recover=all"]
 FREESTANDING = ["-O2", "-ffreestanding", "-fno-stack-protector", "-fno-builtin"]
 LINK_FREESTANDING = ["-nostdlib", "-static", "-lgcc"]
-ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+ENVIRONMENT = os.environ | {
+    # abort, so that check.h names the case
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:abort_on_error=1",
+}
 
 
 class Failure(Exception):

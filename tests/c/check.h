@@ -41,15 +41,16 @@ static inline void check_fail(const char *file, int line, const char *format, ..
         if (!(condition)) check_fail(__FILE__, __LINE__, __VA_ARGS__);                             \
     } while (0)
 
-static struct sigaction check_before[3];
-static const int check_signals[3] = {SIGSEGV, SIGBUS, SIGILL};
+#define CHECK_SIGNALS 4
+static struct sigaction check_before[CHECK_SIGNALS];
+static const int check_signals[CHECK_SIGNALS] = {SIGSEGV, SIGBUS, SIGILL, SIGABRT};
 
 /* Name the case, then let the fault happen again in the hands of whoever handled it before. */
 static inline void check_crashed(int number) {
     static const char text[] = "CRASH in case: ";
     if (write(2, text, sizeof text - 1) > 0 && write(2, check_case, strlen(check_case)) > 0 &&
         write(2, "\n", 1) > 0) {
-        for (int k = 0; k < 3; ++k)
+        for (int k = 0; k < CHECK_SIGNALS; ++k)
             if (check_signals[k] == number) sigaction(number, &check_before[k], NULL);
         return;
     }
@@ -60,7 +61,7 @@ static inline void check_start(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = check_crashed;
-    for (int k = 0; k < 3; ++k) sigaction(check_signals[k], &action, &check_before[k]);
+    for (int k = 0; k < CHECK_SIGNALS; ++k) sigaction(check_signals[k], &action, &check_before[k]);
 }
 
 /* ---- options ---- */
