@@ -3,6 +3,7 @@
 #include "fixedpoint.h"
 #include "op.h"
 
+#include <float.h>
 #include <string.h>
 
 #define HEADER_SIZE 128
@@ -175,7 +176,7 @@ static int check_tensors(const elstm_model *model) {
             u32_at(p + 12) != 0)
             return 0;
         elstm_tensor_describe(model, k, &tensor);
-        if (tensor.width < 1 || tensor.width > MAX_WIDTH || !(tensor.scale > 0)) return 0;
+        if (tensor.width < 1 || tensor.width > MAX_WIDTH || !(tensor.scale >= FLT_MIN)) return 0;
         if (model->type == ELSTM_F32
                 ? tensor.type != ELSTM_F32 || tensor.scale > 1 || tensor.scale < 1
                 : tensor.type != ELSTM_S8 && tensor.type != ELSTM_S16)

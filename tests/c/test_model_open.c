@@ -96,6 +96,27 @@ static void checksums(const char *path, const unsigned char *image, size_t size)
     free(copy);
 }
 
+/* Every float of the tensors, ports and records becomes each number that arithmetic stumbles over;
+ * the door's reciprocal of a scale, say, must stay finite. */
+static void floats(const char *path, const unsigned char *image, size_t size, tally *t) {
+    static const uint32_t bits[8] = {0x00000001, 0x00200000, 0x00800000, 0x7F7FFFFF,
+                                     0x7F800000, 0xFFC00000, 0x80000000, 0x3F7FFFFF};
+    elstm_model model;
+    CHECK(elstm_model_open(&model, image, size) == ELSTM_OK, "it does not open");
+    unsigned char *copy = mended(image, size);
+    for (size_t at = model.sections[0][0]; at + 4 <= model.sections[3][0]; at += 4) {
+        for (int k = 0; k < 8; ++k) {
+            check_begin("%s, word %zu = %08x", path, at, bits[k]);
+            for (int j = 0; j < 4; ++j)
+                copy[at + (size_t)j] = (unsigned char)(bits[k] >> 8 * j & 255);
+            check_mend(copy, size);
+            use(copy, size, t);
+        }
+        memcpy(copy, image, size);
+    }
+    free(copy);
+}
+
 /* Several bytes at once, most of them where sizes, kinds and counts stand. */
 static void scrambles(const char *path, const unsigned char *image, size_t size, uint32_t rounds,
                       tally *t) {
@@ -137,6 +158,7 @@ int main(int argc, char **argv) {
         checksums(argv[k], image, size);
         cuts(argv[k], image, size, &t);
         flips(argv[k], image, size, &t);
+        floats(argv[k], image, size, &t);
         scrambles(argv[k], image, size, 2000, &t);
         free(image);
         ++count;
