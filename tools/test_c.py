@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ OPTIMIZED = ["-O3"]
 # float-cast-overflow is not among gcc's and clang's `undefined`
 SANITIZED = ["-O2", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,float-cast-overflow"]
 SANITIZED += ["-fno-sanitize-recover=all"]
-FREESTANDING = ["-O2", "-ffreestanding", "-fno-stack-protector", "-fno-builtin"]
+FREESTANDING = ["-O2", "-ffreestanding", "-fno-stack-protector", "-fno-builtin", "-fno-pic"]
 LINK_FREESTANDING = ["-nostdlib", "-static", "-lgcc"]
 ENVIRONMENT = os.environ | {
     # abort, so that check.h names the case
@@ -45,13 +46,14 @@ class Failure(Exception):
     """A build or a program that failed; the text is what it said."""
 
 
-def run(command: list[str], folder: Path | None = None) -> str:
-    """A command's output; Failure with it if the command fails."""
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, errors="replace")
+def run(command: list[str], folder: Path | None = None, given: bytes = b"") -> str:
+    """What a command said, on its standard output if it said anything there; Failure if it fails."""
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, input=given)
+    output, errors = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
     if done.returncode != 0:
-        said = f"{Path(command[0]).name} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        said = f"{Path(command[0]).name} ended with {done.returncode}\n{output}{errors}"
         raise Failure(f"{said}\n  in: {shlex.join(command)}")
-    return done.stdout
+    return output or errors
 
 
 class Build:
@@ -72,31 +74,32 @@ class Build:
         return target
 
 
-def arguments(name: str, kernels: str | None) -> list[str]:
-    """What a program is given: the golden images where it reads some, the kernel set where one is asked for."""
+def execute(name: str, command: list[str], kernels: str | None) -> str:
+    """Run a built program on the golden images where it reads some; what it said last."""
+    wanted = [] if kernels is None else ["--kernels", kernels]
     if name == "test_freestanding":
-        return IMAGES[:1]
-    given = [] if kernels is None else ["--kernels", kernels]
-    return given if name == "test_kernels" else given + IMAGES
+        said = [run(command, given=Path(image).read_bytes()) for image in IMAGES]
+    else:
+        said = [run([*command, *wanted, *([] if name == "test_kernels" else IMAGES)])]
+    return said[-1].strip().splitlines()[-1].removeprefix(f"{name}: ")
 
 
-def report(label: str, name: str, work: list[str] | None, make: object) -> bool:
-    """Build and run one program and print its line; whether it passed."""
+def report(label: str, name: str, work: Callable[[], str]) -> bool:
+    """Do the work of one program and print its line; whether it passed."""
     start = time.monotonic()
     try:
-        said = run([*(work or []), *make()]).strip().splitlines()  # type: ignore[operator]
+        said = work()
     except Failure as failure:
         print(f"FAIL {name:18} {label}: {failure}", flush=True)
         return False
-    last = said[-1].removeprefix(f"{name}: ") if said else ""
-    print(f"ok   {name:18} {label}, {time.monotonic() - start:.1f} s: {last}", flush=True)
+    print(f"ok   {name:18} {label}, {time.monotonic() - start:.1f} s: {said}", flush=True)
     return True
 
 
 def run_tests(options: argparse.Namespace, folder: Path) -> bool:
     compiler, runner = shlex.split(options.cc), shlex.split(options.run or "")
     builds = {}
-    if options.sanitize or not options.run:
+    if not options.optimized and (options.sanitize or not options.run):
         builds["sanitizers"] = Build(compiler, SANITIZED, folder / "sanitizers")
     if not options.sanitize:
         builds["-O3"] = Build(compiler, OPTIMIZED, folder / "optimized")
@@ -109,10 +112,10 @@ def run_tests(options: argparse.Namespace, folder: Path) -> bool:
                 continue  # without libc there are no sanitizers; it runs below, or not at all with --sanitize
             here, link = (freestanding, LINK_FREESTANDING) if bare else (build, ["-lm"])
 
-            def command(here: Build = here, name: str = name, link: list[str] = link) -> list[str]:
-                return [here.program(name, link), *arguments(name, options.kernels)]
+            def work(here: Build = here, name: str = name, link: list[str] = link) -> str:
+                return execute(name, [*runner, here.program(name, link)], options.kernels)
 
-            passed &= report(f"{options.cc} {'freestanding' if bare else label}", name, runner, command)
+            passed &= report(f"{options.cc} {'freestanding' if bare else label}", name, work)
     return passed
 
 
@@ -124,7 +127,7 @@ def run_fuzzer(options: argparse.Namespace, folder: Path) -> bool:
     try:
         engine = ["-fsanitize=fuzzer", "-DFUZZ_WITH_LIBFUZZER"]
         program = Build(compiler, SANITIZED + engine, folder / "libfuzzer").program(FUZZER, [])
-        given = [f"-max_total_time={options.fuzz}", "-max_len=65536", "-verbosity=0", str(corpus)]
+        given = [f"-max_total_time={options.fuzz}", "-max_len=65536", str(corpus)]
         given.append(str(ROOT / "tests" / "golden" / "images"))
         label = f"{options.cc} libFuzzer"
     except Failure as failure:
@@ -134,7 +137,8 @@ def run_fuzzer(options: argparse.Namespace, folder: Path) -> bool:
         program = Build(compiler, SANITIZED, folder / "plain").program(FUZZER, [])
         given = ["--seconds", str(options.fuzz), *IMAGES]
         label = f"{options.cc} seeded mutations"
-    return report(label, FUZZER, shlex.split(options.run or ""), lambda: [program, *given])
+    command = [*shlex.split(options.run or ""), program, *given]
+    return report(label, FUZZER, lambda: run(command).strip().splitlines()[-1])
 
 
 def main() -> int:
@@ -142,6 +146,7 @@ def main() -> int:
     parser.add_argument("programs", nargs="*", help=f"default: {' '.join(PROGRAMS)}")
     parser.add_argument("--cc", default=os.environ.get("CC", "cc"), help="compiler, with options if need be")
     parser.add_argument("--sanitize", action="store_true", help="only the build under ASan and UBSan")
+    parser.add_argument("--optimized", action="store_true", help="only the build at -O3")
     parser.add_argument("--run", help="an emulator's command, put before each program; -O3 only without --sanitize")
     parser.add_argument("--kernels", help="fail unless this is the set that a runner gets by default")
     parser.add_argument("--fuzz", type=int, metavar="SECONDS", help=f"{FUZZER} alone, for so long")
