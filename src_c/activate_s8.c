@@ -1,5 +1,4 @@
-/* An activation that stands alone, in s8: int8 or int16 in, int16 out. Equations: docs/numerics.md.
- */
+/* An activation that stands alone, in s8: int8 or int16 in, int16 out. See docs/numerics.md. */
 #include "fixedpoint.h"
 #include "op.h"
 

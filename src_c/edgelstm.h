@@ -10,13 +10,22 @@
  *
  * Ownership. The caller owns image, arena and structs, and keeps image, model and arena in place
  * while a runner uses them. Nothing is ever freed here. Structs are complete so that they can be
- * static. Threads.   Models and kernel sets are read-only and shared. A runner belongs to one
- * thread at a time. There are no mutable globals, not even a cached CPU probe. Alignment. Image and
- * arena start on ELSTM_ALIGN bytes. Inputs and outputs need only natural alignment. Aliasing.  An
- * input and an output may be one buffer; neither may overlap the arena. Trust.     An image may be
- * hostile; elstm_model_open is the guard. All other arguments are trusted. Failure.   Errors happen
- * while opening and initialising. A step has no error path. Numbers.   docs/numerics.md. In a float
- * input NaN counts as 0; s8 answers are the same bytes on every CPU.
+ * static.
+ *
+ * Threads. Models and kernel sets are read-only and shared. A runner belongs to one thread at a
+ * time. There are no mutable globals, not even a cached CPU probe.
+ *
+ * Alignment. Image and arena start on ELSTM_ALIGN bytes. Inputs and outputs need only natural
+ * alignment.
+ *
+ * Aliasing. An input and an output may be one buffer; neither may overlap the arena.
+ *
+ * Trust. An image may be hostile; elstm_model_open is the guard. All other arguments are trusted.
+ *
+ * Failure. Errors happen while opening and initialising. A step has no error path.
+ *
+ * Numbers. docs/numerics.md. In a float input NaN counts as 0; s8 answers are the same bytes on
+ * every CPU.
  */
 #ifndef EDGELSTM_H
 #define EDGELSTM_H
@@ -70,7 +79,8 @@ typedef struct {
     elstm_port input[ELSTM_MAX_PORTS], output[ELSTM_MAX_PORTS];
     uint32_t tensors, ops; /* counts */
     uint32_t state_size;   /* bytes of one stream's state */
-    uint32_t causal;  /* 1: step exists and runs may be cut; 0: only whole runs up to max_steps */
+    /* 1: step exists and runs may be cut; 0: only whole runs up to max_steps */
+    uint32_t causal;
     const char *meta; /* JSON, UTF-8, not NUL-terminated; NULL where there is none */
     uint32_t meta_size;
     uint32_t example_steps;  /* 0 where there is no example */
@@ -87,14 +97,14 @@ typedef struct elstm_kernels elstm_kernels;
 
 size_t elstm_kernels_count(void);                    /* sets compiled in */
 const elstm_kernels *elstm_kernels_at(size_t index); /* best first; NULL where this CPU lacks it */
-const elstm_kernels *
-elstm_kernels_find(const char *name); /* NULL: the best; else by name, or NULL */
+/* NULL: the best; else by name, or NULL. */
+const elstm_kernels *elstm_kernels_find(const char *name);
 const char *elstm_kernels_name(const elstm_kernels *kernels);
 
 /* What a runner must be able to hold. */
 typedef struct {
-    uint32_t
-        max_steps; /* steps worked on at once; causal runs of any length are cut into such chunks */
+    /* steps worked on at once; causal runs of any length are cut into such chunks */
+    uint32_t max_steps;
     uint32_t streams; /* independent states that step together */
 } elstm_limits;
 
@@ -117,8 +127,8 @@ typedef struct {
     uint32_t every, final; /* during a run: every row asked for; this is the last chunk */
 } elstm_runner;
 
-/* Lay out the arena and reset. ELSTM_ERR_ARGUMENT, ELSTM_ERR_ALIGNMENT, ELSTM_ERR_MEMORY (arena too
- * small). */
+/* Lay out the arena and reset. ELSTM_ERR_ARGUMENT, ELSTM_ERR_ALIGNMENT, ELSTM_ERR_MEMORY (the arena
+ * is too small). */
 elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
                                const elstm_kernels *kernels, elstm_limits limits, void *arena,
                                size_t arena_size);
@@ -131,9 +141,10 @@ void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *cons
 
 /* Which steps a run writes. */
 typedef enum {
-    ELSTM_ROWS_MODEL =
-        0, /* what the checkpoint's framework returns: an output may be the last step alone */
-    ELSTM_ROWS_EVERY = 1 /* every output at every step: equal to calling step so many times */
+    /* what the checkpoint's framework returns: an output may be the last step alone */
+    ELSTM_ROWS_MODEL = 0,
+    /* every output at every step: equal to calling step so many times */
+    ELSTM_ROWS_EVERY = 1
 } elstm_rows;
 
 /* `steps` steps, continuing from the present state. xs: [steps][streams][width] per input; ys: per
@@ -148,8 +159,7 @@ elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_
 uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
                            elstm_rows rows);
 
-/* State: model->state_size bytes a stream, the same bytes on every CPU for s8. Copy out, copy back.
- */
+/* State: model->state_size bytes a stream, in s8 the same on every CPU. Copy out, copy back. */
 void elstm_reset(elstm_runner *runner);                         /* every stream */
 void elstm_reset_stream(elstm_runner *runner, uint32_t stream); /* one */
 void *elstm_state(elstm_runner *runner, uint32_t stream);

@@ -77,10 +77,10 @@ struct elstm_kernels {
     void (*tanh_f32)(float *v, uint32_t count);
     void (*sigmoid_f32)(float *v, uint32_t count);
 
-    /* NULL, or: what matmul_s8 wants as the first sums of W in place of bias (NULL for zeros). */
+    /* NULL, or: what matmul_s8 wants as the first sums of W in place of bias (NULL for zeros): the
+     * bias plus a number of the row's own, so that it can also be added to sums under way. */
     void (*prepare_s8)(const elstm_matrix_s8 *w, const int32_t *bias, int32_t *prepared);
-    /* Exact. x [4 * quads]; x past the real columns is readable and arbitrary, its weights are 0.
-     */
+    /* Exact. x [4 * quads]: past the real columns it is readable and arbitrary, weights there 0. */
     void (*matmul_s8)(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
                       size_t x_stride, int32_t *y, uint32_t count);
     void (*matmul_s16)(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,

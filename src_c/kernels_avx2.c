@@ -158,8 +158,7 @@ static void sigmoid_f32(float *v, uint32_t count) {
 
 /* ---- s8 ---- */
 
-/* |x| times sign(w, x): a pair's sum is at most 2 * 128 * 127, so the 16-bit step never saturates.
- */
+/* |x| times sign(w, x): a pair's sum is at most 2 * 128 * 127, which 16 bits hold. */
 static inline __m256i dot8(__m256i sum, __m256i w, __m256i x, __m256i magnitude) {
     const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(w, x));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
@@ -323,8 +322,7 @@ static inline __m256i tanh_raw(__m256i v, const segments *t) {
     const __m256i n = _mm256_xor_si256(_mm256_srai_epi16(v, 15), _mm256_set1_epi16(0x7FFF));
     const __m256i b = _mm256_xor_si256(v, n);
     const __m256i u = _mm256_mulhrs_epi16(b, b);
-    /* k = u >> 12; (u | 0x0FFF) * 0x2020 >> 16 = (2k + 1) + 256 (2k + 2), an index pair modulo 16
-     */
+    /* k = u >> 12; (u | 0x0FFF) * 0x2020 >> 16 = (2k + 1) + 256 (2k + 2), two indices mod 16 */
     const __m256i index = _mm256_mulhi_epu16(_mm256_or_si256(u, _mm256_set1_epi16(0x0FFF)),
                                              _mm256_set1_epi16(0x2020));
     const __m256i r = _mm256_xor_si256(_mm256_slli_epi16(u, 4), _mm256_set1_epi16((short)0x8000));

@@ -37,8 +37,7 @@ ELSTM_MAYBE_UNUSED static void loops_sigmoid_f32(float *v, uint32_t count) {
     for (uint32_t k = 0; k < count; ++k) v[k] = loops_sigmoid_one(v[k]);
 }
 
-/* Sums of even and of odd columns are kept apart, then added: two short chains instead of one long.
- */
+/* Sums of even and of odd columns are kept apart, then added: two chains of half the length. */
 ELSTM_MAYBE_UNUSED static void loops_matmul_f32(const elstm_matrix_f32 *w, const float *init,
                                                 const float *x, size_t x_stride, float *y,
                                                 uint32_t count) {
