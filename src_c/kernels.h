@@ -53,7 +53,7 @@ typedef struct {
 typedef struct {
     int16_t *c;
     int8_t *h, *y;
-    int32_t kappa;
+    int32_t kappa, hidden_multiplier;
     uint32_t doublings;
 } elstm_cell_s8;
 
@@ -90,7 +90,8 @@ struct elstm_kernels {
     /* z[r] = requantized acc[r], rows a multiple of 8. */
     void (*requantize_s8)(const int32_t *acc, const elstm_requantize *q, int16_t *z, uint32_t rows);
     /* One step of a sigmoid/tanh cell without clip: acc [groups][4][8], c and h [groups * 8] in
-     * place, y [groups * 8] = h. kappa and doublings as in docs/numerics.md. */
+     * place, y [groups * 8] = h. kappa, hidden_multiplier (hm) and doublings as in
+     * docs/numerics.md. */
     void (*lstm_s8)(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups);
     /* v[k] = T(v[k]), or S. */

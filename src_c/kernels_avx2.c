@@ -389,10 +389,11 @@ static inline void cell16(const int32_t *acc, const elstm_requantize *q, const e
         _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(i, g), _mm256_set1_epi16((short)cell->kappa)));
     __m256i v = c;
     for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm256_adds_epi16(v, v);
-    const __m256i h16 =
-        _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(o, tanh16(v, t)), _mm256_set1_epi16(127));
-    const __m128i h =
-        _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packs_epi16(h16, h16), 0xD8));
+    const __m256i h16 = _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(o, tanh16(v, t)),
+                                            _mm256_set1_epi16((short)cell->hidden_multiplier));
+    const __m128i h = _mm_max_epi8(
+        _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packs_epi16(h16, h16), 0xD8)),
+        _mm_set1_epi8(-127));
     if (second != 0) {
         _mm256_storeu_si256((__m256i *)(cell->c + at), c);
         _mm_storeu_si128((__m128i *)(cell->h + at), h);

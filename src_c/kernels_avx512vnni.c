@@ -448,9 +448,9 @@ static inline void cell32(const int32_t *acc, const elstm_requantize *q, const e
         _mm512_mulhrs_epi16(f, _mm512_maskz_loadu_epi16(mask, cell->c + at)), gained);
     __m512i v = c;
     for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm512_adds_epi16(v, v);
-    const __m512i h16 =
-        _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(o, tanh32(v, t)), _mm512_set1_epi16(127));
-    const __m256i h = _mm512_cvtepi16_epi8(h16);
+    const __m512i h16 = _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(o, tanh32(v, t)),
+                                            _mm512_set1_epi16((short)cell->hidden_multiplier));
+    const __m256i h = _mm256_max_epi8(_mm512_cvtsepi16_epi8(h16), _mm256_set1_epi8(-127));
     _mm512_mask_storeu_epi16(cell->c + at, mask, c);
     _mm256_mask_storeu_epi8(cell->h + at, mask, h);
     _mm256_mask_storeu_epi8(cell->y + at, mask, h);
@@ -472,8 +472,9 @@ static inline void cell8(const int32_t *acc, const elstm_requantize *q, const el
     __m128i v = c;
     for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm_adds_epi16(v, v);
     const __m128i squashed = _mm512_castsi512_si128(tanh32(_mm512_castsi128_si512(v), t));
-    const __m128i h16 = _mm_mulhrs_epi16(_mm_mulhrs_epi16(o, squashed), _mm_set1_epi16(127));
-    const __m128i h = _mm_packs_epi16(h16, h16);
+    const __m128i h16 = _mm_mulhrs_epi16(_mm_mulhrs_epi16(o, squashed),
+                                         _mm_set1_epi16((short)cell->hidden_multiplier));
+    const __m128i h = _mm_max_epi8(_mm_packs_epi16(h16, h16), _mm_set1_epi8(-127));
     _mm_storeu_si128((__m128i *)(cell->c + at), c);
     _mm_storel_epi64((__m128i *)(cell->h + at), h);
     _mm_storel_epi64((__m128i *)(cell->y + at), h);

@@ -175,8 +175,8 @@ ELSTM_MAYBE_UNUSED static void loops_lstm_s8(const int32_t *acc, const elstm_req
                 elstm_sat16(elstm_mh(f, cell->c[k]) + elstm_mh(elstm_mh(i, g), cell->kappa));
             cell->c[k] = (int16_t)v;
             for (uint32_t d = 0; d < cell->doublings; ++d) v = elstm_sat16(2 * v);
-            const int32_t h = elstm_mh(elstm_mh(o, loops_tanh_s16_one(v)), 127);
-            cell->h[k] = cell->y[k] = (int8_t)h;
+            const int32_t h = elstm_mh(elstm_mh(o, loops_tanh_s16_one(v)), cell->hidden_multiplier);
+            cell->h[k] = cell->y[k] = (int8_t)elstm_clamp(h, 127);
         }
     }
 }

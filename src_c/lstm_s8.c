@@ -42,8 +42,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     elstm_read_table(reader, &l->cell);
     l->plain = l->gate.kind == ELSTM_S16_SIGMOID && l->candidate.kind == ELSTM_S16_TANH &&
                l->cell.kind == ELSTM_S16_TANH && l->gate.doublings == 0 &&
-               l->candidate.doublings == 0 && l->gate_exponent == 0 && l->cell_limit == 32767 &&
-               l->hidden_multiplier == 127;
+               l->candidate.doublings == 0 && l->gate_exponent == 0 && l->cell_limit == 32767;
     return !reader->failed;
 }
 
@@ -131,8 +130,12 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
                            acc, streams);
         for (uint32_t stream = 0; stream < streams; ++stream, acc += rows, y += out->stride) {
             unsigned char *own = state + stream * stride;
-            const elstm_cell_s8 cell = {(int16_t *)(void *)own, (int8_t *)own + 2 * (size_t)units,
-                                        y, l->cell_multiplier, l->cell.doublings};
+            const elstm_cell_s8 cell = {(int16_t *)(void *)own,
+                                        (int8_t *)own + 2 * (size_t)units,
+                                        y,
+                                        l->cell_multiplier,
+                                        l->hidden_multiplier,
+                                        l->cell.doublings};
             if (l->plain)
                 kernels->lstm_s8(acc, &l->requantize, &cell, l->kernel.groups);
             else

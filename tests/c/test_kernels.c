@@ -292,12 +292,14 @@ static void requantize(uint32_t groups, int fill, uint32_t seed) {
 
 static void lstm_s8(uint32_t groups, int fill, uint32_t seed) {
     static const int32_t kappas[8] = {1, 32767, 6554, 3277, 1638, 819, 205, 16384};
+    static const int32_t multipliers[8] = {127, 1, 126, 128, 160, 1000, 32767, 127};
     check_random random = check_seeded(seed);
     const uint32_t units = groups * ELSTM_GROUP, rows = 4 * units;
     const int32_t limit = (1 << 27) - 1, kappa = kappas[check_u32(&random) % 8];
+    const int32_t hm = multipliers[check_u32(&random) % 8];
     const uint32_t doublings = check_u32(&random) % 11;
-    check_begin("--seed %u: lstm_s8 of %s, groups %u, kappa %d, doublings %u, %s", seed, set->name,
-                groups, kappa, doublings, fill_names[fill]);
+    check_begin("--seed %u: lstm_s8 of %s, groups %u, kappa %d, hm %d, doublings %u, %s", seed,
+                set->name, groups, kappa, hm, doublings, fill_names[fill]);
     const int other = fill == RANDOM ? RANDOM : (int)(seed % FILLS);
     const int8_t *shift = take_s8(&random, other, rows, -4, 27);
     int16_t *multiplier = take_s16(&random, other, rows, 0, 32767);
@@ -322,10 +324,11 @@ static void lstm_s8(uint32_t groups, int fill, uint32_t seed) {
         int64_t v = saturated(high(f, c[unit]) + high(high(i, g), kappa));
         c_expected[unit] = (int16_t)v;
         for (uint32_t d = 0; d < doublings; ++d) v = saturated(2 * v);
-        h_expected[unit] = (int8_t)high(high(sigmoid_of[z[3]], tanh_of[v + 32768]), 127);
+        const int64_t hidden = high(high(sigmoid_of[z[3]], tanh_of[v + 32768]), hm);
+        h_expected[unit] = (int8_t)(hidden < -127 ? -127 : hidden > 127 ? 127 : hidden);
     }
     const elstm_requantize q = {shift, multiplier};
-    const elstm_cell_s8 cell = {c, h, y, kappa, doublings};
+    const elstm_cell_s8 cell = {c, h, y, kappa, hm, doublings};
     set->lstm_s8(acc, &q, &cell, groups);
     for (uint32_t unit = 0; unit < units; ++unit) {
         CHECK(c[unit] == c_expected[unit], "unit %u: c %d, expected %d", unit, c[unit],
@@ -502,7 +505,7 @@ static void bench_once(const bench *b, int kernel) {
     const elstm_matrix_f32 df = {b->wf, b->groups, 1, b->columns};
     const elstm_matrix_s8 ws = {b->ws, b->groups, 4, quads}, ds = {b->ws, b->groups, 1, quads};
     const elstm_requantize q = {b->shift, b->multiplier};
-    const elstm_cell_s8 cell = {b->c16, b->h8, b->y8, 6554, 0};
+    const elstm_cell_s8 cell = {b->c16, b->h8, b->y8, 6554, 127, 0};
     switch (kernel) {
     case BENCH_MATMUL_F32: k->matmul_f32(&wf, NULL, b->xf, b->columns, b->yf, b->count); break;
     case BENCH_DENSE_F32: k->matmul_f32(&df, NULL, b->xf, b->columns, b->yf, b->count); break;
