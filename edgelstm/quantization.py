@@ -30,7 +30,7 @@ from .model import (
 )
 from .rounding import MOST_COLUMNS, Operand, Rows, quantize_rows, requantization
 
-HIDDEN_HEADROOM = 1.25  # of an unbounded h: eight bits have little to spare
+HIDDEN_HEADROOM = 1.25  # of an unbounded h; a bounded one does better with finer steps than with room
 _HARDLY_WORSE = 1.02  # the widest cell range whose error is within this factor of the best is taken
 
 
@@ -152,12 +152,7 @@ def _lstm(
     candidate = curve(layer.activation, np.concatenate([z[:, :, 2].ravel() for z in zs]))
     cell, kappa = _cell(layer, gate, exponent, candidate, calibration)
     reach = 2.0**exponent * cell.out  # real value of p's 32768
-    if layer.activation.name in BOUNDED and exponent == 0:
-        scale, multiplier = 1 / 127, 127
-    else:
-        largest = _reach(calibration, hidden)
-        scale = max(HIDDEN_HEADROOM * largest / 127, reach / 32767)
-        multiplier = int(np.clip(np.rint(reach / scale), 1, 32767))
+    multiplier, scale = _hidden(layer, exponent, reach, _reach(calibration, hidden))
     h = QuantizedTensor(hidden, units, "s8", float(np.float32(scale)))
     rows = quantize_rows(
         layer.name,
@@ -187,6 +182,14 @@ def _lstm(
         cell_scale=cell.full / 32768,
     )
     return quantized, rows, scale
+
+
+def _hidden(layer: Lstm, exponent: int, reach: float, largest: float) -> tuple[int, float]:
+    """hm and the scale of h, which hm expresses exactly."""
+    bounded = layer.activation.name in BOUNDED and exponent == 0
+    wanted = min(largest, reach) if bounded else HIDDEN_HEADROOM * largest
+    multiplier = int(np.clip(127 * reach / wanted, 127 if bounded else 1, 32767)) if wanted else 32767
+    return multiplier, reach / multiplier
 
 
 def _cell(layer: Lstm, gate: Curve, exponent: int, candidate: Curve, calibration: Calibration) -> tuple[Curve, int]:
