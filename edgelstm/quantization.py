@@ -31,6 +31,7 @@ from .model import (
 from .rounding import MOST_COLUMNS, Operand, Rows, quantize_rows, requantization
 
 HIDDEN_HEADROOM = 1.25  # of an unbounded h; a bounded one does better with finer steps than with room
+FINEST = 12 * 127  # hm of a bounded h: finer steps would drown in what 16-bit gates and cells leave
 _HARDLY_WORSE = 1.02  # the widest cell range whose error is within this factor of the best is taken
 
 
@@ -188,7 +189,8 @@ def _hidden(layer: Lstm, exponent: int, reach: float, largest: float) -> tuple[i
     """hm and the scale of h, which hm expresses exactly."""
     bounded = layer.activation.name in BOUNDED and exponent == 0
     wanted = min(largest, reach) if bounded else HIDDEN_HEADROOM * largest
-    multiplier = int(np.clip(127 * reach / wanted, 127 if bounded else 1, 32767)) if wanted else 32767
+    least, most = (127, FINEST) if bounded else (1, 32767)
+    multiplier = int(np.clip(127 * reach / wanted, least, most)) if wanted else most
     return multiplier, reach / multiplier
 
 

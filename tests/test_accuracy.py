@@ -1,6 +1,10 @@
-"""The accuracy law: on every net, s8 stays within 0.5 dB of the same int8 weights with exact gates and sums."""
+"""The accuracy laws: on every committed net, s8 stays within 0.5 dB of the same int8 weights with exact gates and sums,
+and is never below TFLite's full int8 of the same samples."""
 
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,51 +12,154 @@ from measured_nets import NETS, walk
 from simulate import decibels, simulate
 
 import edgelstm.importers
-from edgelstm import reference, reference_s8
+from edgelstm import peers, reference, reference_s8
+from edgelstm.errors import CheckpointError
+from edgelstm.exporters import tflite
+from edgelstm.model import Dense, Lstm, QuantizedModel
 from edgelstm.quantization import quantize_with_rows
+from edgelstm.validation import random_walks
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "tests" / "golden"
 ALLOWED = 0.5  # dB
 
 
-def random_walks(model):
+def noisy_walks(model):
     """For checkpoints without data of their own: samples and data, a tuple of [N, T, width] each."""
     random = np.random.default_rng(1)
     return tuple(tuple(walk(random, count, 40, model.width(name)) for name in model.inputs) for count in (64, 48))
 
 
-CHECKPOINTS = {
-    "golden/keras/keras1_relu.h5": random_walks,
-    "golden/keras/keras1_sequence.h5": random_walks,
-    "golden/keras/keras1_stack.h5": random_walks,
-    "golden/keras/keras22_siamese.h5": random_walks,
-    "golden/keras/keras315_outputs.keras": random_walks,
-    "golden/keras/keras315_siamese.keras": random_walks,
-}
-"""Committed checkpoints, relative to this folder, and what gives (samples, data) for their model. Add new ones here."""
+def unit_walks(model):
+    """The same for models that were trained on values scaled to 0 ... 1."""
+    widths = [model.width(name) for name in model.inputs]
+    return tuple(
+        tuple(random_walks(widths, [(0, 1)] * len(widths), count, 40, seed)) for seed, count in ((1, 64), (2, 48))
+    )
 
 
-def check(model, samples, data):
-    """Every output of every step; the mean over sequences, so that one chaotic sequence does not decide."""
+def digits(model):
+    """Every sixth image to calibrate on; those of the test's writers to measure on."""
+    with np.load(ROOT / "examples" / "tutorials" / "digits.npz") as stored:
+        images = stored["images"].astype(np.float32) / 16
+    return (images[:1437:6],), (images[1437:],)
+
+
+DATA = {"digits.keras": digits, "digits.pt": digits, "short_windows.keras": unit_walks, "relu_cell.keras": unit_walks}
+"""What gives a checkpoint's (samples, data), by its name; noisy_walks for others."""
+
+CHECKPOINTS = sorted(
+    str(path.relative_to(ROOT))
+    for folder in (GOLDEN / "keras", GOLDEN / "torch", ROOT / "examples")
+    for path in folder.rglob("*")
+    if path.suffix in (".h5", ".keras", ".pt", ".safetensors")
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    model: Any
+    samples: Any
+    data: Any
+    quantized: QuantizedModel
+    rows: Any
+    exact: Any  # of every step
+    found: Any
+
+
+def case_of(model, samples, data):
     quantized, rows = quantize_with_rows(model, samples)
     exact = reference.run(model, data, every_step=True)
-    found = reference_s8.run_float(quantized, data, every_step=True)
-    ideal = simulate(model, quantized, rows, data)
-    for name, y, s8, simulated in zip(model.outputs, exact, found, ideal, strict=True):
+    return Case(model, samples, data, quantized, rows, exact, reference_s8.run_float(quantized, data, every_step=True))
+
+
+@cache
+def net(name):
+    model, samples, data = NETS[name]()
+    return case_of(model, samples, (data,))
+
+
+@cache
+def checkpoint(path):
+    """The case of a committed checkpoint; None for one that is there to be refused, or repeats another's weights."""
+    if Path(path).name.startswith("refused_"):
+        with pytest.raises(CheckpointError):
+            edgelstm.importers.read(ROOT / path)
+        return None
+    model = edgelstm.importers.read(ROOT / path)
+    first = next(other for other in CHECKPOINTS if fingerprint(other) == fingerprint(path))
+    return case_of(model, *DATA.get(Path(path).name, noisy_walks)(model)) if first == path else None
+
+
+@cache
+def fingerprint(path):
+    """What tells two checkpoints' models apart; None for one that is refused."""
+    try:
+        model = edgelstm.importers.read(ROOT / path)
+    except CheckpointError:
+        return None
+    weights = [layer for layer in model.layers if isinstance(layer, Lstm | Dense)]
+    return tuple((type(w).__name__, w.kernel.tobytes(), w.bias.tobytes(), w.activation) for w in weights)
+
+
+def beside_exact_gates(case):
+    """Every output of every step; the mean over sequences, so that one chaotic sequence does not decide."""
+    ideal = simulate(case.model, case.quantized, case.rows, case.data)
+    for name, y, s8, simulated in zip(case.model.outputs, case.exact, case.found, ideal, strict=True):
         pairs = [(decibels(a, b), decibels(a, c)) for a, b, c in zip(y, s8, simulated, strict=True)]
         reached, possible = np.mean(pairs, axis=0)
         assert reached > possible - ALLOWED, f"{name}: {reached:.2f} dB, {possible:.2f} dB with exact gates"
         assert reached > 15, f"{name}: {reached:.2f} dB"
 
 
+def beside_tflite(case):
+    """Likewise. Where TFLite cannot express a net, it must be for its activations."""
+    if tflite.refusals(case.model):
+        lstms = [layer for layer in case.model.layers if isinstance(layer, Lstm)]
+        others = [layer for layer in case.model.layers if hasattr(layer, "activation") and layer not in lstms]
+        assert any((w.activation.name, w.gate_activation.name) != ("tanh", "sigmoid") for w in lstms) or any(
+            w.activation.name not in tflite.ACTIVATIONS or w.activation.alpha for w in others
+        )
+        return
+    streaming = tflite.build(case.model, "int8", case.samples, steps=1)
+    answers = peers.run_tflite(streaming, case.data, every_step=True)
+    for name, y, s8, other in zip(case.model.outputs, case.exact, case.found, answers.ys, strict=True):
+        pairs = [(decibels(a, b), decibels(a, c)) for a, b, c in zip(y, s8, other, strict=True)]
+        ours, theirs = np.mean(pairs, axis=0)
+        assert ours >= theirs, f"{name}: {ours:.2f} dB, {theirs:.2f} dB in {answers.peer}"
+
+
+needs_tflite = pytest.mark.skipif(not peers.runtimes(), reason="no TFLite runtime has a wheel for this Python")
+
+
 @pytest.mark.parametrize("name", NETS)
-def test_law_on_measured_nets(name):
-    model, samples, data = NETS[name]()
-    check(model, samples, (data,))
+def test_exact_gates_on_measured_nets(name):
+    beside_exact_gates(net(name))
 
 
 @pytest.mark.parametrize("path", CHECKPOINTS)
-def test_law_on_committed_checkpoints(path):
-    model = edgelstm.importers.read(HERE / path)
-    samples, data = CHECKPOINTS[path](model)
-    check(model, samples, data)
+def test_exact_gates_on_committed_checkpoints(path):
+    case = checkpoint(path)
+    if case is not None:
+        beside_exact_gates(case)
+
+
+@needs_tflite
+@pytest.mark.parametrize("name", NETS)
+def test_tflite_on_measured_nets(name):
+    beside_tflite(net(name))
+
+
+@needs_tflite
+@pytest.mark.parametrize("path", CHECKPOINTS)
+def test_tflite_on_committed_checkpoints(path):
+    case = checkpoint(path)
+    if case is not None:
+        beside_tflite(case)
+
+
+def test_the_laws_are_applied():
+    """Enough nets are neither repeated nor refused."""
+    cases = [*map(net, NETS), *(case for case in map(checkpoint, CHECKPOINTS) if case is not None)]
+    assert len(cases) >= 35
+    assert sum(not tflite.refusals(case.model) for case in cases) >= 18

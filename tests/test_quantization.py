@@ -1,5 +1,7 @@
 """quantize: what it accepts, what it refuses, how it chooses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,7 +24,7 @@ from edgelstm.model import (
     QuantizedLstm,
     Tensor,
 )
-from edgelstm.quantization import quantize, quantize_with_rows
+from edgelstm.quantization import FINEST, quantize, quantize_with_rows
 
 
 def model_of(inputs, units, seed=0, **options):
@@ -326,9 +328,9 @@ def test_bounded_h_takes_the_steps_its_values_ask_for(size, activation):
     quantized = quantize(model, x)
     multiplier, scale = quantized.layers[0].hidden_multiplier, quantized.tensors[1].scale
     largest = np.abs(trace["h0"]).max()
-    assert 127 <= multiplier <= 32767 and np.isclose(scale * multiplier, 1)
+    assert 127 <= multiplier <= FINEST and np.isclose(scale * multiplier, 1)
     assert scale * 127 >= largest * (1 - 1e-6)
-    assert scale * 127 <= largest * 1.01 or multiplier in (127, 32767)
+    assert scale * 127 <= largest * 1.01 or multiplier in (127, FINEST)
     assert (multiplier == 127) == (largest > 127 / 128)
 
 

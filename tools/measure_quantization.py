@@ -1,14 +1,18 @@
-"""Measure what int8 costs: signal to error in dB of every net in tests/measured_nets.py, as a Markdown table.
+"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as two Markdown tables.
 
-From the root of the repository: PYTHONPATH=. python tools/measure_quantization.py
+Nets and data: tests/measured_nets.py. From the root of the repository, with a TFLite runtime installed:
+PYTHONPATH=. python tools/measure_quantization.py
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from edgelstm import reference, reference_s8
+from edgelstm import peers, reference, reference_s8
+from edgelstm.exporters import tflite
+from edgelstm.model import Lstm
 from edgelstm.quantization import quantize_with_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -18,25 +22,67 @@ from simulate import decibels, simulate
 
 
 def measure(model, samples, data, compensate):
-    """dB of s8 and of exact gates with exact gates: every step of all outputs, the mean over sequences."""
+    """dB of s8 and of exact gates: every step of all outputs, the mean over sequences."""
     quantized, rows = quantize_with_rows(model, samples, compensate=compensate)
-    exact = joined(reference.run(model, (data,), every_step=True))
-    s8 = joined(reference_s8.run_float(quantized, (data,), every_step=True))
-    ideal = joined(simulate(model, quantized, rows, (data,)))
-    return [np.mean([decibels(a, b) for a, b in zip(exact, found, strict=True)]) for found in (s8, ideal)]
+    s8 = reference_s8.run_float(quantized, (data,), every_step=True)
+    return [beside(model, data, ys) for ys in (s8, simulate(model, quantized, rows, (data,)))]
 
 
-def joined(ys):
-    return np.concatenate(ys, axis=-1)
+def tflite_kinds(model, samples, data):
+    """dB of TFLite's int8 and of its dynamic range; none where it has no such LSTM."""
+    if tflite.refusals(model):
+        return []
+    files = (tflite.build(model, "int8", samples, steps=1), tflite.build(model, "dynamic", steps=1))
+    return [beside(model, data, peers.run_tflite(file, (data,), every_step=True).ys) for file in files]
+
+
+def wrong(model, data):
+    """dB of the float model with a typical fault of conversion, by the fault's name."""
+    faults = {
+        "f and g swapped": lambda w: changed(w, lambda a: a[[0, 2, 1, 3]]),
+        "g and o swapped": lambda w: changed(w, lambda a: a[[0, 1, 3, 2]]),
+        "no biases": lambda w: replace(w, bias=np.zeros_like(w.bias)),
+        "half the biases": lambda w: replace(w, bias=w.bias / 2),
+        "R transposed": lambda w: replace(w, recurrent=w.recurrent.transpose(0, 2, 1)),
+    }
+    found = {
+        name: beside(model, data, reference.run(rebuilt(model, fault), (data,), every_step=True))
+        for name, fault in faults.items()
+    }
+    steps = data.shape[1]
+    carried = reference.run(model, (np.concatenate([data[::-1], data], axis=1),), every_step=True)
+    return found | {"state not reset": beside(model, data, [y[:, steps:] for y in carried])}
+
+
+def changed(layer, change):
+    return replace(layer, kernel=change(layer.kernel), recurrent=change(layer.recurrent), bias=change(layer.bias))
+
+
+def rebuilt(model, fault):
+    return replace(model, layers=tuple(fault(w) if isinstance(w, Lstm) else w for w in model.layers))
+
+
+def beside(model, data, ys):
+    exact = reference.run(model, (data,), every_step=True)
+    pairs = zip(np.concatenate(exact, axis=-1), np.concatenate(ys, axis=-1), strict=True)
+    return float(np.mean([decibels(a, b) for a, b in pairs]))
 
 
 def main():
-    print("| net | s8, plain rounding | exact gates | s8, compensated | exact gates |")
-    print("|---|---|---|---|---|")
+    columns = ("s8, plain rounding", "exact gates", "s8, compensated", "exact gates", "TFLite int8", "TFLite dynamic")
+    print(f"| net | {' | '.join(columns)} |")
+    print("|" + "---|" * (len(columns) + 1))
+    broken = {}
     for name, make in NETS.items():
         model, samples, data = make()
-        figures = [f"{db:.1f}" for compensate in (False, True) for db in measure(model, samples, data, compensate)]
-        print(f"| {name} | {' | '.join(figures)} |", flush=True)
+        figures = [db for compensate in (False, True) for db in measure(model, samples, data, compensate)]
+        texts = [f"{db:.1f}" for db in (figures + tflite_kinds(model, samples, data))]
+        print(f"| {name} | {' | '.join([*texts, '-', '-'][:6])} |", flush=True)
+        for fault, db in wrong(model, data).items():
+            broken.setdefault(fault, []).append(db)
+    print("\n| fault | best net | median net |\n|---|---|---|")
+    for fault, found in broken.items():
+        print(f"| {fault} | {max(found):.1f} | {np.median(found):.1f} |")
 
 
 if __name__ == "__main__":

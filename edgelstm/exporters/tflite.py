@@ -37,6 +37,9 @@ _OPERATORS = {
 }
 """Activations that are operators of their own, with their version for float and for int8."""
 
+ACTIVATIONS = tuple(dict.fromkeys((*_FUSED, *_OPERATORS)))
+"""Of Dense layers, and alone; an LSTM's are sigmoid and tanh."""
+
 _FIXED_OUT = {"sigmoid": SIGMOID_OUT, "softmax": SIGMOID_OUT, "tanh": TANH_OUT}
 """The int8 that TFLite prescribes for what an activation gives."""
 
@@ -87,7 +90,7 @@ def refusals(model: Model) -> list[str]:
                 reasons.append(f"{layer.name}: its gates compute sigmoid, not {layer.gate_activation.name}")
         elif isinstance(layer, Dense | Activate):
             name = layer.activation.name
-            if name not in _OPERATORS and name not in _FUSED:
+            if name not in ACTIVATIONS:
                 reasons.append(f"{layer.name}: it has no operator for {name}")
             if name == "elu" and layer.activation.alpha != 1:
                 reasons.append(f"{layer.name}: its elu has alpha 1, this one {layer.activation.alpha:g}")
