@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -126,6 +127,8 @@ def _tflite(model: bytes, what: str, xs: Sequence[Array], runtime: str, resolver
         size, steps = _fit(interpreter, what, xs)
         batches = [_batch(interpreter, xs, first, size, steps, every_step) for first in range(0, len(xs[0]), size)]
         integer = any(row["dtype"] is np.int8 for row in interpreter.get_tensor_details())
+    except InputError:
+        raise
     except (ValueError, RuntimeError) as error:
         raise PeerError(f"{peer} cannot run {what}: {str(error).strip()}") from None
     return Answers(tuple(np.concatenate(parts) for parts in zip(*batches, strict=True)), peer, integer)
@@ -263,12 +266,18 @@ def run_torch(module: Any, xs: Sequence[Array], *, timeout: float = TIMEOUT) -> 
 
     A state dict holds no code to run: PeerError. Of (answers, state), as an LSTM returns, the answers are taken.
     """
-    if not isinstance(module, str | os.PathLike):
+    if is_module(module):
         return _torch(module, xs)
     path = Path(module)
     if not _is_script(path):
         raise PeerError(f"{path.name!r} holds tensors and no code to run; give the live module, or a TorchScript file")
     return call("torch_file", path, xs, timeout)
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value is a live torch.nn.Module; torch is there if it is."""
+    kind = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
+    return kind is not None and isinstance(value, kind)
 
 
 def torch_file(path: Path, xs: Sequence[Array]) -> Answers:

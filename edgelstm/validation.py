@@ -134,8 +134,11 @@ def _kind(reference: Any, subject: Runner) -> _Reference:
     if isinstance(reference, np.ndarray | tuple | list):
         ys = reference if isinstance(reference, tuple) else (reference,)
         return _Reference("recorded", tuple(np.asarray(y) for y in ys))
-    if not _is_path(reference):
+    if peers.is_module(reference):
         return _Reference("module", reference)
+    if not _is_path(reference):
+        what = type(reference).__name__
+        raise InputError(f"the reference is a {what}, expected a path, arrays, a torch module or a Model")
     path = Path(reference)
     if peers.is_tflite(path):
         return _Reference("tflite", path)

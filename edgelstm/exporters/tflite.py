@@ -19,7 +19,7 @@ from ..files import write_whole
 from ..model import GATES, LINEAR, Activate, Activation, Array, Dense, Last, Lstm, Model
 from .flatbuffer import Table
 from .tflite_graph import ABSENT, Graph, Quantization
-from .tflite_int8 import SIGMOID_OUT, TANH_OUT, affine, bias_integers, cell, least_scale, symmetric
+from .tflite_int8 import SIGMOID_OUT, TANH_OUT, affine, bias_integers, cell, least_output_scale, least_scale, symmetric
 
 KINDS = ("float", "dynamic", "int8")
 
@@ -220,9 +220,10 @@ class _Assembly:
     def dense(self, layer: Dense) -> int:
         source, target, activation = layer.reads[0], layer.writes[0], layer.activation
         fused = activation.name in _FUSED
-        name, parameters = (target, self.seen(target)) if fused else (f"{layer.name}/z", self.before(layer))
         x, shape = self.index[source], self.shape(target)
         weights, bias = self.weights(f"{layer.name}/kernel", layer.kernel, layer.bias, x, by_row=True)
+        name = target if fused else f"{layer.name}/z"
+        parameters = self.product(layer, fused, x, weights)
         options: Table = {
             0: np.int8(_FUSED.get(activation.name, 0)),
             2: np.bool_(True),  # the axis of steps stays
@@ -239,12 +240,15 @@ class _Assembly:
             z = self.reshape(z, (self.batch, -1, layer.units), name)
         return z if fused else self.activate(activation, z, target)
 
-    def before(self, layer: Dense) -> Quantization | None:
-        """The int8 of what a Dense layer's activation sees."""
+    def product(self, layer: Dense, fused: bool, x: int, weights: int) -> Quantization | None:
+        """The int8 of what FULLY_CONNECTED writes: a fused activation's values, or what an activation is to see."""
         if self.calibration is None:
             return None
+        least = least_output_scale(self.parameters(weights), self.parameters(x))
+        if fused:
+            return _covering(list(self.calibration.each(layer.writes[0])), least)
         kernel, bias = layer.kernel.T.astype(np.float64), layer.bias
-        return _covering([values @ kernel + bias for values in self.calibration.each(layer.reads[0])])
+        return _covering([values @ kernel + bias for values in self.calibration.each(layer.reads[0])], least)
 
     def activate(self, activation: Activation, x: int, target: str) -> int:
         if activation.name == "linear":
@@ -280,5 +284,5 @@ class _Assembly:
 _LAST = {"begin": (0, -1, 0), "end": (0, 0, 0), "strides": (1, 1, 1)}
 
 
-def _covering(values: list[Array]) -> Quantization:
-    return affine(float(min(v.min() for v in values)), float(max(v.max() for v in values)))
+def _covering(values: list[Array], least: float = 0.0) -> Quantization:
+    return affine(float(min(v.min() for v in values)), float(max(v.max() for v in values)), least)

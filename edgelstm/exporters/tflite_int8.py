@@ -11,13 +11,14 @@ SIGMOID_OUT = Quantization(np.array([1 / 256], np.float32), -128)
 TANH_OUT = Quantization(np.array([1 / 128], np.float32))
 
 _BIAS_LIMIT = 2.0**30
-_SMALLEST = 1e-9  # of a range; what is smaller counts as nothing
+_SMALLEST = 1e-9  # of a scale or range; what is smaller counts as nothing
+_WIDEST_STEP = 255  # of a product, in steps of its output; XNNPACK refuses 256
 
 
-def affine(low: float, high: float) -> Quantization:
-    """A tensor's int8 for values of low ... high, 0 among them."""
+def affine(low: float, high: float, least: float = 0.0) -> Quantization:
+    """A tensor's int8 for values of low ... high, 0 among them, its scale not below `least`."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = np.float32(max(high - low, _SMALLEST) / 255)
+    scale = np.float32(max((high - low) / 255, least, _SMALLEST))
     return Quantization(np.array([scale]), int(np.clip(np.rint(-128 - low / float(scale)), -128, 127)))
 
 
@@ -40,6 +41,11 @@ def least_scale(bias: Array, x: Quantization, *, by_row: bool = False) -> Array:
     """The smallest weight scales with which the bias, in steps of weight scale times input scale, fits 32 bits."""
     largest = np.abs(bias.astype(np.float64))
     return (largest if by_row else largest.max(keepdims=True)) / (_BIAS_LIMIT * float(x.scale))
+
+
+def least_output_scale(weights: Quantization, x: Quantization) -> float:
+    """The smallest scale of a product's output that runtimes accept."""
+    return float(weights.scales.max()) * float(x.scale) / _WIDEST_STEP
 
 
 def bias_integers(bias: Array, weights: Quantization, x: Quantization) -> tuple[Array, Quantization]:

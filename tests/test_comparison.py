@@ -1,0 +1,94 @@
+"""Differences and verdicts on constructed cases."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from edgelstm.comparison import Report, above, compare, shown, within
+from edgelstm.errors import InputError
+
+
+def test_figures_of_a_known_error():
+    y = np.array([[[3.0, -4.0], [0.0, 1.0]]])
+    z = y + np.array([[[0.1, 0.0], [0.0, -0.2]]])
+    d = compare(y, z)
+    assert math.isclose(d.max_error, 0.2) and math.isclose(d.rms_error, math.sqrt(0.05 / 4))
+    assert math.isclose(d.decibels, 10 * math.log10(26 / 0.05)) and d.agreement == 1 and d.largest == 4
+
+
+def test_agreement_counts_rows():
+    y = np.array([[1.0, 2.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 5.0], [3.0, 1.0, 2.0]])
+    z = y.copy()
+    z[1] = [0.0, 1.0, 0.0]
+    assert compare(y, z).agreement == 0.75
+    assert compare(y[:, :1], z[:, :1]).agreement is None
+
+
+def test_limits_of_the_figures():
+    y = np.array([[1.0], [2.0]])
+    assert compare(y, y).decibels == math.inf and compare(y, y).max_error == 0
+    assert compare(0 * y, y).decibels == -math.inf
+    assert compare(0 * y, 0 * y).decibels == math.inf
+    for bad in (np.nan, np.inf):
+        z = y.copy()
+        z[0] = bad
+        d = compare(y, z)
+        assert d.max_error == math.inf and d.decibels == -math.inf
+        assert within("f32", "y", d, 1e9).passed is False and above("s8", "y", d, -1e9).passed is False
+        with pytest.raises(InputError):
+            compare(z, y)
+    for other in (y[:1], y.T, y[..., None]):
+        with pytest.raises(InputError, match="shape"):
+            compare(y, other)
+    with pytest.raises(InputError):
+        compare(y[:0], y[:0])
+
+
+def test_float_is_judged_by_its_largest_error():
+    """The limit grows with answers beyond 1, and not for those below."""
+    for largest, error, passed in (
+        (0.1, 4.9e-6, True),
+        (0.1, 5.1e-6, False),
+        (10.0, 4.9e-5, True),
+        (10, 5.1e-5, False),
+    ):
+        y = np.array([[largest, 0.0]], np.float64)
+        row = within("f32", "y", compare(y, y + [[0, error]]), 5e-6)
+        assert row.passed is passed
+        assert "max error at most" in row.required
+
+
+def test_int8_is_judged_by_decibels():
+    y = np.array([[1.0, 1.0]])
+    for error, passed in ((0.099, True), (0.101, False)):
+        assert above("s8", "y", compare(y, y + error), 20).passed is passed
+    assert shown("TFLite int8", "y", compare(y, y + 5)).passed is None
+
+
+def report():
+    y = np.array([[1.0, 2.0]])
+    exact, off = compare(y, y), compare(y, y + 1)
+    rows = (within("f32", "y", exact, 5e-6), shown("TFLite int8", "y", off))
+    return Report("recorded answers", 1, 2, rows, ("a note",)), above("s8", "y", off, 20)
+
+
+def test_a_report_passes_if_all_that_is_judged_does():
+    fine, failing = report()
+    assert fine.passed
+    worse = Report(fine.reference, 1, 2, (*fine.rows, failing), fine.notes)
+    assert not worse.passed
+    assert fine.lines[-1] == "passed" and worse.lines[-1] == "FAILED"
+    assert any("FAILED (at least 20 dB)" in line for line in worse.lines)
+    assert "note: a note" in str(fine).splitlines()
+    assert not any("\n" in line for line in worse.lines)
+
+
+def test_a_report_is_plain_data():
+    fine, failing = report()
+    text = json.dumps(Report("r", 1, 2, (*fine.rows, failing), fine.notes).as_dict(), allow_nan=False)
+    plain = json.loads(text)
+    assert plain["passed"] is False and plain["notes"] == ["a note"] and plain["sequences"] == 1
+    assert plain["rows"][0]["difference"]["decibels"] is None and plain["rows"][0]["passed"] is True
+    assert plain["rows"][1]["passed"] is None and plain["rows"][2]["required"] == "at least 20 dB"

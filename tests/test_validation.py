@@ -1,0 +1,325 @@
+"""Validation: sound models pass, planted faults fail, and what is missing is said in one line."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nets import signal, stack, two_heads
+
+import edgelstm.importers
+from edgelstm import Runner, pack, peers, quantize, reference, save
+from edgelstm.errors import CheckpointError, InputError, MissingError, PeerError
+from edgelstm.exporters import tflite, tflite_settings
+from edgelstm.model import Activation, Meta
+from edgelstm.peer_process import Answers
+from edgelstm.validation import random_walks, validate
+
+GOLDEN = Path(__file__).parent / "golden"
+needs_runtime = pytest.mark.skipif(not peers.runtimes(), reason="no TFLite runtime has a wheel for this Python")
+
+MODEL = stack(3, (9,), 4)
+X = signal((6, 12, 3))
+
+
+@pytest.fixture
+def no_tflite(monkeypatch):
+    """Without a TFLite runtime, which also makes a validation quick."""
+    monkeypatch.setattr(peers, "_usable", lambda name: False)
+
+
+def variants(report):
+    return [row.variant for row in report.rows]
+
+
+# ---- what passes ----
+
+
+@needs_runtime
+def test_everything_side_by_side():
+    report = validate(MODEL, MODEL, X, samples=X)
+    assert report.passed and (report.sequences, report.steps) == (6, 12)
+    assert variants(report) == ["f32", "s8", "TFLite float", "TFLite dynamic", "TFLite int8"]
+    assert [row.passed for row in report.rows] == [True, True, None, None, None]
+    decibels = [row.difference.decibels for row in report.rows]
+    assert min(decibels[0], decibels[2]) > 110 and min(decibels) > 20
+    assert any(peers.runtimes()[0] in note for note in report.notes)
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_an_image_is_taken_as_a_file_as_bytes_and_as_a_model(tmp_path):
+    small = quantize(MODEL, X)
+    save(small, tmp_path / "m.elstm")
+    found = [
+        validate(model, MODEL, X) for model in (small, pack(small), tmp_path / "m.elstm", str(tmp_path / "m.elstm"))
+    ]
+    assert all(report == found[0] and report.passed for report in found)
+    assert variants(found[0]) == ["f32", "s8"]
+    assert variants(validate(pack(MODEL), MODEL, X)) == ["f32"]
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_several_inputs_and_outputs(tmp_path):
+    model = two_heads()
+    xs = (signal((5, 8, 4)), signal((5, 8, 2), 1))
+    report = validate(model, model, xs, samples=xs)
+    assert [(row.variant, row.output) for row in report.rows] == [
+        ("f32", "y1"), ("f32", "y2"), ("s8", "y1"), ("s8", "y2"),
+    ]  # fmt: skip
+    np.savez(tmp_path / "xs.npz", x=xs[0], u=xs[1])
+    ys = Runner(model).run(xs)
+    np.savez(tmp_path / "ys.npz", y1=ys[0], y2=ys[1])
+    recorded = validate(model, tmp_path / "ys.npz", tmp_path / "xs.npz")
+    assert recorded.passed and all(row.difference.max_error == 0 for row in recorded.rows if row.passed is not None)
+    assert validate(model, ys, xs).rows == recorded.rows
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_recorded_answers(tmp_path):
+    y = reference.run(MODEL, (X,))[0].astype(np.float32)
+    np.save(tmp_path / "y.npy", y)
+    np.save(tmp_path / "x.npy", X)
+    assert validate(MODEL, tmp_path / "y.npy", tmp_path / "x.npy").passed
+    assert validate(MODEL, y[0], X[0]).passed and validate(MODEL, y[:1], X[0]).passed
+    with pytest.raises(InputError, match="data"):
+        validate(MODEL, y)
+    with pytest.raises(InputError, match="shape"):
+        validate(MODEL, y[:3], X)
+    with pytest.raises(InputError, match="outputs"):
+        validate(MODEL, (y, y), X)
+
+
+@needs_runtime
+def test_tflite_file_as_reference(tmp_path):
+    path = tmp_path / "m.tflite"
+    tflite.write(MODEL, path, steps=12)
+    report = validate(MODEL, path, X)
+    assert report.passed and report.rows[0].required.startswith("max error") and "m.tflite in" in report.reference
+    tflite.write(MODEL, path, "int8", X, steps=12)
+    report = validate(pack(MODEL), path, X)
+    # its answers are of int8 precision, so no float model comes within 5e-6
+    assert report.passed and report.rows[0].required == "at least 20 dB" and report.rows[0].difference.max_error > 1e-4
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_a_live_torch_like_module_and_checkpoints_run_through_peers(monkeypatch):
+    """The reference's own answers count, not the imported model's."""
+    path = GOLDEN / "keras" / "keras315_outputs.keras"
+    model = edgelstm.importers.read(path)
+    calls = []
+
+    def run(path, xs, **options):
+        calls.append(options)
+        return Answers(tuple(y + 1 for y in reference.run(model, xs)), "Keras 3")
+
+    monkeypatch.setattr(peers, "run_checkpoint", run)
+    report = validate(model, path)
+    assert not report.passed and "keras315_outputs.keras in Keras 3" in report.reference and len(calls) == 1
+
+
+# ---- what fails ----
+
+
+@pytest.mark.usefixtures("no_tflite")
+@pytest.mark.parametrize("number_type", ["f32", "s8"])
+@pytest.mark.parametrize("fault", ["gates swapped", "bias lost", "another activation", "units dead"])
+def test_planted_faults_fail(fault, number_type):
+    layer, head = MODEL.layers[0], MODEL.layers[-1]
+    if fault == "gates swapped":
+        order = [0, 2, 1, 3]
+        wrong = replace(layer, kernel=layer.kernel[order], recurrent=layer.recurrent[order], bias=layer.bias[order])
+    elif fault == "bias lost":
+        wrong = replace(layer, bias=np.zeros_like(layer.bias))
+    elif fault == "another activation":
+        wrong = replace(layer, activation=Activation("relu"))
+    else:
+        kernel = head.kernel.copy()
+        kernel[:, :3] = 0
+        head, wrong = replace(head, kernel=kernel), layer
+    faulty = replace(MODEL, layers=(wrong, *MODEL.layers[1:-1], head))
+    report = validate(quantize(faulty, X) if number_type == "s8" else pack(faulty), MODEL, X)
+    (row,) = [row for row in report.rows if row.variant == number_type]
+    assert row.passed is False and not report.passed
+    if number_type == "s8":  # the float model beside it is the reference's own, and shows that conversion is to blame
+        assert report.rows[0].passed
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_a_state_that_is_not_reset_would_be_noticed():
+    x = signal((4, 3, 3))
+    assert validate(MODEL, MODEL, x).passed
+    carried = Runner(MODEL)
+    y = np.concatenate([carried.run(each[None], carry=True) for each in x])
+    assert not validate(MODEL, y, x).passed
+    assert np.allclose(y[0], reference.run(MODEL, (x,))[0][0], atol=1e-6)  # the first sequence alone is right
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_thresholds_are_the_callers_to_set():
+    small = quantize(MODEL, X)
+    decibels = validate(small, MODEL, X).rows[1].difference.decibels
+    assert validate(small, MODEL, X, decibels=decibels - 0.1).passed
+    assert not validate(small, MODEL, X, decibels=decibels + 0.1).passed
+    error = validate(MODEL, MODEL, X).rows[0].difference.max_error
+    assert error > 0 and not validate(MODEL, MODEL, X, limit=error / 2).passed
+    with pytest.raises(InputError):
+        validate(MODEL, MODEL, X, kernels="abacus")
+
+
+# ---- what is missing ----
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_no_tflite_runtime_is_one_note():
+    report = validate(MODEL, MODEL, X)
+    notes = [note for note in report.notes if "TFLite" in note]
+    assert len(notes) == 1 and 'pip install "edgelstm[tflite]"' in notes[0] and "\n" not in notes[0]
+    assert report.passed and variants(report) == ["f32"]
+    with pytest.raises(MissingError):
+        validate(MODEL, MODEL, X, runtime="ai-edge-litert")
+
+
+def test_no_flatbuffers_is_one_note(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    notes = [note for note in validate(MODEL, MODEL, X).notes if "flatbuffers" in note]
+    assert len(notes) == 1 and "pip install" in notes[0]
+
+
+def test_what_tflite_cannot_express_is_one_note():
+    model = stack(3, (9,), activation=Activation("relu"))
+    notes = [note for note in validate(model, model, X).notes if "lstm0" in note]
+    assert len(notes) == 1 and "relu" in notes[0]
+
+
+@pytest.mark.usefixtures("no_tflite")
+@pytest.mark.parametrize("error", [MissingError("install Keras"), PeerError("Keras fell over")])
+def test_a_framework_that_is_missing_or_fails_is_stood_in_for(error, monkeypatch):
+    def run(*args, **options):
+        raise error
+
+    monkeypatch.setattr(peers, "run_checkpoint", run)
+    path = GOLDEN / "keras" / "keras315_outputs.keras"
+    report = validate(edgelstm.importers.read(path), path)
+    assert report.passed and "float64" in report.reference
+    assert sum(str(error) in note for note in report.notes) == 1
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_a_state_dict_is_compared_with_its_import():
+    path = GOLDEN / "torch" / "activity.pt"
+    head = "sequence,relu,softmax"
+    report = validate(edgelstm.importers.read(path, head=head), path, head=head)
+    assert report.passed and any("no code to run" in note for note in report.notes)
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_a_checkpoint_only_its_framework_reads(monkeypatch):
+    path = GOLDEN / "torch" / "refused_script.pt"
+    monkeypatch.setattr(peers, "run_checkpoint", lambda path, xs, **o: Answers(reference.run(MODEL, xs), "torch 9"))
+    report = validate(MODEL, path, X)
+    assert report.passed and any("TorchScript" in note for note in report.notes)
+
+    def run(*args, **options):
+        raise MissingError("pip install torch")
+
+    monkeypatch.setattr(peers, "run_checkpoint", run)
+    with pytest.raises(CheckpointError, match=r"TorchScript.*pip install torch"):
+        validate(MODEL, path, X)
+
+
+# ---- what spoils a .tflite reference ----
+
+
+@needs_runtime
+def test_a_clip_in_the_reference_is_told(tmp_path):
+    """As TFLite's converter adds it: the cell of this model grows beyond it, and the file is wrong, not the model."""
+    path = tmp_path / "m.tflite"
+    clipped = replace(MODEL, layers=(replace(MODEL.layers[0], cell_clip=0.2), *MODEL.layers[1:]))
+    tflite.write(clipped, path, steps=12)
+    report = validate(pack(MODEL), path, X)
+    assert not report.passed
+    (note,) = [note for note in report.notes if "clips" in note]
+    assert "0.2" in note and "changes its answers by up to" in note
+    (note,) = [note for note in validate(pack(MODEL), path, 1e-3 * X, decibels=0).notes if "clips" in note]
+    tflite.write(replace(MODEL, layers=(replace(MODEL.layers[0], cell_clip=50.0), *MODEL.layers[1:])), path)
+    (note,) = [note for note in validate(pack(MODEL), path, X).notes if "clips" in note]
+    assert "changes nothing" in note
+
+
+@needs_runtime
+def test_a_cell_scale_tflite_cannot_do_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "m.tflite"
+    tflite.write(MODEL, path, "int8", X, steps=12)
+    found = tflite_settings.read(path.read_bytes())
+    monkeypatch.setattr(tflite_settings, "read", lambda data: [replace(one, cell_scale=2.0**-16) for one in found])
+    assert any("skips its tanh" in note for note in validate(MODEL, path, X).notes)
+
+
+# ---- data ----
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_data_of_its_own_stay_in_range(monkeypatch):
+    seen = []
+    run = Runner.run
+    monkeypatch.setattr(Runner, "run", lambda self, xs, *a, **o: seen.append(xs) or run(self, xs, *a, **o))
+    model = replace(MODEL, meta=Meta(window=7))
+    low, high = float(X.min()), float(X.max())
+    reach = max(-low, high)
+    for given, options, bounds in (
+        (model, {}, (-1, 1)),
+        (quantize(model, X), {}, (-reach, reach)),
+        (model, {"samples": X}, (low, high)),
+    ):
+        seen.clear()
+        report = validate(given, model, **options)
+        (x,) = seen[0]
+        assert report.passed and x.shape == (16, 7, 3) and x.dtype == np.float32
+        assert np.allclose((x.min(), x.max()), bounds, rtol=1e-4)
+        assert any("random walks" in note for note in report.notes)
+        assert validate(given, model, **options) == report  # seeded
+
+
+def test_random_walks_are_slow():
+    x, u = random_walks([2, 1], [(0, 1), (5, 9)], 4, 200, seed=3)
+    assert x.shape == (4, 200, 2) and x.min() == 0 and x.max() == 1
+    assert np.abs(np.diff(x, axis=1)).mean() < 0.25 * x.std()
+    assert np.isclose(u.min(), 5) and np.isclose(u.max(), 9)
+
+
+@pytest.mark.usefixtures("no_tflite")
+@pytest.mark.parametrize(
+    "data",
+    [
+        X[..., :2],
+        X[0, 0],
+        np.full((2, 3, 3), np.nan),
+        np.zeros((2, 0, 3)),
+        X.astype(complex),
+        X > 0,
+        (X, X),
+        "none.npy",
+    ],
+)
+def test_data_that_do_not_fit_are_refused(data):
+    with pytest.raises(InputError):
+        validate(MODEL, MODEL, data)
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_arguments_without_effect_are_refused(tmp_path):
+    y = Runner(MODEL).run(X)
+    with pytest.raises(InputError, match="samples"):
+        validate(quantize(MODEL, X), y, X, samples=X)
+    with pytest.raises(InputError, match="head"):
+        validate(MODEL, MODEL, X, head="relu")
+    with pytest.raises(InputError, match="inputs"):
+        validate(MODEL, stack(2, (9,), 4), X)
+    with pytest.raises(InputError, match="output"):
+        validate(MODEL, stack(3, (9,), 2), X)
+    for name in ("none.keras", "."):
+        with pytest.raises(CheckpointError):
+            validate(MODEL, tmp_path / name, X)
+    with pytest.raises(InputError, match="torch module"):
+        validate(MODEL, object(), X)
