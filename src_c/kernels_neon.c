@@ -56,9 +56,7 @@ static inline four_x8 high_four(int8x8_t x) {
     return vreinterpret_s8_s32(vdup_lane_s32(vreinterpret_s32_s8(x), 1));
 }
 
-static inline int16x8_t multiply_low(int8x16_t w, four_x8 x) {
-    return vmull_s8(vget_low_s8(w), x);
-}
+static inline int16x8_t multiply_low(int8x16_t w, four_x8 x) { return vmull_s8(vget_low_s8(w), x); }
 
 static inline int16x8_t multiply_high(int8x16_t w, four_x8 x) {
     return vmull_s8(vget_high_s8(w), x);
@@ -97,9 +95,9 @@ static inline gate_sums gate_start(const int32_t *start) {
     return (gate_sums){spread(start), spread(start + 2), spread(start + 4), spread(start + 6)};
 }
 
-/* Two quads: products meet in 16 bits, where 2 * 128 * 127 fits, then pairs of them in 32. Behind it
- * the weights' pointer counts as made from the sums: free to, gcc moves loads and products of all
- * gates up until registers run out. */
+/* Two quads: products meet in 16 bits, where 2 * 128 * 127 fits, then pairs of them in 32. Behind
+ * it the weights' pointer counts as made from the sums: free to, gcc moves loads and products of
+ * all gates up until registers run out. */
 static inline gate_sums gate_two(gate_sums s, int8x16_t u0, int8x16_t v0, int8x16_t u1,
                                  int8x16_t v1, four_x8 x0, four_x8 x1, const int8_t **w) {
     s.a = vpadalq_s16(s.a, add_low(multiply_low(u0, x0), u1, x1));
@@ -174,7 +172,7 @@ static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t
 #else
 
 /* The next 16 weights. */
-static inline int8x16_t next16(const int8_t **w) {
+static inline int8x16_t next16_s8(const int8_t **w) {
     const int8x16_t weights = vld1q_s8(*w);
     *w = opaque(*w + 16);
     return weights;
@@ -182,7 +180,7 @@ static inline int8x16_t next16(const int8_t **w) {
 
 static inline gate_sums gate_next(gate_sums s, const int8_t **w0, const int8_t **w1, four_x8 x0,
                                   four_x8 x1) {
-    const int8x16_t u0 = next16(w0), v0 = next16(w0), u1 = next16(w1), v1 = next16(w1);
+    const int8x16_t u0 = next16_s8(w0), v0 = next16_s8(w0), u1 = next16_s8(w1), v1 = next16_s8(w1);
     return gate_two(s, u0, v0, u1, v1, x0, x1, w0);
 }
 
@@ -243,6 +241,14 @@ static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_
                 group1_s8(weights, own, x, w->quads, y + at);
         }
     }
+}
+
+static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
+                       size_t x_stride, int32_t *y, uint32_t count) {
+    const uint32_t rows = elstm_rows_s8(w);
+    const int in_place = init == y;
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows)
+        product_s16(w, in_place ? y : init, x, y);
 }
 
 #if defined(__clang__)

@@ -73,8 +73,12 @@ static inline four_x load_x(const float *x) { return vld1q_f32(x); }
 
 static inline four_x load_one_x(const float *x) { return vld1q_dup_f32(x); }
 
-/* 16 weights at a time: one load of four registers. */
-static inline float32x4x4_t load16(const float *w) { return vld1q_f32_x4(w); }
+/* The next 16 weights: one load of four registers. */
+static inline float32x4x4_t next16_f32(const float **w) {
+    const float32x4x4_t weights = vld1q_f32_x4(*w);
+    *w = opaque(*w + 16);
+    return weights;
+}
 
 /* sum += w * x[0], and so on */
 static inline float32x4_t fma_x0(float32x4_t sum, float32x4_t w, four_x x) {
@@ -97,16 +101,21 @@ static inline float32x4_t fma_x3(float32x4_t sum, float32x4_t w, four_x x) {
 
 typedef float32x2x2_t four_x;
 
-static inline four_x load_x(const float *x) {
-    return (four_x){{vld1_f32(x), vld1_f32(x + 2)}};
-}
+static inline four_x load_x(const float *x) { return (four_x){{vld1_f32(x), vld1_f32(x + 2)}}; }
 
 static inline four_x load_one_x(const float *x) {
     return (four_x){{vld1_dup_f32(x), vdup_n_f32(0)}};
 }
 
-static inline float32x4x4_t load16(const float *w) {
-    return (float32x4x4_t){{vld1q_f32(w), vld1q_f32(w + 4), vld1q_f32(w + 8), vld1q_f32(w + 12)}};
+static inline float32x4_t next4_f32(const float **w) {
+    const float32x4_t weights = vld1q_f32(*w);
+    *w = opaque(*w + 4);
+    return weights;
+}
+
+static inline float32x4x4_t next16_f32(const float **w) {
+    const float32x4_t a = next4_f32(w), b = next4_f32(w), c = next4_f32(w), d = next4_f32(w);
+    return (float32x4x4_t){{a, b, c, d}};
 }
 
 static inline float32x4_t fma_x0(float32x4_t sum, float32x4_t w, four_x x) {
@@ -127,44 +136,69 @@ static inline float32x4_t fma_x3(float32x4_t sum, float32x4_t w, four_x x) {
 
 #endif
 
+/* The sums of two gates. */
+typedef float32x4x4_t gates2;
+
+static inline gates2 gates2_start(const float *start) {
+    const float32x4_t zero = vdupq_n_f32(0);
+    if (start == NULL) return (gates2){{zero, zero, zero, zero}};
+    return (gates2){
+        {vld1q_f32(start), vld1q_f32(start + 4), vld1q_f32(start + 8), vld1q_f32(start + 12)}};
+}
+
+static inline void gates2_end(gates2 sum, float *y) {
+    vst1q_f32(y, sum.val[0]);
+    vst1q_f32(y + 4, sum.val[1]);
+    vst1q_f32(y + 8, sum.val[2]);
+    vst1q_f32(y + 12, sum.val[3]);
+}
+
+static inline gates2 gates2_x0(gates2 sum, const float **w, four_x x) {
+    const float32x4x4_t own = next16_f32(w);
+    return (gates2){{fma_x0(sum.val[0], own.val[0], x), fma_x0(sum.val[1], own.val[1], x),
+                     fma_x0(sum.val[2], own.val[2], x), fma_x0(sum.val[3], own.val[3], x)}};
+}
+
+static inline gates2 gates2_x1(gates2 sum, const float **w, four_x x) {
+    const float32x4x4_t own = next16_f32(w);
+    return (gates2){{fma_x1(sum.val[0], own.val[0], x), fma_x1(sum.val[1], own.val[1], x),
+                     fma_x1(sum.val[2], own.val[2], x), fma_x1(sum.val[3], own.val[3], x)}};
+}
+
+static inline gates2 gates2_x2(gates2 sum, const float **w, four_x x) {
+    const float32x4x4_t own = next16_f32(w);
+    return (gates2){{fma_x2(sum.val[0], own.val[0], x), fma_x2(sum.val[1], own.val[1], x),
+                     fma_x2(sum.val[2], own.val[2], x), fma_x2(sum.val[3], own.val[3], x)}};
+}
+
+static inline gates2 gates2_x3(gates2 sum, const float **w, four_x x) {
+    const float32x4x4_t own = next16_f32(w);
+    return (gates2){{fma_x3(sum.val[0], own.val[0], x), fma_x3(sum.val[1], own.val[1], x),
+                     fma_x3(sum.val[2], own.val[2], x), fma_x3(sum.val[3], own.val[3], x)}};
+}
+
 /* One group of four gates: eight chains. */
 static inline void group4_f32(const float *w, const float *start, const float *x, uint32_t columns,
                               float *y) {
-    float32x4_t sum[8];
-    uint32_t left = columns;
-    for (int k = 0; k < 8; ++k) sum[k] = start == NULL ? vdupq_n_f32(0) : vld1q_f32(start + 4 * k);
-    for (; left >= 4; left -= 4, x += 4) {
+    gates2 low = gates2_start(start), high = gates2_start(start == NULL ? NULL : start + 16);
+    for (; columns >= 4; columns -= 4, x += 4) {
         const four_x v = load_x(x);
-        for (int half = 0; half < 2; ++half, w += 16) {
-            const float32x4x4_t own = load16(w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = fma_x0(sum[4 * half + k], own.val[k], v);
-        }
-        for (int half = 0; half < 2; ++half, w += 16) {
-            const float32x4x4_t own = load16(w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = fma_x1(sum[4 * half + k], own.val[k], v);
-        }
-        for (int half = 0; half < 2; ++half, w += 16) {
-            const float32x4x4_t own = load16(w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = fma_x2(sum[4 * half + k], own.val[k], v);
-        }
-        for (int half = 0; half < 2; ++half, w += 16) {
-            const float32x4x4_t own = load16(w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = fma_x3(sum[4 * half + k], own.val[k], v);
-        }
+        low = gates2_x0(low, &w, v);
+        high = gates2_x0(high, &w, v);
+        low = gates2_x1(low, &w, v);
+        high = gates2_x1(high, &w, v);
+        low = gates2_x2(low, &w, v);
+        high = gates2_x2(high, &w, v);
+        low = gates2_x3(low, &w, v);
+        high = gates2_x3(high, &w, v);
     }
-    for (; left > 0; --left, ++x) {
+    for (; columns > 0; --columns, ++x) {
         const four_x v = load_one_x(x);
-        for (int half = 0; half < 2; ++half, w += 16) {
-            const float32x4x4_t own = load16(w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = fma_x0(sum[4 * half + k], own.val[k], v);
-        }
+        low = gates2_x0(low, &w, v);
+        high = gates2_x0(high, &w, v);
     }
-    for (int k = 0; k < 8; ++k) vst1q_f32(y + 4 * k, sum[k]);
+    gates2_end(low, y);
+    gates2_end(high, y + 16);
 }
 
 /* One group of one row a unit: even and odd columns apart. */
@@ -177,9 +211,9 @@ static inline void group1_f32(const float *w, const float *start, const float *x
         even[0] = vld1q_f32(start);
         even[1] = vld1q_f32(start + 4);
     }
-    for (; left >= 4; left -= 4, x += 4, w += 32) {
+    for (; left >= 4; left -= 4, x += 4) {
         const four_x v = load_x(x);
-        const float32x4x4_t a = load16(w), b = load16(w + 16);
+        const float32x4x4_t a = next16_f32(&w), b = next16_f32(&w);
         for (int k = 0; k < 2; ++k) {
             even[k] = fma_x0(even[k], a.val[k], v);
             odd[k] = fma_x1(odd[k], a.val[2 + k], v);
@@ -231,15 +265,23 @@ static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t grou
 }
 
 static void tanh_f32(float *v, uint32_t count) {
-    uint32_t k = 0;
-    for (; k + 4 <= count; k += 4) vst1q_f32(v + k, tanh4(vld1q_f32(v + k)));
-    loops_tanh_f32(v + k, count - k);
+    for (; count >= 4; count -= 4, v += 4) vst1q_f32(v, tanh4(vld1q_f32(v)));
+    if (count != 0) {
+        float rest[4] = {0};
+        memcpy(rest, v, count * sizeof *v);
+        vst1q_f32(rest, tanh4(vld1q_f32(rest)));
+        memcpy(v, rest, count * sizeof *v);
+    }
 }
 
 static void sigmoid_f32(float *v, uint32_t count) {
-    uint32_t k = 0;
-    for (; k + 4 <= count; k += 4) vst1q_f32(v + k, sigmoid4(vld1q_f32(v + k)));
-    loops_sigmoid_f32(v + k, count - k);
+    for (; count >= 4; count -= 4, v += 4) vst1q_f32(v, sigmoid4(vld1q_f32(v)));
+    if (count != 0) {
+        float rest[4] = {0};
+        memcpy(rest, v, count * sizeof *v);
+        vst1q_f32(rest, sigmoid4(vld1q_f32(rest)));
+        memcpy(v, rest, count * sizeof *v);
+    }
 }
 
 /* ---- s8 ---- */
@@ -337,19 +379,25 @@ static inline int32x4x2_t load8(const int32_t *p) {
     return (int32x4x2_t){{vld1q_s32(p), vld1q_s32(p + 4)}};
 }
 
+static inline void rescale8(int32_t *acc, int8x8_t down, const int32_t *bias) {
+    const int32x4x2_t v = shift8(load8(acc), down), b = load8(bias);
+    vst1q_s32(acc, vaddq_s32(v.val[0], b.val[0]));
+    vst1q_s32(acc + 4, vaddq_s32(v.val[1], b.val[1]));
+}
+
+static void rescale_s8(int32_t *acc, const int8_t *shift, const int32_t *bias, uint32_t rows) {
+    for (; rows >= 16; rows -= 16, acc += 16, shift += 16, bias += 16) {
+        const int8x16_t down = vnegq_s8(vld1q_s8(shift));
+        rescale8(acc, vget_low_s8(down), bias);
+        rescale8(acc + 8, vget_high_s8(down), bias + 8);
+    }
+    if (rows != 0) rescale8(acc, vneg_s8(vld1_s8(shift)), bias);
+}
+
 static inline int16x8_t requantize8(int32x4x2_t acc, int8x8_t down, int16x8_t multiplier) {
     acc = shift8(acc, down);
     const int16x8_t t = vcombine_s16(vqmovn_s32(acc.val[0]), vqmovn_s32(acc.val[1]));
     return mh_add8(t, t, multiplier);
-}
-
-static void rescale_s8(int32_t *acc, const int8_t *shift, const int32_t *bias, uint32_t rows) {
-    for (uint32_t r = 0; r < rows; r += 8) {
-        const int32x4x2_t v = shift8(load8(acc + r), vneg_s8(vld1_s8(shift + r)));
-        const int32x4x2_t b = load8(bias + r);
-        vst1q_s32(acc + r, vaddq_s32(v.val[0], b.val[0]));
-        vst1q_s32(acc + r + 4, vaddq_s32(v.val[1], b.val[1]));
-    }
 }
 
 static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t *z,
@@ -361,16 +409,24 @@ static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t
 
 static void tanh_s16(int16_t *v, uint32_t count) {
     const segments t = load_segments();
-    uint32_t k = 0;
-    for (; k + 8 <= count; k += 8) vst1q_s16(v + k, tanh8(vld1q_s16(v + k), &t));
-    loops_tanh_s16(v + k, count - k);
+    for (; count >= 8; count -= 8, v += 8) vst1q_s16(v, tanh8(vld1q_s16(v), &t));
+    if (count != 0) {
+        int16_t rest[8] = {0};
+        memcpy(rest, v, count * sizeof *v);
+        vst1q_s16(rest, tanh8(vld1q_s16(rest), &t));
+        memcpy(v, rest, count * sizeof *v);
+    }
 }
 
 static void sigmoid_s16(int16_t *v, uint32_t count) {
     const segments t = load_segments();
-    uint32_t k = 0;
-    for (; k + 8 <= count; k += 8) vst1q_s16(v + k, sigmoid8(vld1q_s16(v + k), &t));
-    loops_sigmoid_s16(v + k, count - k);
+    for (; count >= 8; count -= 8, v += 8) vst1q_s16(v, sigmoid8(vld1q_s16(v), &t));
+    if (count != 0) {
+        int16_t rest[8] = {0};
+        memcpy(rest, v, count * sizeof *v);
+        vst1q_s16(rest, sigmoid8(vld1q_s16(rest), &t));
+        memcpy(v, rest, count * sizeof *v);
+    }
 }
 
 static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
@@ -383,12 +439,16 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     int16_t *cells = cell->c;
     int8_t *h = cell->h, *y = cell->y;
     for (uint32_t group = 0; group < groups; ++group) {
-        int16x8_t z[4];
-        for (int g = 0; g < 4; ++g)
-            z[g] = requantize8(load8(acc + 8 * g), vneg_s8(vld1_s8(shift + 8 * g)),
-                               vld1q_s16(multiplier + 8 * g));
-        const int16x8_t i = sigmoid8(z[0], &t), f = sigmoid8(z[1], &t);
-        const int16x8_t g = tanh8(z[2], &t), o = sigmoid8(z[3], &t);
+        const int8x16_t down_if = vnegq_s8(vld1q_s8(shift));
+        const int8x16_t down_go = vnegq_s8(vld1q_s8(shift + 16));
+        const int16x8_t i =
+            sigmoid8(requantize8(load8(acc), vget_low_s8(down_if), vld1q_s16(multiplier)), &t);
+        const int16x8_t f = sigmoid8(
+            requantize8(load8(acc + 8), vget_high_s8(down_if), vld1q_s16(multiplier + 8)), &t);
+        const int16x8_t g = tanh8(
+            requantize8(load8(acc + 16), vget_low_s8(down_go), vld1q_s16(multiplier + 16)), &t);
+        const int16x8_t o = sigmoid8(
+            requantize8(load8(acc + 24), vget_high_s8(down_go), vld1q_s16(multiplier + 24)), &t);
         const int16x8_t c = mh_add8(mh8(f, vld1q_s16(cells)), mh8(i, g), kappa);
         int16x8_t v = c;
         for (uint32_t k = 0; k < cell->doublings; ++k) v = vqaddq_s16(v, v);
@@ -430,21 +490,18 @@ static inline __attribute__((always_inline)) void chains_s16(const int8_t *w, si
     for (int g = 0; g < 2 * gates; ++g) vst1q_s32(y + 4 * g, sum[g]);
 }
 
-static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
-                       size_t x_stride, int32_t *y, uint32_t count) {
+/* One x, of any values. */
+static void product_s16(const elstm_matrix_s8 *w, const int32_t *start, const int16_t *x,
+                        int32_t *y) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
     const size_t group_size = (size_t)w->quads * lanes * 4;
-    const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        const int32_t *start = in_place ? y : init;
-        const int8_t *weights = w->weights;
-        for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
-            const int32_t *own = start == NULL ? NULL : start + at;
-            if (w->gates == 4)
-                chains_s16(weights, 128, own, x, w->quads, y + at, 4);
-            else
-                chains_s16(weights, 32, own, x, w->quads, y + at, 1);
-        }
+    const int8_t *weights = w->weights;
+    for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
+        const int32_t *own = start == NULL ? NULL : start + at;
+        if (w->gates == 4)
+            chains_s16(weights, 128, own, x, w->quads, y + at, 4);
+        else
+            chains_s16(weights, 32, own, x, w->quads, y + at, 1);
     }
 }
 

@@ -108,6 +108,87 @@ static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_
     }
 }
 
+/* A 16-bit x as 256 high + low, both signed bytes: high = (x + 128) >> 8 leaves its byte from 32640
+ * up. */
+static int splits(const int16_t *x, uint32_t quads) {
+    int16x8_t most = vdupq_n_s16(-32768);
+    for (; quads >= 2; quads -= 2, x += 8) most = vmaxq_s16(most, vld1q_s16(x));
+    if (quads != 0) most = vmaxq_s16(most, vcombine_s16(vld1_s16(x), vld1_s16(x)));
+    return vmaxvq_s16(most) < 32640;
+}
+
+/* Low bytes of two quads, then their high ones. */
+static inline int8x16_t split(int16x8_t x) { return vrshrn_high_n_s16(vmovn_s16(x), x, 8); }
+
+/* The sums of two gates over low and over high bytes. */
+typedef struct {
+    int32x4x4_t low, high;
+} split_sums;
+
+static inline split_sums split_start(const int32_t *start) {
+    const int32x4_t zero = vdupq_n_s32(0);
+    split_sums s = {{{zero, zero, zero, zero}}, {{zero, zero, zero, zero}}};
+    if (start != NULL)
+        for (int k = 0; k < 4; ++k) s.low.val[k] = vld1q_s32(start + 4 * k);
+    return s;
+}
+
+static inline split_sums split_first(split_sums s, int8x16x4_t w, int8x16_t x) {
+    for (int k = 0; k < 4; ++k) {
+        s.low.val[k] = vdotq_laneq_s32(s.low.val[k], w.val[k], x, 0);
+        s.high.val[k] = vdotq_laneq_s32(s.high.val[k], w.val[k], x, 2);
+    }
+    return s;
+}
+
+static inline split_sums split_second(split_sums s, int8x16x4_t w, int8x16_t x) {
+    for (int k = 0; k < 4; ++k) {
+        s.low.val[k] = vdotq_laneq_s32(s.low.val[k], w.val[k], x, 1);
+        s.high.val[k] = vdotq_laneq_s32(s.high.val[k], w.val[k], x, 3);
+    }
+    return s;
+}
+
+static inline void split_end(split_sums s, int32_t *y) {
+    for (int k = 0; k < 4; ++k)
+        vst1q_s32(y + 4 * k, vaddq_s32(s.low.val[k], vshlq_n_s32(s.high.val[k], 8)));
+}
+
+static inline void group4_s16(const int8_t *w, const int32_t *start, const int16_t *x,
+                              uint32_t quads, int32_t *y) {
+    split_sums i_f = split_start(start), g_o = split_start(start == NULL ? NULL : start + 16);
+    for (; quads >= 2; quads -= 2, x += 8) {
+        const int8x16_t v = split(vld1q_s16(x));
+        i_f = split_first(i_f, next64(&w), v);
+        g_o = split_first(g_o, next64(&w), v);
+        i_f = split_second(i_f, next64(&w), v);
+        g_o = split_second(g_o, next64(&w), v);
+    }
+    if (quads != 0) {
+        const int8x16_t v = split(vcombine_s16(vld1_s16(x), vdup_n_s16(0)));
+        i_f = split_first(i_f, next64(&w), v);
+        g_o = split_first(g_o, next64(&w), v);
+    }
+    split_end(i_f, y);
+    split_end(g_o, y + 16);
+}
+
+static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
+                       size_t x_stride, int32_t *y, uint32_t count) {
+    const uint32_t rows = elstm_rows_s8(w);
+    const int in_place = init == y;
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+        const int32_t *start = in_place ? y : init;
+        if (w->gates != 4 || !splits(x, w->quads)) {
+            product_s16(w, start, x, y);
+            continue;
+        }
+        const int8_t *weights = w->weights;
+        for (uint32_t at = 0; at < rows; at += 4 * ELSTM_GROUP, weights += (size_t)w->quads * 128)
+            group4_s16(weights, start == NULL ? NULL : start + at, x, w->quads, y + at);
+    }
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
