@@ -85,14 +85,16 @@ typedef struct {
 } gate_sums;
 
 /* First sums, each beside a 0. */
-static inline int32x4_t spread(const int32_t *start) {
-    return vreinterpretq_s32_u64(vmovl_u32(vreinterpret_u32_s32(vld1_s32(start))));
+static inline int32x4_t spread(int32x2_t start) {
+    return vreinterpretq_s32_u64(vmovl_u32(vreinterpret_u32_s32(start)));
 }
 
 static inline gate_sums gate_start(const int32_t *start) {
     const int32x4_t zero = vdupq_n_s32(0);
     if (start == NULL) return (gate_sums){zero, zero, zero, zero};
-    return (gate_sums){spread(start), spread(start + 2), spread(start + 4), spread(start + 6)};
+    const int32x4_t low = vld1q_s32(start), high = vld1q_s32(start + 4);
+    return (gate_sums){spread(vget_low_s32(low)), spread(vget_high_s32(low)),
+                       spread(vget_low_s32(high)), spread(vget_high_s32(high))};
 }
 
 /* Two quads: products meet in 16 bits, where 2 * 128 * 127 fits, then pairs of them in 32. Behind
@@ -141,9 +143,9 @@ static inline gate_sums gate_at(gate_sums s, const int8_t **w, size_t at, four_x
                     x0, x1, w);
 }
 
-/* One group of four gates, two of them on their way at a time. */
-static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
-                             int32_t *y) {
+/* One group of four gates, two of them on their way at a time. Returns where the weights end. */
+static inline const int8_t *group4_s8(const int8_t *w, const int32_t *start, const int8_t *x,
+                                      uint32_t quads, int32_t *y) {
     gate_sums i = gate_start(start), f = gate_start(start == NULL ? NULL : start + 8);
     gate_sums g = gate_start(start == NULL ? NULL : start + 16);
     gate_sums o = gate_start(start == NULL ? NULL : start + 24);
@@ -162,11 +164,13 @@ static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t
         f = gate_one(f, w_fo + 32, a);
         g = gate_one(g, w_ig + 64, a);
         o = gate_one(o, w_fo + 96, a);
+        w_ig += 128;
     }
     gate_end(i, y);
     gate_end(f, y + 8);
     gate_end(g, y + 16);
     gate_end(o, y + 24);
+    return w_ig;
 }
 
 #else
@@ -184,30 +188,30 @@ static inline gate_sums gate_next(gate_sums s, const int8_t **w0, const int8_t *
     return gate_two(s, u0, v0, u1, v1, x0, x1, w0);
 }
 
-/* Two gates of a group, for which the registers suffice. */
-static void gates2_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
-                      int32_t *y) {
-    gate_sums i = gate_start(start), f = gate_start(start == NULL ? NULL : start + 8);
-    const int8_t *second = w + 128;
-    for (; quads >= 2; quads -= 2, x += 8, w += 192, second += 192) {
-        const int8x8_t eight = vld1_s8(x);
-        const four_x8 a = low_four(eight), b = high_four(eight);
-        i = gate_next(i, &w, &second, a, b);
-        f = gate_next(f, &w, &second, a, b);
+/* One group of four gates; the registers suffice for two at a time. Returns where the weights end.
+ */
+static inline const int8_t *group4_s8(const int8_t *w, const int32_t *start, const int8_t *x,
+                                      uint32_t quads, int32_t *y) {
+    for (int pair = 0; pair < 2; ++pair, y += 16) {
+        const int8_t *own = w + 64 * pair, *second = own + 128, *v = x;
+        gate_sums i = gate_start(start), f = gate_start(start == NULL ? NULL : start + 8);
+        uint32_t left = quads;
+        for (; left >= 2; left -= 2, v += 8, own += 192, second += 192) {
+            const int8x8_t eight = vld1_s8(v);
+            const four_x8 a = low_four(eight), b = high_four(eight);
+            i = gate_next(i, &own, &second, a, b);
+            f = gate_next(f, &own, &second, a, b);
+        }
+        if (left != 0) {
+            const four_x8 a = lone_four(v);
+            i = gate_one(i, own, a);
+            f = gate_one(f, own + 32, a);
+        }
+        gate_end(i, y);
+        gate_end(f, y + 8);
+        if (start != NULL) start += 16;
     }
-    if (quads != 0) {
-        const four_x8 a = lone_four(x);
-        i = gate_one(i, w, a);
-        f = gate_one(f, w + 32, a);
-    }
-    gate_end(i, y);
-    gate_end(f, y + 8);
-}
-
-static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
-                             int32_t *y) {
-    gates2_s8(w, start, x, quads, y);
-    gates2_s8(w + 64, start == NULL ? NULL : start + 16, x, quads, y + 16);
+    return w + (size_t)quads * 128;
 }
 
 #endif
@@ -225,20 +229,32 @@ static inline void group1_s8(const int8_t *w, const int32_t *start, const int8_t
     gate_end(s, y);
 }
 
+/* One x over rows of one gate; out of line, where it may use registers that the loops over four
+ * gates do without. */
+static __attribute__((noinline)) void single_s8(const elstm_matrix_s8 *w, const int32_t *start,
+                                                const int8_t *x, int32_t *y) {
+    const size_t group_size = (size_t)w->quads * ELSTM_GROUP * 4;
+    for (uint32_t group = 0; group < w->groups; ++group, y += ELSTM_GROUP) {
+        group1_s8(w->weights + group * group_size, start, x, w->quads, y);
+        if (start != NULL) start += ELSTM_GROUP;
+    }
+}
+
 static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
                       size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
-    const size_t group_size = (size_t)w->quads * lanes * 4;
+    const uint32_t rows = elstm_rows_s8(w);
     const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+    for (uint32_t k = 0; k < count; ++k, x += x_stride) {
         const int32_t *start = in_place ? y : init;
+        if (w->gates != 4) {
+            single_s8(w, start, x, y);
+            y += rows;
+            continue;
+        }
         const int8_t *weights = w->weights;
-        for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
-            const int32_t *own = start == NULL ? NULL : start + at;
-            if (w->gates == 4)
-                group4_s8(weights, own, x, w->quads, y + at);
-            else
-                group1_s8(weights, own, x, w->quads, y + at);
+        for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
+            weights = group4_s8(weights, start, x, w->quads, y);
+            if (start != NULL) start += 4 * ELSTM_GROUP;
         }
     }
 }
@@ -248,7 +264,7 @@ static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int1
     const uint32_t rows = elstm_rows_s8(w);
     const int in_place = init == y;
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows)
-        product_s16(w, in_place ? y : init, x, y);
+        single_s16(w, in_place ? y : init, x, y);
 }
 
 #if defined(__clang__)

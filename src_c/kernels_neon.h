@@ -15,22 +15,38 @@ static inline const void *opaque(const void *p) {
 
 /* ---- f32 ---- */
 
+/* sum + a * b, b a vector, or one of a pair for all lanes. */
 #if defined(__aarch64__)
 
 static inline float32x4_t fma4(float32x4_t sum, float32x4_t a, float32x4_t b) {
     return vfmaq_f32(sum, a, b);
 }
 
-static inline float32x4_t divide4(float32x4_t a, float32x4_t b) { return vdivq_f32(a, b); }
-
-#else
-
-static inline float32x4_t fma4(float32x4_t sum, float32x4_t a, float32x4_t b) {
-    return vmlaq_f32(sum, a, b); /* two roundings */
+static inline float32x4_t fma_first(float32x4_t sum, float32x4_t a, float32x2_t b) {
+    return vfmaq_lane_f32(sum, a, b, 0);
 }
 
-/* No vector division here: an estimate of 8 bits, doubled twice, then the remainder's share. b is
- * 1 ... 200. */
+static inline float32x4_t fma_second(float32x4_t sum, float32x4_t a, float32x2_t b) {
+    return vfmaq_lane_f32(sum, a, b, 1);
+}
+
+static inline float32x4_t divide4(float32x4_t a, float32x4_t b) { return vdivq_f32(a, b); }
+
+#else /* two roundings: the fused form came later than NEON */
+
+static inline float32x4_t fma4(float32x4_t sum, float32x4_t a, float32x4_t b) {
+    return vmlaq_f32(sum, a, b);
+}
+
+static inline float32x4_t fma_first(float32x4_t sum, float32x4_t a, float32x2_t b) {
+    return vmlaq_lane_f32(sum, a, b, 0);
+}
+
+static inline float32x4_t fma_second(float32x4_t sum, float32x4_t a, float32x2_t b) {
+    return vmlaq_lane_f32(sum, a, b, 1);
+}
+
+/* No vector division here: an estimate of 8 bits, doubled twice. b is 1 ... 200. */
 static inline float32x4_t divide4(float32x4_t a, float32x4_t b) {
     float32x4_t r = vrecpeq_f32(b);
     r = vmulq_f32(r, vrecpsq_f32(r, b));
@@ -40,29 +56,37 @@ static inline float32x4_t divide4(float32x4_t a, float32x4_t b) {
 
 #endif
 
-static inline float32x4_t coefficient(const float *c) { return vld1q_dup_f32(c); }
+/* The coefficients of tanh, in pairs. */
+typedef struct {
+    float32x2_t p01, p23, p45, p56, q01, q23;
+} rational;
+
+static inline rational load_rational(void) {
+    const float *p = elstm_tanh_p, *q = elstm_tanh_q;
+    return (rational){vld1_f32(p),     vld1_f32(p + 2), vld1_f32(p + 4),
+                      vld1_f32(p + 5), vld1_f32(q),     vld1_f32(q + 2)};
+}
+
+/* c[0] + c[1] u */
+static inline float32x4_t linear4(float32x2_t c, float32x4_t u) {
+    return fma_second(vdupq_lane_f32(c, 0), u, c);
+}
 
 /* Pairs of coefficients first: chains half as long as Horner's, and fewer copies of constants. */
-static inline float32x4_t tanh4(float32x4_t x) {
-    const float *p = elstm_tanh_p, *q = elstm_tanh_q;
+static inline float32x4_t tanh4(float32x4_t x, const rational *c) {
     x = vmaxq_f32(x, vdupq_n_f32(-ELSTM_TANH_CLAMP));
     x = vminq_f32(x, vdupq_n_f32(ELSTM_TANH_CLAMP));
     const float32x4_t u = vmulq_f32(x, x), u2 = vmulq_f32(u, u);
-    float32x4_t p01 = fma4(coefficient(p), coefficient(p + 1), u);
-    float32x4_t p23 = fma4(coefficient(p + 2), coefficient(p + 3), u);
-    float32x4_t p45 = fma4(coefficient(p + 4), coefficient(p + 5), u);
-    float32x4_t q01 = fma4(coefficient(q), coefficient(q + 1), u);
-    float32x4_t q23 = fma4(coefficient(q + 2), coefficient(q + 3), u);
-    p45 = fma4(p45, coefficient(p + 6), u2);
-    p23 = fma4(p23, p45, u2);
-    p01 = fma4(p01, p23, u2);
-    q01 = fma4(q01, q23, u2);
-    return divide4(vmulq_f32(x, p01), q01);
+    const float32x4_t high = fma_second(linear4(c->p45, u), u2, c->p56);
+    const float32x4_t middle = fma4(linear4(c->p23, u), high, u2);
+    const float32x4_t p = fma4(linear4(c->p01, u), middle, u2);
+    const float32x4_t q = fma4(linear4(c->q01, u), linear4(c->q23, u), u2);
+    return divide4(vmulq_f32(x, p), q);
 }
 
-static inline float32x4_t sigmoid4(float32x4_t x) {
+static inline float32x4_t sigmoid4(float32x4_t x, const rational *c) {
     const float32x4_t half = vdupq_n_f32(0.5f);
-    return fma4(half, half, tanh4(vmulq_f32(half, x)));
+    return fma4(half, half, tanh4(vmulq_f32(half, x), c));
 }
 
 #if defined(__aarch64__)
@@ -119,19 +143,19 @@ static inline float32x4x4_t next16_f32(const float **w) {
 }
 
 static inline float32x4_t fma_x0(float32x4_t sum, float32x4_t w, four_x x) {
-    return vmlaq_lane_f32(sum, w, x.val[0], 0);
+    return fma_first(sum, w, x.val[0]);
 }
 
 static inline float32x4_t fma_x1(float32x4_t sum, float32x4_t w, four_x x) {
-    return vmlaq_lane_f32(sum, w, x.val[0], 1);
+    return fma_second(sum, w, x.val[0]);
 }
 
 static inline float32x4_t fma_x2(float32x4_t sum, float32x4_t w, four_x x) {
-    return vmlaq_lane_f32(sum, w, x.val[1], 0);
+    return fma_first(sum, w, x.val[1]);
 }
 
 static inline float32x4_t fma_x3(float32x4_t sum, float32x4_t w, four_x x) {
-    return vmlaq_lane_f32(sum, w, x.val[1], 1);
+    return fma_second(sum, w, x.val[1]);
 }
 
 #endif
@@ -177,9 +201,9 @@ static inline gates2 gates2_x3(gates2 sum, const float **w, four_x x) {
                      fma_x3(sum.val[2], own.val[2], x), fma_x3(sum.val[3], own.val[3], x)}};
 }
 
-/* One group of four gates: eight chains. */
-static inline void group4_f32(const float *w, const float *start, const float *x, uint32_t columns,
-                              float *y) {
+/* One group of four gates: eight chains. Returns where the weights end. */
+static inline const float *group4_f32(const float *w, const float *start, const float *x,
+                                      uint32_t columns, float *y) {
     gates2 low = gates2_start(start), high = gates2_start(start == NULL ? NULL : start + 16);
     for (; columns >= 4; columns -= 4, x += 4) {
         const four_x v = load_x(x);
@@ -199,6 +223,7 @@ static inline void group4_f32(const float *w, const float *start, const float *x
     }
     gates2_end(low, y);
     gates2_end(high, y + 16);
+    return w;
 }
 
 /* One group of one row a unit: even and odd columns apart. */
@@ -228,35 +253,49 @@ static inline void group1_f32(const float *w, const float *start, const float *x
     for (int k = 0; k < 2; ++k) vst1q_f32(y + 4 * k, vaddq_f32(even[k], odd[k]));
 }
 
+/* One x; out of line, where it may use registers that the loops over four gates do without. */
+static __attribute__((noinline)) void single_f32(const elstm_matrix_f32 *w, const float *start,
+                                                 const float *x, float *y) {
+    const size_t group_size = (size_t)w->columns * ELSTM_GROUP;
+    for (uint32_t group = 0; group < w->groups; ++group, y += ELSTM_GROUP) {
+        group1_f32(w->weights + group * group_size, start, x, w->columns, y);
+        if (start != NULL) start += ELSTM_GROUP;
+    }
+}
+
 static void matmul_f32(const elstm_matrix_f32 *w, const float *init, const float *x,
                        size_t x_stride, float *y, uint32_t count) {
-    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_f32(w);
-    const size_t group_size = (size_t)w->columns * lanes;
+    const uint32_t rows = elstm_rows_f32(w);
     const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+    for (uint32_t k = 0; k < count; ++k, x += x_stride) {
         const float *start = in_place ? y : init;
+        if (w->gates != 4) {
+            single_f32(w, start, x, y);
+            y += rows;
+            continue;
+        }
         const float *weights = w->weights;
-        for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
-            const float *own = start == NULL ? NULL : start + at;
-            if (w->gates == 4)
-                group4_f32(weights, own, x, w->columns, y + at);
-            else
-                group1_f32(weights, own, x, w->columns, y + at);
+        for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
+            weights = group4_f32(weights, start, x, w->columns, y);
+            if (start != NULL) start += 4 * ELSTM_GROUP;
         }
     }
 }
 
 static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
+    const rational t = load_rational();
     const float32x4_t tiny = vdupq_n_f32(ELSTM_TINY);
     for (uint32_t group = 0; group < groups; ++group, z += 32) {
         for (int half = 0; half < 2; ++half, c += 4, h += 4, y += 4) {
             const float *own = z + 4 * half;
-            const float32x4_t i = sigmoid4(vld1q_f32(own)), f = sigmoid4(vld1q_f32(own + 8));
-            const float32x4_t g = tanh4(vld1q_f32(own + 16)), o = sigmoid4(vld1q_f32(own + 24));
+            const float32x4_t i = sigmoid4(vld1q_f32(own), &t),
+                              f = sigmoid4(vld1q_f32(own + 8), &t);
+            const float32x4_t g = tanh4(vld1q_f32(own + 16), &t),
+                              o = sigmoid4(vld1q_f32(own + 24), &t);
             float32x4_t next = fma4(vmulq_f32(i, g), f, vld1q_f32(c));
             next = vreinterpretq_f32_u32(
                 vandq_u32(vreinterpretq_u32_f32(next), vcageq_f32(next, tiny)));
-            const float32x4_t out = vmulq_f32(o, tanh4(next));
+            const float32x4_t out = vmulq_f32(o, tanh4(next, &t));
             vst1q_f32(c, next);
             vst1q_f32(h, out);
             vst1q_f32(y, out);
@@ -265,21 +304,23 @@ static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t grou
 }
 
 static void tanh_f32(float *v, uint32_t count) {
-    for (; count >= 4; count -= 4, v += 4) vst1q_f32(v, tanh4(vld1q_f32(v)));
+    const rational t = load_rational();
+    for (; count >= 4; count -= 4, v += 4) vst1q_f32(v, tanh4(vld1q_f32(v), &t));
     if (count != 0) {
         float rest[4] = {0};
         memcpy(rest, v, count * sizeof *v);
-        vst1q_f32(rest, tanh4(vld1q_f32(rest)));
+        vst1q_f32(rest, tanh4(vld1q_f32(rest), &t));
         memcpy(v, rest, count * sizeof *v);
     }
 }
 
 static void sigmoid_f32(float *v, uint32_t count) {
-    for (; count >= 4; count -= 4, v += 4) vst1q_f32(v, sigmoid4(vld1q_f32(v)));
+    const rational t = load_rational();
+    for (; count >= 4; count -= 4, v += 4) vst1q_f32(v, sigmoid4(vld1q_f32(v), &t));
     if (count != 0) {
         float rest[4] = {0};
         memcpy(rest, v, count * sizeof *v);
-        vst1q_f32(rest, sigmoid4(vld1q_f32(rest)));
+        vst1q_f32(rest, sigmoid4(vld1q_f32(rest), &t));
         memcpy(v, rest, count * sizeof *v);
     }
 }
@@ -491,17 +532,17 @@ static inline __attribute__((always_inline)) void chains_s16(const int8_t *w, si
 }
 
 /* One x, of any values. */
-static void product_s16(const elstm_matrix_s8 *w, const int32_t *start, const int16_t *x,
-                        int32_t *y) {
-    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
-    const size_t group_size = (size_t)w->quads * lanes * 4;
+static __attribute__((noinline)) void single_s16(const elstm_matrix_s8 *w, const int32_t *start,
+                                                 const int16_t *x, int32_t *y) {
+    const size_t lanes = (size_t)w->gates * ELSTM_GROUP;
     const int8_t *weights = w->weights;
-    for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
-        const int32_t *own = start == NULL ? NULL : start + at;
+    for (uint32_t group = w->groups; group > 0; --group, y += lanes) {
         if (w->gates == 4)
-            chains_s16(weights, 128, own, x, w->quads, y + at, 4);
+            chains_s16(weights, 128, start, x, w->quads, y, 4);
         else
-            chains_s16(weights, 32, own, x, w->quads, y + at, 1);
+            chains_s16(weights, 32, start, x, w->quads, y, 1);
+        weights += w->quads * lanes * 4;
+        if (start != NULL) start += lanes;
     }
 }
 

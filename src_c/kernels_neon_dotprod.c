@@ -28,8 +28,8 @@ static inline int8x16x4_t next64(const int8_t **w) {
 }
 
 /* One group of four gates: eight chains of four rows, four quads of x in one register. */
-static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
-                             int32_t *y) {
+static inline const int8_t *group4_s8(const int8_t *w, const int32_t *start, const int8_t *x,
+                                      uint32_t quads, int32_t *y) {
     int32x4_t sum[8];
     for (int k = 0; k < 8; ++k) sum[k] = start == NULL ? vdupq_n_s32(0) : vld1q_s32(start + 4 * k);
     for (; quads >= 4; quads -= 4, x += 16) {
@@ -64,6 +64,7 @@ static inline void group4_s8(const int8_t *w, const int32_t *start, const int8_t
         }
     }
     for (int k = 0; k < 8; ++k) vst1q_s32(y + 4 * k, sum[k]);
+    return w;
 }
 
 /* One group of one row a unit: even and odd quads apart. */
@@ -90,20 +91,32 @@ static inline void group1_s8(const int8_t *w, const int32_t *start, const int8_t
     for (int k = 0; k < 2; ++k) vst1q_s32(y + 4 * k, vaddq_s32(even[k], odd[k]));
 }
 
+/* One x over rows of one gate; out of line, where it may use registers that the loops over four
+ * gates do without. */
+static __attribute__((noinline)) void single_s8(const elstm_matrix_s8 *w, const int32_t *start,
+                                                const int8_t *x, int32_t *y) {
+    const size_t group_size = (size_t)w->quads * ELSTM_GROUP * 4;
+    for (uint32_t group = 0; group < w->groups; ++group, y += ELSTM_GROUP) {
+        group1_s8(w->weights + group * group_size, start, x, w->quads, y);
+        if (start != NULL) start += ELSTM_GROUP;
+    }
+}
+
 static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
                       size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
-    const size_t group_size = (size_t)w->quads * lanes * 4;
+    const uint32_t rows = elstm_rows_s8(w);
     const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+    for (uint32_t k = 0; k < count; ++k, x += x_stride) {
         const int32_t *start = in_place ? y : init;
+        if (w->gates != 4) {
+            single_s8(w, start, x, y);
+            y += rows;
+            continue;
+        }
         const int8_t *weights = w->weights;
-        for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
-            const int32_t *own = start == NULL ? NULL : start + at;
-            if (w->gates == 4)
-                group4_s8(weights, own, x, w->quads, y + at);
-            else
-                group1_s8(weights, own, x, w->quads, y + at);
+        for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
+            weights = group4_s8(weights, start, x, w->quads, y);
+            if (start != NULL) start += 4 * ELSTM_GROUP;
         }
     }
 }
@@ -154,8 +167,8 @@ static inline void split_end(split_sums s, int32_t *y) {
         vst1q_s32(y + 4 * k, vaddq_s32(s.low.val[k], vshlq_n_s32(s.high.val[k], 8)));
 }
 
-static inline void group4_s16(const int8_t *w, const int32_t *start, const int16_t *x,
-                              uint32_t quads, int32_t *y) {
+static inline const int8_t *group4_s16(const int8_t *w, const int32_t *start, const int16_t *x,
+                                       uint32_t quads, int32_t *y) {
     split_sums i_f = split_start(start), g_o = split_start(start == NULL ? NULL : start + 16);
     for (; quads >= 2; quads -= 2, x += 8) {
         const int8x16_t v = split(vld1q_s16(x));
@@ -171,21 +184,25 @@ static inline void group4_s16(const int8_t *w, const int32_t *start, const int16
     }
     split_end(i_f, y);
     split_end(g_o, y + 16);
+    return w;
 }
 
 static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
                        size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t rows = elstm_rows_s8(w);
     const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+    for (uint32_t k = 0; k < count; ++k, x += x_stride) {
         const int32_t *start = in_place ? y : init;
         if (w->gates != 4 || !splits(x, w->quads)) {
-            product_s16(w, start, x, y);
+            single_s16(w, start, x, y);
+            y += rows;
             continue;
         }
         const int8_t *weights = w->weights;
-        for (uint32_t at = 0; at < rows; at += 4 * ELSTM_GROUP, weights += (size_t)w->quads * 128)
-            group4_s16(weights, start == NULL ? NULL : start + at, x, w->quads, y + at);
+        for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
+            weights = group4_s16(weights, start, x, w->quads, y);
+            if (start != NULL) start += 4 * ELSTM_GROUP;
+        }
     }
 }
 
