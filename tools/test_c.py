@@ -80,7 +80,7 @@ def execute(name: str, command: list[str], kernels: str | None) -> str:
     if name == "test_freestanding":
         said = [run(command, given=Path(image).read_bytes()) for image in IMAGES]
     else:
-        said = [run([*command, *wanted, *([] if name == "test_kernels" else IMAGES)])]
+        said = [run([*command, *wanted, *([] if name in ("test_kernels", "test_sets") else IMAGES)])]
     return said[-1].strip().splitlines()[-1].removeprefix(f"{name}: ")
 
 
