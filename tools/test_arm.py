@@ -1,0 +1,180 @@
+"""The C tests on emulated ARM (and RISC-V) CPUs, each of which must choose its own kernel sets.
+
+    python tools/test_arm.py                       every CPU below, two at a time; a table
+    python tools/test_arm.py cortex-a53 cortex-a76
+    python tools/test_arm.py --python              the extension cross-built, and Python's tests of it, on 64-bit ARM
+
+The last unpacks a Debian system for 64-bit ARM with mmdebstrap (300 MB, kept where --root says), and needs Cython and
+the running Python. Emulation proves bits, choices and traps; it says nothing about time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = ("test_sets", "test_kernels", "test_images")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    compiler: str
+    emulator: str
+    libraries: str
+    packages: str
+
+
+ARM64 = Target(
+    "aarch64-linux-gnu-gcc",
+    "qemu-aarch64",
+    "/usr/aarch64-linux-gnu",
+    "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
+)
+ARM32 = Target(
+    "arm-linux-gnueabihf-gcc",
+    "qemu-arm",
+    "/usr/arm-linux-gnueabihf",
+    "gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user",
+)
+RISCV64 = Target(
+    "riscv64-linux-gnu-gcc",
+    "qemu-riscv64",
+    "/usr/riscv64-linux-gnu",
+    "gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user",
+)
+CPUS = {  # and the sets it must have, best first
+    "cortex-a53": (ARM64, "neon scalar"),  # Raspberry Pi 3, Zero 2
+    "cortex-a72": (ARM64, "neon scalar"),  # Raspberry Pi 4
+    "cortex-a76": (ARM64, "neon_dotprod neon scalar"),  # Raspberry Pi 5
+    "max": (ARM64, "neon_dotprod neon scalar"),
+    "cortex-a7": (ARM32, "neon scalar"),  # Raspberry Pi 2
+    "cortex-a7,neon=off": (ARM32, "scalar"),  # any NEON instruction outside the set would die here
+    "rv64": (RISCV64, "scalar"),
+}
+PYTHON_TESTS = ("test_golden.py", "test_reference_s8.py", "test_image.py", "test_runner.py")
+DEBIAN_PACKAGES = "python3-minimal,libpython3.11-dev,libstdc++6,python3-numpy,python3-pytest,python3-hypothesis"
+
+
+class Failure(Exception):
+    """What a person has to know, in a few lines."""
+
+
+def require(target: Target, *more: str) -> None:
+    missing = [name for name in (target.compiler, target.emulator, *more) if shutil.which(name) is None]
+    if missing:
+        raise Failure(f"{', '.join(missing)} missing: apt-get install {' '.join([target.packages, *more])}")
+
+
+def test_cpu(cpu: str) -> tuple[bool, str]:
+    """Whether it passed, and its lines of the table."""
+    target, sets = CPUS[cpu]
+    start = time.monotonic()
+    command = [sys.executable, str(ROOT / "tools" / "test_c.py"), "--cc", target.compiler, *PROGRAMS]
+    command += ["--run", shlex.join([target.emulator, "-cpu", cpu, "-L", target.libraries])]
+    command += ["--kernels", sets.split()[0]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    chosen = re.search(r"^ok +test_sets .* s: (.*)$", done.stdout, re.MULTILINE)
+    found = chosen[1] if chosen else "?"
+    passed = re.findall(r"^ok +(\w+)", done.stdout, re.MULTILINE)
+    good = done.returncode == 0 and found == sets and sorted(passed) == sorted(PROGRAMS)
+    line = f"{'ok' if good else 'FAIL':4} {cpu:20} {found:26} {len(passed)} of {len(PROGRAMS)} programs"
+    line += f" {time.monotonic() - start:5.0f} s"
+    if not good:
+        line += f"\n     expected the sets: {sets}\n{done.stdout}{done.stderr}"
+    return good, line
+
+
+def test_cpus(cpus: list[str]) -> bool:
+    for cpu in cpus:
+        require(CPUS[cpu][0])
+    print(f"     {'CPU':20} kernel sets")
+    passed = True
+    with ThreadPoolExecutor(2) as pool:
+        for good, line in pool.map(test_cpu, cpus):
+            passed &= good
+            print(line, flush=True)
+    return passed
+
+
+def unpack_debian(root: Path) -> None:
+    """A Debian 12 for 64-bit ARM: packages unpacked, nothing of them run."""
+    if (root / "usr" / "bin" / "python3.11").exists():
+        return
+    if shutil.which("mmdebstrap") is None:
+        raise Failure("mmdebstrap missing: apt-get install mmdebstrap arch-test")
+    listed = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Codename: bookworm"]
+    mirrors = subprocess.run(listed, capture_output=True, text=True).stdout.split() or ["http://deb.debian.org/debian/"]
+    command = ["mmdebstrap", "--quiet", "--variant=extract", "--arch=arm64", f"--include={DEBIAN_PACKAGES}"]
+    subprocess.run([*command, "bookworm", str(root), f"deb {mirrors[0]} bookworm main"], check=True)
+
+
+def build_package(root: Path, site: Path) -> None:
+    """edgelstm with its extension for 64-bit ARM's Python 3.11, built as setup.py does."""
+    shutil.copytree(ROOT / "edgelstm", site / "edgelstm", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    source = site / "_core.c"
+    core = str(ROOT / "edgelstm" / "_core.pyx")
+    subprocess.run([sys.executable, "-m", "cython", "-3", core, "-o", str(source)], check=True)
+    command = [ARM64.compiler, "-shared", "-fPIC", "-std=c99", "-O3", "-ffp-contract=off", "-g0"]
+    command += [f"-I{root}/usr/include/{folder}" for folder in ("python3.11", "aarch64-linux-gnu/python3.11", "")]
+    command += [f"-I{ROOT}/src_c", str(source), *map(str, sorted((ROOT / "src_c").glob("*.c")))]
+    module = site / "edgelstm" / "_core.cpython-311-aarch64-linux-gnu.so"
+    subprocess.run([*command, "-o", str(module)], check=True)
+
+
+def test_python(root: Path) -> bool:
+    """Python's tests of the core, once with each choice of kernel sets."""
+    require(ARM64)
+    unpack_debian(root)
+    with tempfile.TemporaryDirectory() as name:
+        site = Path(name)
+        build_package(root, site)
+        libraries = root / "usr" / "lib" / "aarch64-linux-gnu"
+        # NumPy looks for links to these that an installed system would have made
+        algebra = f"LD_LIBRARY_PATH={libraries}/blas:{libraries}/lapack"
+        tests = [str(ROOT / "tests" / test) for test in PYTHON_TESTS]
+        passed = True
+        for cpu in ("cortex-a72", "cortex-a76"):
+            emulated = [ARM64.emulator, "-cpu", cpu, "-E", algebra, "-L", str(root)]
+            python = [*emulated, str(root / "usr" / "bin" / "python3.11")]
+            environment = os.environ | {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+            show = "import edgelstm, platform; print(platform.machine(), *edgelstm.kernels())"
+            subprocess.run([*python, "-c", show], env=environment, cwd=site, check=True)
+            options = ["-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+            passed &= subprocess.call([*python, "-m", "pytest", *options, *tests], env=environment, cwd=site) == 0
+        return passed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cpus", nargs="*", metavar="CPU", help=f"of {' '.join(CPUS)}; default: all")
+    parser.add_argument("--python", action="store_true", help="Python's tests on 64-bit ARM instead of the C tests")
+    parser.add_argument("--root", type=Path, help="the unpacked Debian of --python; default: the user's cache folder")
+    options = parser.parse_args()
+    unknown = set(options.cpus) - set(CPUS)
+    if unknown:
+        parser.error(f"no such CPU: {' '.join(sorted(unknown))}; there are {' '.join(CPUS)}")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgelstm-arm64"
+    try:
+        if options.python:
+            passed = test_python((options.root or cache).resolve())
+        else:
+            passed = test_cpus(options.cpus or list(CPUS))
+    except Failure as failure:
+        print(failure)
+        return 2
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
