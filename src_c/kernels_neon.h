@@ -493,8 +493,7 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
         const int16x8_t c = mh_add8(mh8(f, vld1q_s16(cells)), mh8(i, g), kappa);
         int16x8_t v = c;
         for (uint32_t k = 0; k < cell->doublings; ++k) v = vqaddq_s16(v, v);
-        const int8x8_t out =
-            vmax_s8(vqmovn_s16(mh8(mh8(o, tanh8(v, &t)), scale)), vdup_n_s8(-127));
+        const int8x8_t out = vmax_s8(vqmovn_s16(mh8(mh8(o, tanh8(v, &t)), scale)), vdup_n_s8(-127));
         vst1q_s16(cells, c);
         vst1_s8(h, out);
         vst1_s8(y, out);

@@ -55,7 +55,7 @@ HEADERS = {  # what a C file may include of the core; the first pattern that fit
     "runner.c": {"op.h"},
     "*": {"edgelstm.h", "op.h", "fixedpoint.h"},
 }
-SYSTEM = {"stddef.h", "stdint.h", "string.h"}
+SYSTEM = {"float.h", "stddef.h", "stdint.h", "string.h"}
 PROBES = {"kernels.c": {"sys/auxv.h", "sys/sysctl.h"}}
 INTRINSICS = {"immintrin.h", "arm_neon.h"}
 """Only in kernels_<isa>.c."""
