@@ -1,10 +1,11 @@
-"""Train the activity net: two LSTM layers of 32 and a Linear layer, on six channels of a phone at the waist.
+"""Train the activity net: two LSTM layers of 48 and a Linear layer, on six channels of a phone at the waist.
 
-    python train.py RawData            # the data set's folder, or the packed file of recordings.py
+    python train.py PATH            # the data set's RawData folder, or the packed file of recordings.py
 
-Needs torch. Writes activity.pt (a state dict) and activity.toml (scaler, units, labels, window, hop). The recordings
-are walked as streams: state is carried from one chunk to the next and now and then reset, so the net serves fresh
-windows and endless streams. The epoch is chosen on four of the training volunteers, who are not trained on.
+Needs torch; takes a few minutes on one core. Writes activity.pt, a state dict in half precision, and activity.toml:
+scaler, units, labels, window and hop. The recordings are walked as streams: state is carried from one chunk to the
+next and now and then reset, so that the net serves fresh windows and endless streams alike. Four of the training
+volunteers are held out and choose the epoch; the test volunteers are never looked at.
 """
 
 from __future__ import annotations
@@ -18,22 +19,37 @@ import torch
 
 HERE = Path(__file__).parent
 VALIDATION = (3, 11, 21, 28)  # training volunteers who choose the epoch
-STREAMS, CHUNK, UPDATES_AN_EPOCH, EPOCHS = 64, 128, 90, 40
+UNITS, STREAMS, CHUNK = 48, 64, 128
+EPOCHS, UPDATES = 24, 90  # an epoch is so many updates, about once through the recordings
 WARMUP = 48  # steps after a reset whose answers are not asked for: too few samples to tell
 RESET = 0.5  # chance that a stream jumps elsewhere before a chunk
 RATE, DECAY, SMOOTHING = 4e-3, 0.02, 0.05
+TILT, GAIN, OFFSET, NOISE = 0.15, 0.1, 0.1, 0.05  # of augmentation: radians, and parts of a channel's deviation
 
 
 class Net(torch.nn.Module):
-    def __init__(self, units: int = 32):
+    """A score for each activity at every step, and the state to go on from."""
+
+    def __init__(self):
         super().__init__()
-        self.lstm = torch.nn.LSTM(len(data.CHANNELS), units, 2, batch_first=True, dropout=0.3)
+        self.lstm = torch.nn.LSTM(len(data.CHANNELS), UNITS, 2, batch_first=True, dropout=0.3)
         self.dropout = torch.nn.Dropout(0.4)
-        self.out = torch.nn.Linear(units, len(data.ACTIVITIES))
+        self.out = torch.nn.Linear(UNITS, len(data.ACTIVITIES))
 
     def forward(self, x, state=None):
         h, state = self.lstm(x, state)
         return self.out(self.dropout(h)), state
+
+
+class Scale:
+    """Channels in the sensors' units to mean 0 and deviation 1."""
+
+    def __init__(self, recordings):
+        signal = np.concatenate([r.signal for r in recordings])
+        self.mean, self.deviation = signal.mean(axis=0), signal.std(axis=0)
+
+    def __call__(self, x):
+        return ((x - self.mean) / self.deviation).astype(np.float32)
 
 
 class Streams:
@@ -41,33 +57,42 @@ class Streams:
 
     def __init__(self, recordings, random):
         self.recordings, self.random = recordings, random
-        self.weights = np.array([len(r.label) for r in recordings], float)
-        self.at = [None] * STREAMS
+        sizes = np.array([len(r.label) for r in recordings], float)
+        self.chance = sizes / sizes.sum()
+        self.places = [None] * STREAMS  # recording and sample where each goes on; None: it has to jump
 
     def chunk(self):
         """x [STREAMS, CHUNK, 6], labels with -1 where nothing is asked for, and which streams were reset."""
         x = np.empty((STREAMS, CHUNK, len(data.CHANNELS)), np.float32)
         label = np.empty((STREAMS, CHUNK), np.int64)
         reset = np.zeros(STREAMS, bool)
-        for k in range(STREAMS):
-            if self.at[k] is None or self.random.random() < RESET:
-                chosen = self.random.choice(len(self.recordings), p=self.weights / self.weights.sum())
-                first = int(self.random.integers(0, len(self.recordings[chosen].label) - CHUNK))
-                self.at[k], reset[k] = (chosen, first), True
-                self.size = None
-            recording, first = self.recordings[self.at[k][0]], self.at[k][1]
+        for k, place in enumerate(self.places):
+            if place is None or self.random.random() < RESET:
+                recording = self.recordings[self.random.choice(len(self.recordings), p=self.chance)]
+                place = recording, int(self.random.integers(len(recording.label) - CHUNK))
+                reset[k] = True
+            recording, first = place
             x[k], label[k] = recording.signal[first : first + CHUNK], recording.label[first : first + CHUNK]
-            after = first + CHUNK
-            self.at[k] = (self.at[k][0], after) if after + CHUNK <= len(recording.label) else None
+            more = first + 2 * CHUNK <= len(recording.label)
+            self.places[k] = (recording, first + CHUNK) if more else None
         label[reset, :WARMUP] = -1
         return x, label, reset
 
 
 def augmented(x, random):
-    """Other phones and belts: a gain and an offset a channel, a little noise. Gravity keeps its direction."""
-    gain = random.normal(1, 0.1, (len(x), 1, x.shape[2]))
-    offset = random.normal(0, 0.05, (len(x), 1, x.shape[2]))
-    return (x * gain + offset + random.normal(0, 0.02, x.shape)).astype(np.float32)
+    """Another belt and another phone, in the sensors' units: all axes tilted a little, the same way in both sensors."""
+    axis = random.normal(0, TILT, (len(x), 3))
+    cross = np.zeros((len(x), 3, 3))
+    cross[:, (2, 0, 1), (1, 2, 0)], cross[:, (1, 2, 0), (2, 0, 1)] = axis, -axis
+    turn = np.eye(3) + cross + cross @ cross / 2  # a rotation, to second order
+    return np.concatenate([x[:, :, :3] @ turn, x[:, :, 3:] @ turn], axis=2)
+
+
+def disturbed(x, random):
+    """A gain and an offset for each channel, and noise; x is scaled."""
+    gain = random.normal(1, GAIN, (len(x), 1, x.shape[2]))
+    offset = random.normal(0, OFFSET, (len(x), 1, x.shape[2]))
+    return (x * gain + offset + random.normal(0, NOISE, x.shape)).astype(np.float32)
 
 
 def accuracy(net, x, label):
@@ -79,34 +104,31 @@ def accuracy(net, x, label):
     return float((answers.argmax(dim=1).numpy() == label).mean())
 
 
-def train(recordings, seed, epochs):
-    torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
+def train(recordings):
+    """The weights of the best epoch, and the scale."""
+    torch.manual_seed(1)
+    random = np.random.default_rng(1)
     fitted = [r for r in recordings if r.volunteer not in VALIDATION]
-    held = [r for r in recordings if r.volunteer in VALIDATION]
-    everything = np.concatenate([r.signal for r in fitted])
-    mean, deviation = everything.mean(axis=0), everything.std(axis=0)
-    scale = 1 / deviation
-    offset = -mean / deviation
-    fitted = [data.Recording(r.experiment, r.volunteer, r.signal * scale + offset, r.label) for r in fitted]
-    x_held, label_held = data.windows(held)
-    x_held = x_held * scale + offset
+    scale = Scale(fitted)
+    x_held, label_held = data.windows([r for r in recordings if r.volunteer in VALIDATION])
+    x_held = scale(x_held)
 
     net = Net()
-    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99))
+    smooth = torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
+    average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=smooth)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * UPDATES_AN_EPOCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * UPDATES)
     loss_of = torch.nn.CrossEntropyLoss(ignore_index=-1, label_smoothing=SMOOTHING)
     streams, state = Streams(fitted, random), None
-    best, chosen = 0.0, None
-    for epoch in range(epochs):
+    best, chosen = -1.0, None
+    for epoch in range(EPOCHS):
         total = 0.0
-        for _ in range(UPDATES_AN_EPOCH):
+        for _ in range(UPDATES):
             x, label, reset = streams.chunk()
             if state is not None:
                 keep = torch.from_numpy(~reset).float()[None, :, None]
                 state = tuple(s.detach() * keep for s in state)
-            answers, state = net(torch.from_numpy(augmented(x, random)), state)
+            answers, state = net(torch.from_numpy(disturbed(scale(augmented(x, random)), random)), state)
             loss = loss_of(answers.flatten(0, 1), torch.from_numpy(label).flatten())
             optimizer.zero_grad()
             loss.backward()
@@ -114,24 +136,43 @@ def train(recordings, seed, epochs):
             optimizer.step()
             schedule.step()
             average.update_parameters(net)
-            total += loss.item()
+            total += loss.item() / UPDATES
         right = accuracy(average.module, x_held, label_held)
-        print(f"epoch {epoch + 1:2}  loss {total / UPDATES_AN_EPOCH:.3f}  held-out volunteers {right:.4f}", flush=True)
-        if right >= best:
-            best, chosen = right, {name: value.clone() for name, value in average.module.state_dict().items()}
-    return chosen, scale, offset
+        print(f"epoch {epoch + 1:2}  loss {total:.3f}  held-out volunteers {right:.4f}", flush=True)
+        if right > best:
+            best, chosen = right, {name: value.half() for name, value in average.module.state_dict().items()}
+    return chosen, scale
+
+
+def meta(scale) -> str:
+    """The meta file: what a checkpoint does not say of its numbers (docs/meta.md)."""
+    units = ["g"] * 3 + ["rad/s"] * 3
+    numbers = {name: [round(float(v), 6) for v in getattr(scale, name)] for name in ("mean", "deviation")}
+    lines = [
+        f"window = {data.WINDOW}  # samples at {data.RATE} a second",
+        f"hop = {data.HOP}",
+        "",
+        "[[inputs]]",
+        f"channels = {list(data.CHANNELS)}",
+        f"units = {units}",
+        "",
+        "[inputs.scaler]",
+        *(f"{name} = {values}" for name, values in numbers.items()),
+        "",
+        "[[outputs]]",
+        f"labels = {list(data.ACTIVITIES)}",
+    ]
+    return "\n".join(lines).replace("'", '"') + "\n"
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Train the activity net.")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", help="the RawData folder, or the packed file")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    options = parser.parse_args()
+    path = parser.parse_args().path
     torch.set_num_threads(1)
-    recordings = [r for r in data.read(options.path) if not data.is_test(r)]
-    weights, scale, offset = train(recordings, options.seed, options.epochs)
+    weights, scale = train([r for r in data.read(path) if not data.is_test(r)])
     torch.save(weights, HERE / "activity.pt")
+    (HERE / "activity.toml").write_text(meta(scale))
 
 
 if __name__ == "__main__":
