@@ -18,7 +18,7 @@ import numpy as np
 import recordings as data
 
 import edgelstm
-from edgelstm import meta, peers
+from edgelstm import meta_file, peers
 from edgelstm.errors import EdgeLstmError
 from edgelstm.exporters import tflite
 
@@ -40,20 +40,14 @@ class Result:
 
 def read() -> edgelstm.Model:
     """The committed net, with scaler, units, labels and window."""
-    return meta.describe(edgelstm.read(HERE / "activity.pt", head=HEAD), HERE / "activity.toml")
-
-
-def scaled(model: edgelstm.Model, x: np.ndarray) -> np.ndarray:
-    """Signals as the net sees them. A Stream does this by itself."""
-    scaler = model.meta.inputs[0].scaler
-    return x * scaler.scale + scaler.offset
+    return meta_file.describe(edgelstm.read(HERE / "activity.pt", head=HEAD), HERE / "activity.toml")
 
 
 def quantized(model: edgelstm.Model, recordings: list[data.Recording]) -> tuple[edgelstm.QuantizedModel, np.ndarray]:
     """The int8 net, and the training windows that set its ranges."""
     x, _ = data.windows([r for r in recordings if not data.is_test(r)])
     chosen = np.random.default_rng(0).choice(len(x), min(SAMPLES, len(x)), replace=False)
-    samples = scaled(model, x[chosen])
+    samples = model.meta.scale_inputs(x[chosen])
     return edgelstm.quantize(model, samples), samples
 
 
@@ -62,7 +56,7 @@ def compare(recordings: list[data.Recording]) -> dict[str, Result]:
     model = read()
     small, samples = quantized(model, recordings)
     x, label = data.windows([r for r in recordings if data.is_test(r)])
-    x = scaled(model, x)
+    x = model.meta.scale_inputs(x)
     ways: dict[str, tuple[Callable, int]] = {}
     for name, made in (("EdgeLSTM f32", model), ("EdgeLSTM s8", small)):
         image = edgelstm.pack(made)

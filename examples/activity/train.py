@@ -4,8 +4,10 @@
 
 Needs torch; takes a few minutes on one core. Writes activity.pt, a state dict in half precision, and activity.toml:
 scaler, units, labels, window and hop. The recordings are walked as streams: state is carried from one chunk to the
-next and now and then reset, so that the net serves fresh windows and endless streams alike. Four of the training
-volunteers are held out and choose the epoch; the test volunteers are never looked at.
+next and now and then reset, so that the net serves fresh windows and endless streams alike.
+
+Everything above was chosen with --hold-out, which leaves four of the training volunteers out, prints the accuracy on
+them and writes nothing. The test volunteers are never looked at.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import recordings as data
 import torch
 
 HERE = Path(__file__).parent
-VALIDATION = (3, 11, 21, 28)  # training volunteers who choose the epoch
+HELD_OUT = (3, 11, 21, 28)  # training volunteers, for --hold-out
 UNITS, STREAMS, CHUNK = 48, 64, 128
 EPOCHS, UPDATES = 24, 90  # an epoch is so many updates, about once through the recordings
 WARMUP = 48  # steps after a reset whose answers are not asked for: too few samples to tell
@@ -104,14 +106,12 @@ def accuracy(net, x, label):
     return float((answers.argmax(dim=1).numpy() == label).mean())
 
 
-def train(recordings):
-    """The weights of the best epoch, and the scale."""
+def train(recordings, held):
+    """The net after the last epoch, its weights averaged along the way, and the scale. held: recordings to report on."""
     torch.manual_seed(1)
     random = np.random.default_rng(1)
-    fitted = [r for r in recordings if r.volunteer not in VALIDATION]
-    scale = Scale(fitted)
-    x_held, label_held = data.windows([r for r in recordings if r.volunteer in VALIDATION])
-    x_held = scale(x_held)
+    scale = Scale(recordings)
+    x_held, label_held = data.windows(held) if held else (None, None)
 
     net = Net()
     smooth = torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
@@ -119,8 +119,7 @@ def train(recordings):
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * UPDATES)
     loss_of = torch.nn.CrossEntropyLoss(ignore_index=-1, label_smoothing=SMOOTHING)
-    streams, state = Streams(fitted, random), None
-    best, chosen = -1.0, None
+    streams, state = Streams(recordings, random), None
     for epoch in range(EPOCHS):
         total = 0.0
         for _ in range(UPDATES):
@@ -137,11 +136,9 @@ def train(recordings):
             schedule.step()
             average.update_parameters(net)
             total += loss.item() / UPDATES
-        right = accuracy(average.module, x_held, label_held)
-        print(f"epoch {epoch + 1:2}  loss {total:.3f}  held-out volunteers {right:.4f}", flush=True)
-        if right > best:
-            best, chosen = right, {name: value.half() for name, value in average.module.state_dict().items()}
-    return chosen, scale
+        right = f"  held-out volunteers {accuracy(average.module, scale(x_held), label_held):.4f}" if held else ""
+        print(f"epoch {epoch + 1:2}  loss {total:.3f}{right}", flush=True)
+    return average.module, scale
 
 
 def meta(scale) -> str:
@@ -168,10 +165,16 @@ def meta(scale) -> str:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", help="the RawData folder, or the packed file")
-    path = parser.parse_args().path
+    parser.add_argument("--hold-out", action="store_true", help="report on four training volunteers, write nothing")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    weights, scale = train([r for r in data.read(path) if not data.is_test(r)])
-    torch.save(weights, HERE / "activity.pt")
+    recordings = [r for r in data.read(options.path) if not data.is_test(r)]
+    if options.hold_out:
+        fitted = [r for r in recordings if r.volunteer not in HELD_OUT]
+        train(fitted, [r for r in recordings if r.volunteer in HELD_OUT])
+        return
+    net, scale = train(recordings, [])
+    torch.save({name: value.half() for name, value in net.state_dict().items()}, HERE / "activity.pt")
     (HERE / "activity.toml").write_text(meta(scale))
 
 

@@ -64,7 +64,7 @@ def table(ways: list[Way], metrics: dict[str, Callable]) -> dict[str, dict[str, 
     for way in ways:
         row = {title: float(metric(way.answers)) for title, metric in metrics.items()}
         row["difference"] = float(np.abs(way.answers - exact).max())
-        line = f"{way.name:24}" + "".join(f"{row[title]:14.5f}" for title in metrics) + f"{row['difference']:14.1e}"
+        line = f"{way.name:24}" + "".join(f"{row[title]:14.6f}" for title in metrics) + f"{row['difference']:14.1e}"
         print(line + (f"{way.size:14,}" if way.size else ""))
         results[way.name] = row
     return results

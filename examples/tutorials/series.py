@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-from importlib import resources
 from pathlib import Path
 
 import checkpoint
 import compare
 import numpy as np
 
+from edgelstm import recording
 from edgelstm.model import Meta, Port, Scaler
 
-RECORDING = "machine_temperature_system_failure.csv"  # MIT; it lies beside the demo, with its notice
 TRAIN = "2013-12-18", "2014-01-20"  # the first day, and the day after the last: no labelled failure within
 TEST = "2014-01-20", "2014-01-27"
 
 
 def stretch(days: tuple[str, str]) -> np.ndarray:
     """The temperatures of some days, one each five minutes: float64 [samples], in the recording's unit."""
-    text = resources.files("edgelstm").joinpath("demo_data", RECORDING).read_text("utf-8")
-    rows = csv.DictReader(text.splitlines())
-    return np.array([float(row["value"]) for row in rows if days[0] <= row["timestamp"] < days[1]])
+    whole = recording.load()
+    first, end = (np.datetime64(day) for day in days)
+    return whole.values[(whole.times >= first) & (whole.times < end)]
 
 
 def windows(values: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,8 +43,7 @@ def meta(window: int) -> Meta:
 
 def scaled(days: tuple[str, str], length: int) -> tuple[np.ndarray, np.ndarray]:
     """Windows and the values after them, as the model sees them."""
-    scaler = minmax()
-    return windows(stretch(days) * scaler.scale + scaler.offset, length)
+    return windows(minmax().apply(stretch(days)), length)
 
 
 def train(layers: list, length: int, path: Path, epochs: int = 40, rate: float = 1e-2) -> None:
@@ -66,11 +63,13 @@ def evaluate(model, trained: dict) -> dict[str, dict[str, float]]:
     """Every way of running a forecaster, on the test days: error as trained and in the recording's unit."""
     x, y = scaled(TEST, model.meta.window)
     samples = scaled(TRAIN, model.meta.window)[0][::8]
-    unit = 1 / float(minmax().scale[0])  # the scaler's inverse; its offset drops out of a difference
 
     def mse(answers):
-        return np.mean((answers - y) ** 2)
+        return np.square(answers - y).mean()
 
-    ways = compare.run(model, x, samples, trained)
+    def rmse(answers):
+        inverse = model.meta.unscale_outputs
+        return np.sqrt(np.square(inverse(answers) - inverse(y)).mean())
+
     persistence = compare.Way("persistence", x[:, -1])  # the last value once more
-    return compare.table([*ways, persistence], {"MSE": mse, "RMSE": lambda a: unit * np.sqrt(mse(a))})
+    return compare.table([*compare.run(model, x, samples, trained), persistence], {"MSE": mse, "RMSE": rmse})
