@@ -92,8 +92,9 @@ def run_tflite(
 ) -> Answers:
     """Run a .tflite model on one thread, in `runtime` or the first installed.
 
-    Bytes, as `exporters.tflite.build` gives them, run in this process; a file runs in one of its own. A model of one
-    step streams, and then `every_step` asks for the answers of all; any other is resized to the sequences' length.
+    Bytes, as `exporters.tflite.build` gives them, run in this process unless TensorFlow is loaded in it; a file runs in
+    a process of its own. A model of one step streams, and then `every_step` asks for the answers of all; any other is
+    resized to the sequences' length.
     """
     installed = runtimes()
     if runtime is not None and runtime not in RUNTIMES:
@@ -105,9 +106,15 @@ def run_tflite(
     if resolver not in RESOLVERS:
         raise InputError(f"unknown resolver {resolver!r}; known: {', '.join(RESOLVERS)}")
     chosen: dict[str, Any] = {"runtime": runtime or installed[0], "resolver": resolver, "every_step": every_step}
-    if isinstance(model, bytes):
+    if not isinstance(model, bytes):
+        return call("tflite_file", Path(model), xs, timeout, **chosen)
+    if "tensorflow" not in sys.modules:
         return _tflite(model, "the model", xs, **chosen)
-    return call("tflite_file", Path(model), xs, timeout, **chosen)
+    # TensorFlow brings a TFLite of its own, whose symbols a runtime would take for its own and corrupt memory.
+    with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
+        file = Path(folder) / "model.tflite"
+        file.write_bytes(model)
+        return call("tflite_file", file, xs, timeout, **chosen)
 
 
 def tflite_file(path: Path, xs: Sequence[Array], **options: Any) -> Answers:
