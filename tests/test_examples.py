@@ -79,7 +79,9 @@ def absent(_path):
     return program
 
 
-@pytest.mark.parametrize(("script", "expressible"), [("relu_cell", False), ("short_windows", True), ("numpy_cell", True)])
+@pytest.mark.parametrize(
+    ("script", "expressible"), [("relu_cell", False), ("short_windows", True), ("numpy_cell", True)]
+)
 def test_forecasters_reach_what_their_page_says(load, monkeypatch, script, expressible):
     module = load(f"tutorials/{script}.py")
     monkeypatch.setattr(module.series.compare, "keras", absent)

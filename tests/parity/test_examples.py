@@ -117,9 +117,7 @@ def test_activity_trains(load, monkeypatch, tmp_path):
 def test_streams_walk_on_and_jump(load):
     pytest.importorskip("torch")
     train = load("activity/train.py")
-    recording = train.data.Recording(
-        0, 1, np.arange(6000, dtype=np.float32).reshape(1000, 6), np.zeros(1000, np.int8)
-    )
+    recording = train.data.Recording(0, 1, np.arange(6000, dtype=np.float32).reshape(1000, 6), np.zeros(1000, np.int8))
     streams = train.Streams([recording], np.random.default_rng(0))
     x, label, reset = streams.chunk()
     assert reset.all() and (label[:, : train.WARMUP] == -1).all() and (label[:, train.WARMUP :] == 0).all()
