@@ -107,7 +107,7 @@ def accuracy(net, x, label):
 
 
 def train(recordings, held):
-    """The net after the last epoch, its weights averaged along the way, and the scale. held: recordings to report on."""
+    """The net after the last epoch, its weights averaged along the way, and the scale. held: what to report on."""
     torch.manual_seed(1)
     random = np.random.default_rng(1)
     scale = Scale(recordings)
