@@ -48,13 +48,13 @@ def load(monkeypatch):
 
 def recorded():
     """The table of tutorials/README.md: (script, metric) -> {way: value}; ways without a value are left out."""
-    lines = [line for line in (TUTORIALS / "README.md").read_text().splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    (start,) = [k for k, row in enumerate(rows) if row[:2] == ["script", "metric"]]
-    ways = rows[start][2:]
+    text = (TUTORIALS / "README.md").read_text()
+    table = text[text.index("| script | metric |") :].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    ways = rows[0][2:]
     return {
         (row[0].strip("`"), row[1]): {way: float(cell) for way, cell in zip(ways, row[2:]) if cell != "-"}
-        for row in rows[start + 2 :]
+        for row in rows[2:]
     }
 
 
