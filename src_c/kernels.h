@@ -11,9 +11,9 @@
 
 #define ELSTM_GROUP 8
 
-/* Where the ARM sets are built: asked here once, for the sets and for kernels.c. A compiler of
- * 32-bit ARM must pass floats in registers or at least have such registers; clang before 16 cannot
- * turn the dot product on inside a file. */
+/* Where the ARM sets are built, for the sets and for kernels.c. gcc turns an instruction set on
+ * inside a file; clang does so from 16 on for 64-bit ARM (tried: 14 cannot, 22 can), before that
+ * only for the whole build. Without float registers there is no NEON either. */
 #if defined(__GNUC__) && defined(__aarch64__) && !defined(__AARCH64EB__)
 #define ELSTM_BUILDS_NEON
 #if !defined(__clang__) || __clang_major__ >= 16 || defined(__ARM_FEATURE_DOTPROD)
@@ -21,7 +21,9 @@
 #endif
 #elif defined(__GNUC__) && defined(__arm__) && defined(__linux__) && !defined(__ARMEB__) &&        \
     !defined(__SOFTFP__)
+#if !defined(__clang__) || defined(__ARM_NEON) || (__clang_major__ >= 22 && __ARM_ARCH >= 7)
 #define ELSTM_BUILDS_NEON
+#endif
 #endif
 
 typedef struct {

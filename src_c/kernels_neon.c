@@ -8,7 +8,7 @@
 #else
 #pragma GCC push_options
 #if defined(__arm__) && !defined(__ARM_NEON)
-#pragma GCC target("arch=armv7-a+simd")
+#pragma GCC target("fpu=neon")
 #endif
 #endif
 
