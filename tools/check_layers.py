@@ -18,7 +18,7 @@ PYTHON = (
     ("errors",),
     ("meta", "toml", "files"),
     ("model", "description", "_core"),
-    ("reference", "meta_file", "arrays", "lines", "comparison"),
+    ("reference", "meta_file", "arrays", "lines", "comparison", "recording"),
     ("reference_s8", "curves", "calibration", "importers"),
     ("balance", "rounding", "image"),
     ("quantization", "runner", "exporters"),
