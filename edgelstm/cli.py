@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +14,17 @@ from typing import Any
 
 import click
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from . import __version__, arrays, lines
 from .comparison import Report
-from .errors import EdgeLstmError, InputError
+from .errors import EdgeLstmError, InputError, MissingError
 from .runner import Runner
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -292,6 +298,13 @@ def validate(image: Path, reference: Path, as_json: bool, **options: Any) -> Non
 
 
 def _show_report(report: Report) -> None:
+    _show_rows(report)
+    for note in report.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    out.print("[green]passed[/]" if report.passed else "[red]FAILED[/]")
+
+
+def _show_rows(report: Report) -> None:
     title = f"against {report.reference}: {report.sequences} sequences of {report.steps} steps"
     table = _table(title, ("variant", "output"), ("max error", "RMS error", "SNR, dB", "arg max"))
     table.add_column("")
@@ -302,9 +315,6 @@ def _show_report(report: Report) -> None:
         numbers = (f"{d.max_error:.2g}", f"{d.rms_error:.2g}", f"{d.decibels:.1f}", agreement)
         table.add_row(row.variant, row.output, *numbers, verdict)
     out.print(table)
-    for note in report.notes:
-        out.print(f"note: {note}", markup=False, soft_wrap=True)
-    out.print("[green]passed[/]" if report.passed else "[red]FAILED[/]")
 
 
 # ---- bench ----
@@ -330,6 +340,177 @@ def bench(image: Path, steps: int, kernels: tuple[str, ...], rate: float | None)
         times = (f"{t / 1e3:.3f}" for t in (row.p50, row.p99, row.max))
         table.add_row(row.kernels, *times, *([f"{row.misses} of {row.steps}"] if rate else []))
     out.print(table)
+
+
+# ---- demo ----
+
+
+@main.command()
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="edgelstm-demo",
+    show_default=True,
+    help="Folder for the images, the .tflite files and the figure.",
+)
+def demo(folder: Path) -> None:
+    """Convert, validate and stream a real machine's temperature: the whole road in one command."""
+    from . import demo as job
+
+    out.print("[bold]From a trained Keras checkpoint to an int8 model that watches a machine[/]\n")
+    result: Any = None
+    with _Watching() as view:
+        for event in job.run(folder):
+            match event:
+                case job.Began():
+                    view.began(event.title)
+                case job.Ended():
+                    view.ended(event.text)
+                case job.Step():
+                    view.step(event)
+                case job.Result():
+                    result = event
+    _show_demo(result, job)
+    files = [*result.files]
+    try:
+        files.append(job.figure(result, folder / "demo.png"))
+    except MissingError as error:
+        out.print(f"no figure: {error}", markup=False, soft_wrap=True)
+    out.print(f"in {folder}: {', '.join(file.name for file in files)}", markup=False, soft_wrap=True)
+    out.print(f"{result.seconds:.1f} s on {result.machine} with {result.kernels} kernels", markup=False)
+    if not result.report.passed:
+        raise SystemExit(FAILED)
+
+
+class _Watching:
+    """The demo's stages, one line each, and below them the recording as it streams by, where there is a terminal."""
+
+    HOURS, PERIOD, BLOCKS = 72, 0.08, "▁▂▃▄▅▆▇█"
+
+    def __enter__(self) -> _Watching:
+        self.title, self.shown = "", 0.0
+        self.hours: deque[float] = deque(maxlen=self.HOURS)
+        self.hour: list[float] = []
+        self.live: Status | Live | None = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def began(self, title: str) -> None:
+        self.title = title
+        self._show(out.status(Text(title, style="dim")))
+
+    def ended(self, text: str) -> None:
+        self._show(None)
+        out.print(Text.assemble(("✓ ", "green"), f"{self.title}: ", (text, "dim")), soft_wrap=True)
+
+    def step(self, step: Any) -> None:
+        if step.first:
+            self.hour.append(step.value)
+            if len(self.hour) == 12:
+                self.hours.append(sum(self.hour) / 12)
+                self.hour.clear()
+        if step.first and step.alarm:
+            out.print(
+                f"  [red]▲ alarm[/] {step.time:%d %b %Y %H:%M}: {step.value:.1f} °F, forecast {step.forecast:.1f}, "
+                f"mean error of the last hour {step.score:.1f}",
+                soft_wrap=True,
+            )
+        if not out.is_terminal or time.monotonic() - self.shown < self.PERIOD:
+            return
+        if not isinstance(self.live, Live):  # drawn from here alone: a thread that draws would disturb the timing
+            self._show(Live(console=out, auto_refresh=False, transient=True))
+        assert isinstance(self.live, Live)
+        self.live.update(self._passing(step), refresh=True)
+        self.shown = time.monotonic()
+
+    def _passing(self, step: Any) -> Group:
+        bar = ProgressBar(total=1.0, completed=step.share, width=self.HOURS)
+        head = Text(f"… {self.title}", style="dim")
+        if not step.first or not self.hours:
+            return Group(head, bar)
+        low, high = min(self.hours), max(self.hours)
+        scale = (len(self.BLOCKS) - 1) / ((high - low) or 1)
+        spark = "".join(self.BLOCKS[round((value - low) * scale)] for value in self.hours)
+        now = (
+            f"{step.time:%d %b %Y %H:%M}   {step.value:6.1f} °F   forecast {step.forecast:6.1f}   "
+            f"score {step.score:5.2f} of {step.limit:.2f}"
+        )
+        style = "bold red" if step.score > step.limit else "bold"
+        span = Text(f"three days, {low:.0f} to {high:.0f} °F", style="dim")
+        return Group(head, bar, Text(), Text(spark, style="cyan"), span, Text(now, style=style))
+
+    def _show(self, live: Status | Live | None) -> None:
+        """Show this in place of what is shown."""
+        if self.live is not None:
+            self.live.stop()
+        self.live = live if out.is_terminal else None
+        if self.live is not None:
+            self.live.start()
+
+
+def _show_demo(result: Any, job: Any) -> None:
+    out.print()
+    data = result.recording
+    names = [f"{job.NAMES[one.type]}, {job.MODES[one.carry]}" for one in result.passes]
+    days = f"{data.scored.sum() / job.DAY:.0f} days that the model never saw"
+    table = _table(
+        f"forecasts of {days}: RMSE in °F, all and without labelled windows (normal)",
+        ("model",),
+        ("all", "normal", "windows found", "false alarms / month"),
+    )
+    for name, one in zip(names, result.passes, strict=True):
+        verdict = one.verdict
+        found = f"{len(verdict.found)} of {len(data.windows)}"
+        table.add_row(name, f"{one.rmse:.3f}", f"{one.rmse_normal:.3f}", found, f"{verdict.false_a_month:.2f}")
+    table.add_row("persistence", f"{result.persistence:.3f}", f"{result.persistence_normal:.3f}", "", "")
+    out.print(table)
+
+    if result.peer is not None:
+        title = f"beside {result.peer.name}: {result.peer.windows:,} of these windows, RMSE in °F"
+        table = _table(title, ("model",), ("all", "normal"))
+        for name in ("s8", "TFLite int8", "f32", "TFLite float", "persistence"):
+            values = (result.peer.rmse[name], result.peer.rmse_normal[name])
+            table.add_row(job.NAMES.get(name, name), *(f"{value:.3f}" for value in values))
+        out.print(table)
+    _show_rows(result.report)
+
+    main = result.passes[0]
+    table = _table(f"alarms, {names[0]}", ("labelled window", "alarm"), ("highest score, °F",))
+    for number, (first, last) in enumerate(data.windows):
+        raised = [alarm for alarm in main.verdict.alarms if number in alarm.windows]
+        at = ", ".join(_moment(data, alarm.first) for alarm in raised)
+        peak = f"{max(alarm.peak for alarm in raised):.2f}" if raised else ""
+        table.add_row(
+            f"{_moment(data, first)} to {_moment(data, last)}",
+            f"[green]✓[/] {at}" if raised else "[yellow]missed[/]",
+            peak,
+        )
+    for alarm in main.verdict.alarms:
+        if not alarm.windows:
+            table.add_row("", f"[red]✗[/] {_moment(data, alarm.first)}, a false alarm", f"{alarm.peak:.2f}")
+    out.print(table)
+
+    table = _table("from sample to answer, µs", ("model",), ("p50", "p99", "max"))
+    for name, one in zip(names, result.passes, strict=True):
+        table.add_row(name, *(f"{value:,.1f}" for value in (one.latency.p50, one.latency.p99, one.latency.max)))
+    out.print(table)
+
+    sizes = result.sizes
+    table = _table("bytes", ("",), ("int8", "float"))
+    table.add_row("checkpoint", "", f"{sizes.checkpoint:,}")
+    pairs = (("TFLite", sizes.tflite_int8, sizes.tflite_float), ("image", sizes.s8, sizes.f32))
+    for name, small, large in (*pairs, ("RAM for one stream", sizes.s8_arena, sizes.f32_arena)):
+        table.add_row(name, *("" if size is None else f"{size:,}" for size in (small, large)))
+    out.print(table)
+
+
+def _moment(data: Any, sample: int) -> str:
+    return f"{data.times[sample].item():%d %b %H:%M}"
 
 
 # ---- what the commands share ----

@@ -117,7 +117,7 @@ class Alarm:
     first: int  # sample that raised it
     last: int  # last sample above the threshold
     peak: float  # highest score
-    window: int | None  # number of the labelled window it was on in; None: a false alarm
+    windows: tuple[int, ...]  # numbers of the labelled windows it was on in; none: a false alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +139,11 @@ def judge(recording: Recording, score: Array, limit: float) -> Verdict:
     above = np.flatnonzero((score > limit) & recording.scored)  # NaN is not above
     alarms = []
     for group in np.split(above, np.flatnonzero(np.diff(above) > DAY) + 1) if len(above) else ():
-        hit = [k for k, (first, last) in enumerate(recording.windows) if ((group >= first) & (group <= last)).any()]
-        peak = float(score[group].max())
-        alarms.append(Alarm(int(group[0]), int(group[-1]), peak, hit[0] if hit else None))
-    inside = [k for k, (first, last) in enumerate(recording.windows) if ((above >= first) & (above <= last)).any()]
+        hit = (k for k, (first, last) in enumerate(recording.windows) if ((group >= first) & (group <= last)).any())
+        alarms.append(Alarm(int(group[0]), int(group[-1]), float(score[group].max()), tuple(hit)))
+    found = sorted({number for alarm in alarms for number in alarm.windows})
     days = float((recording.scored & ~recording.labelled).sum()) / DAY
-    return Verdict(tuple(alarms), tuple(inside), sum(alarm.window is None for alarm in alarms), days)
+    return Verdict(tuple(alarms), tuple(found), sum(not alarm.windows for alarm in alarms), days)
 
 
 def rmse(errors: Array) -> float:
