@@ -457,9 +457,9 @@ def _show_demo(result: Any, job: Any) -> None:
     out.print()
     data = result.recording
     names = [f"{job.NAMES[one.type]}, {job.MODES[one.carry]}" for one in result.passes]
-    days = f"{data.scored.sum() / job.DAY:.0f} days that the model never saw"
+    days = f"{data.scored.sum() / job.DAY:.0f} days never seen"
     table = _table(
-        f"forecasts of {days}: RMSE in °F, all and without labelled windows (normal)",
+        f"RMSE in °F on {days}; normal: outside labelled windows",
         ("model",),
         ("all", "normal", "windows found", "false alarms / month"),
     )
@@ -471,7 +471,7 @@ def _show_demo(result: Any, job: Any) -> None:
     out.print(table)
 
     if result.peer is not None:
-        title = f"beside {result.peer.name}: {result.peer.windows:,} of these windows, RMSE in °F"
+        title = f"RMSE in °F on {result.peer.windows:,} of them"
         table = _table(title, ("model",), ("all", "normal"))
         for name in ("s8", "TFLite int8", "f32", "TFLite float", "persistence"):
             values = (result.peer.rmse[name], result.peer.rmse_normal[name])
