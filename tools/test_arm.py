@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = ("test_sets", "test_kernels", "test_images")
+SETS = ("test_sets", "test_images")
+ALL = ("test_sets", "test_kernels", "test_images")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +54,14 @@ RISCV64 = Target(
     "/usr/riscv64-linux-gnu",
     "gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user",
 )
-CPUS = {  # and the sets it must have, best first
-    "cortex-a53": (ARM64, "neon scalar"),  # Raspberry Pi 3, Zero 2
-    "cortex-a72": (ARM64, "neon scalar"),  # Raspberry Pi 4
-    "cortex-a76": (ARM64, "neon_dotprod neon scalar"),  # Raspberry Pi 5
-    "max": (ARM64, "neon_dotprod neon scalar"),
-    "cortex-a7": (ARM32, "neon scalar"),  # Raspberry Pi 2
-    "cortex-a7,neon=off": (ARM32, "scalar"),  # any NEON instruction outside the set would die here
-    "rv64": (RISCV64, "scalar"),
+CPUS = {  # the sets each must have, best first, and the programs it runs: one CPU of a kind proves the kernels
+    "cortex-a53": (ARM64, "neon scalar", ALL),  # Raspberry Pi 3, Zero 2
+    "cortex-a72": (ARM64, "neon scalar", SETS),  # Raspberry Pi 4
+    "cortex-a76": (ARM64, "neon_dotprod neon scalar", ALL),  # Raspberry Pi 5
+    "max": (ARM64, "neon_dotprod neon scalar", SETS),
+    "cortex-a7": (ARM32, "neon scalar", ALL),  # Raspberry Pi 2
+    "cortex-a7,neon=off": (ARM32, "scalar", ALL),  # any NEON instruction outside the set would die here
+    "rv64": (RISCV64, "scalar", ALL),
 }
 PYTHON_TESTS = ("test_golden.py", "test_reference_s8.py", "test_image.py", "test_runner.py")
 DEBIAN_PACKAGES = "python3-minimal,libpython3.11-dev,libstdc++6,python3-numpy,python3-pytest,python3-hypothesis"
@@ -76,35 +77,40 @@ def require(target: Target, *more: str) -> None:
         raise Failure(f"{', '.join(missing)} missing: apt-get install {' '.join([target.packages, *more])}")
 
 
-def test_cpu(cpu: str) -> tuple[bool, str]:
-    """Whether it passed, and its lines of the table."""
-    target, sets = CPUS[cpu]
+def test_cpu(cpu: str) -> tuple[bool, str, str]:
+    """Whether it passed, its lines of the table, and the checksum of its s8 answers."""
+    target, sets, programs = CPUS[cpu]
     start = time.monotonic()
-    command = [sys.executable, str(ROOT / "tools" / "test_c.py"), "--cc", target.compiler, *PROGRAMS]
+    command = [sys.executable, str(ROOT / "tools" / "test_c.py"), "--cc", target.compiler, *programs]
     command += ["--run", shlex.join([target.emulator, "-cpu", cpu, "-L", target.libraries])]
     command += ["--kernels", sets.split()[0]]
     done = subprocess.run(command, capture_output=True, text=True)
     chosen = re.search(r"^ok +test_sets .* s: (.*)$", done.stdout, re.MULTILINE)
     found = chosen[1] if chosen else "?"
     passed = re.findall(r"^ok +(\w+)", done.stdout, re.MULTILINE)
-    good = done.returncode == 0 and found == sets and sorted(passed) == sorted(PROGRAMS)
-    line = f"{'ok' if good else 'FAIL':4} {cpu:20} {found:26} {len(passed)} of {len(PROGRAMS)} programs"
+    answers = re.search(r"^ok +test_images .* s8 answers (\w+)", done.stdout, re.MULTILINE)
+    checksum = answers[1] if answers else "?"
+    good = done.returncode == 0 and found == sets and sorted(passed) == sorted(programs) and answers is not None
+    line = f"{'ok' if good else 'FAIL':4} {cpu:20} {found:26} {checksum:12} {len(passed)} of {len(programs)} programs"
     line += f" {time.monotonic() - start:5.0f} s"
     if not good:
         line += f"\n     expected the sets: {sets}\n{done.stdout}{done.stderr}"
-    return good, line
+    return good, line, checksum
 
 
 def test_cpus(cpus: list[str]) -> bool:
     for cpu in cpus:
         require(CPUS[cpu][0])
-    print(f"     {'CPU':20} kernel sets")
-    passed = True
+    print(f"     {'CPU':20} {'kernel sets':26} s8 answers")
+    passed, checksums = True, set()
     with ThreadPoolExecutor(2) as pool:
-        for good, line in pool.map(test_cpu, cpus):
+        for good, line, checksum in pool.map(test_cpu, cpus):
             passed &= good
+            checksums.add(checksum)
             print(line, flush=True)
-    return passed
+    if len(checksums) > 1:
+        print("FAIL the CPUs' s8 answers differ")
+    return passed and len(checksums) == 1
 
 
 def unpack_debian(root: Path) -> None:
