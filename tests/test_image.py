@@ -5,12 +5,13 @@ import zlib
 
 import numpy as np
 import pytest
+from golden_models import quantized_model
 from nets import stack
 
 from edgelstm.description import describe
 from edgelstm.errors import ImageError, InputError
 from edgelstm.image import pack, save
-from edgelstm.model import Meta, Port, Scaler
+from edgelstm.model import Meta, Port, QuantizedActivation, QuantizedDense, Scaler
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner
 
@@ -99,3 +100,38 @@ def test_save_leaves_no_file_behind_when_it_fails(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         save(stack(3, (4,)), tmp_path / "d.elstm")
     assert [p.name for p in tmp_path.iterdir()] == ["d.elstm"]
+
+
+def one_row(sum_of_weights, *, weight=127, **fields):
+    """A Dense layer of one unit over int16 whose weights' sizes add up to the sum given."""
+    count, rest = divmod(sum_of_weights, abs(weight))
+    kernel = np.array([[weight] * count + [rest]], np.int8)
+    chosen = {"bias": 0, "input_shift": 27, "shift": 0, "multiplier": 0} | fields
+    rows = {
+        "bias": np.array([chosen["bias"]], np.int32),
+        "input_shift": np.array([chosen["input_shift"]], np.int8),
+        "shift": np.array([chosen["shift"]], np.int8),
+        "multiplier": np.array([chosen["multiplier"]], np.int16),
+    }
+    layer = QuantizedDense("d", ("x",), ("y",), kernel, activation=QuantizedActivation("linear"), **rows)
+    return quantized_model({"x": kernel.shape[1]}, [layer], ["y"])
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (one_row(65535), one_row(65536)),  # |ax| < 2^31
+        (one_row(4095, input_shift=0), one_row(4096, input_shift=0)),  # |sh(ax, kx)| + |bias| < 2^27
+        (one_row(127, bias=2**27 - 2), one_row(127, bias=2**27 - 1)),  # a shift may round down by 1
+        (one_row(127, bias=2 - 2**27), one_row(127, bias=1 - 2**27)),
+        (one_row(127, weight=-127), one_row(128, weight=-128)),
+        (one_row(127, shift=27), one_row(127, shift=28)),
+        (one_row(127, shift=-4), one_row(127, shift=-5)),
+        (one_row(127, input_shift=0), one_row(127, input_shift=-1)),  # over int16
+        (one_row(127, multiplier=32767), one_row(127, multiplier=-1)),
+    ],
+)
+def test_rows_beyond_the_bounds_of_the_numbers_page_are_refused(good, bad):
+    Runner(good).self_check()
+    with pytest.raises(ImageError):
+        Runner(bad)
