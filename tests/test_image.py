@@ -123,7 +123,7 @@ def one_row(sum_of_weights, *, weight=127, **fields):
         (one_row(65535), one_row(65536)),  # |ax| < 2^31
         (one_row(4095, input_shift=0), one_row(4096, input_shift=0)),  # |sh(ax, kx)| + |bias| < 2^27
         (one_row(127, bias=2**27 - 2), one_row(127, bias=2**27 - 1)),  # a shift may round down by 1
-        (one_row(127, bias=2 - 2**27), one_row(127, bias=1 - 2**27)),
+        (one_row(0, bias=2 - 2**27), one_row(0, bias=1 - 2**27)),
         (one_row(127, weight=-127), one_row(128, weight=-128)),
         (one_row(127, shift=27), one_row(127, shift=28)),
         (one_row(127, shift=-4), one_row(127, shift=-5)),
