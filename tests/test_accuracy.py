@@ -12,12 +12,11 @@ from measured_nets import NETS, walk
 from simulate import decibels, simulate
 
 import edgelstm.importers
-from edgelstm import peers, reference, reference_s8
+from edgelstm import peers, recording, reference, reference_s8
 from edgelstm.errors import CheckpointError
 from edgelstm.exporters import tflite
 from edgelstm.model import Dense, Lstm, QuantizedModel
 from edgelstm.quantization import quantize_with_rows
-from edgelstm.validation import random_walks
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -30,12 +29,14 @@ def noisy_walks(model):
     return tuple(tuple(walk(random, count, 40, model.width(name)) for name in model.inputs) for count in (64, 48))
 
 
-def unit_walks(model):
-    """The same for models that were trained on values scaled to 0 ... 1."""
-    widths = [model.width(name) for name in model.inputs]
-    return tuple(
-        tuple(random_walks(widths, [(0, 1)] * len(widths), count, 40, seed)) for seed, count in ((1, 64), (2, 48))
-    )
+def temperatures(model):
+    """Windows of the recording that forecasters were fitted to, scaled as then, and of the weeks they are scored on."""
+    recorded = recording.load()
+    low, high = recorded.values[recorded.fit].min(), recorded.values[recorded.fit].max()
+    steps = model.meta.window
+    windows = np.lib.stride_tricks.sliding_window_view((recorded.values - low) / (high - low), steps)[..., None]
+    first, last = recorded.fit.start, recorded.fit.stop
+    return (windows[first : last - steps : 97].astype(np.float32),), (windows[last::199].astype(np.float32),)
 
 
 def digits(model):
@@ -45,12 +46,18 @@ def digits(model):
     return (images[:1437:6],), (images[1437:],)
 
 
-DATA = {"digits.keras": digits, "digits.pt": digits, "short_windows.keras": unit_walks, "relu_cell.keras": unit_walks}
+DATA = {
+    "digits.keras": digits,
+    "digits.pt": digits,
+    "machine_temp.keras": temperatures,
+    "short_windows.keras": temperatures,
+    "relu_cell.keras": temperatures,
+}
 """What gives a checkpoint's (samples, data), by its name; noisy_walks for others."""
 
 CHECKPOINTS = sorted(
     str(path.relative_to(ROOT))
-    for folder in (GOLDEN / "keras", GOLDEN / "torch", ROOT / "examples")
+    for folder in (GOLDEN / "keras", GOLDEN / "torch", ROOT / "examples", ROOT / "edgelstm" / "demo_data")
     for path in folder.rglob("*")
     if path.suffix in (".h5", ".keras", ".pt", ".safetensors")
 )
