@@ -70,7 +70,7 @@ def test_a_step_takes_nothing_from_the_heap(tmp_path):
     environment = os.environ | {"LD_PRELOAD": str(library), "PYTHONMALLOC": "malloc"}
     environment["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(library), *images], env=environment, capture_output=True, text=True
+        [sys.executable, "-P", "-c", CHILD, str(library), *images], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= 2 * len(names) * 2
