@@ -83,7 +83,15 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    try:
+        value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    except ImportError as error:
+        if "_core" not in str(error):
+            raise
+        raise ImportError(
+            "this is EdgeLSTM's source folder, whose extension is not built: leave it for another folder, "
+            "or build in it with: pip install -e ."
+        ) from error
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .files import write_whole
 
 
 def load(path: str | os.PathLike[str], names: tuple[str, ...]) -> Any:
@@ -43,11 +45,9 @@ def _named(file: Path, archive: Any, names: tuple[str, ...]) -> Any:
 
 def save(path: str | os.PathLike[str], values: Any, names: tuple[str, ...]) -> None:
     """One array as .npy, a tuple as .npz under the names. InputError if the file cannot be written."""
-    try:
-        with open(path, "wb") as file:
-            if len(names) == 1:
-                np.save(file, values, allow_pickle=False)
-            else:
-                np.savez(file, **dict(zip(names, values, strict=True)))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    file = io.BytesIO()
+    if len(names) == 1:
+        np.save(file, values, allow_pickle=False)
+    else:
+        np.savez(file, **dict(zip(names, values, strict=True)))
+    write_whole(path, file.getbuffer())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import sys
 import time
@@ -29,8 +31,29 @@ from .runner import Runner
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+class _Console(Console):
+    """A console that goes quiet when its reader has had enough; the exit code stays the command's own."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _leave_stdout()
+
+
+def _leave_stdout() -> None:
+    """What is still in stdout's buffer goes nowhere, so that no error follows at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+out = _Console(highlight=False)
+err = _Console(stderr=True, highlight=False)
+
+
+def _number(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
 
 IMAGE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -53,8 +76,12 @@ class Commands(click.Group):
             _complain("not enough memory for this")
             ctx.exit(BAD_INPUT)
         except BrokenPipeError:  # whoever read our answers has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _leave_stdout()
             ctx.exit(0)
+        except OSError as error:  # of standard input or output; files are the business of what opens them
+            _leave_stdout()
+            _complain(f"{error.filename or 'standard input or output'}: {error.strerror or error}")
+            ctx.exit(BAD_INPUT)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
 
@@ -70,6 +97,9 @@ def main() -> None:
 
     Exit codes: 0 done, 1 a validation failed, 2 bad input.
     """
+    for stream in (sys.stdout, sys.stderr):  # a terminal of ASCII shows other letters by their numbers
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 # ---- convert ----
@@ -115,12 +145,14 @@ def convert(
         given = arrays.load(samples, model.inputs)
         if raw:
             given = model.meta.scale_inputs(given)
+        elif any(port.scaler for port in model.meta.inputs):
+            _note("the samples were taken as scaled already; --raw is for samples in the sensor's numbers")
         with err.status("choosing int8 ranges from the samples"):
             model = quantize(model, given)
     size = save(model, output)
     Runner(output).self_check()
     for note in model.notes:
-        out.print(f"note: {note}", markup=False, soft_wrap=True)
+        _note(note)
     kind = "int8" if int8 else "float32"
     before = _bytes(checkpoint.stat().st_size)
     out.print(f"{output}: {kind}, {_bytes(size)} (checkpoint {before})", markup=False, soft_wrap=True)
@@ -173,7 +205,7 @@ def inspect(image: Path) -> None:
     )
     out.print(f"checksum {described.checksum:08x}, example of {described.example_steps} steps", markup=False)
     for note in described.notes:
-        out.print(f"note: {note}", markup=False, soft_wrap=True)
+        _note(note)
 
 
 def _paired(channels: tuple[str, ...], units: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -253,6 +285,8 @@ def _run_lines(runner: Runner, raw: bool, windows: bool, gaps: Any, form: str | 
     from .stream import Stream
 
     described = runner.description
+    if sys.stdin is None:
+        raise InputError("standard input is closed; - reads lines from it")
     if len(described.input_names) != 1:
         raise InputError(f"lines carry one input, this model has {len(described.input_names)}: use --input X.npz")
     stream = Stream(runner, carry=not windows, gaps=gaps, scale=raw)
@@ -276,8 +310,13 @@ def _run_lines(runner: Runner, raw: bool, windows: bool, gaps: Any, form: str | 
 )
 @click.option("--data", type=FILE, help="X.npy, scaled as in training; random walks unless given.")
 @click.option("--samples", type=FILE, help="X.npy: quantize a float MODEL beside it; ranges for TFLite's int8.")
-@click.option("--limit", type=click.FloatRange(0), help="Largest error of f32 allowed, times max(1, max|y|). [5e-6]")
-@click.option("--decibels", type=float, help="Least signal to error ratio of s8. [20]")
+@click.option(
+    "--limit",
+    type=click.FloatRange(0),
+    callback=_number,
+    help="Largest error of f32 allowed, times max(1, max|y|). [5e-6]",
+)
+@click.option("--decibels", type=float, callback=_number, help="Least signal to error ratio of s8. [20]")
 @click.option("--runtime", type=click.Choice(["tflite-runtime", "ai-edge-litert"]), help="TFLite runtime to use.")
 @click.option("--head", help="As in convert, for a PyTorch reference.")
 @click.option("--architecture", type=FILE, help="As in convert.")
@@ -300,7 +339,7 @@ def validate(image: Path, reference: Path, as_json: bool, **options: Any) -> Non
 def _show_report(report: Report) -> None:
     _show_rows(report)
     for note in report.notes:
-        out.print(f"note: {note}", markup=False, soft_wrap=True)
+        _note(note)
     out.print("[green]passed[/]" if report.passed else "[red]FAILED[/]")
 
 
@@ -325,7 +364,10 @@ def _show_rows(report: Report) -> None:
 @click.option("--steps", type=click.IntRange(1), default=20000, show_default=True, help="Steps to time per kernel set.")
 @click.option("--kernels", multiple=True, help="Only this kernel set (may be repeated).")
 @click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), help="Samples a second: count the steps that come too late."
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    callback=_number,
+    help="Samples a second: count the steps that come too late.",
 )
 def bench(image: Path, steps: int, kernels: tuple[str, ...], rate: float | None) -> None:
     """Time single steps of MODEL with every kernel set of this machine."""
@@ -523,6 +565,14 @@ def _progress(what: str) -> Iterator[Any]:
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=1.0)
         yield lambda share: progress.update(task, completed=share)
+
+
+def _note(note: str) -> None:
+    """A sentence about what was assumed or found; warnings stand out."""
+    if note.startswith("warning: "):
+        out.print(note, style="yellow", markup=False, soft_wrap=True)
+    else:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 def _table(title: str, texts: tuple[str, ...], numbers: tuple[str, ...]) -> Table:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from .errors import InputError
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file under another name beside its place, then put it there. InputError if that is not possible."""
-    target = Path(path)
+def write_whole(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
+    """Write a file under another name beside its place, then put it there; a link's target is replaced, not the link.
+
+    InputError if that is not possible, or if the path is a directory, a device or a pipe.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise InputError(f"{path}: cannot be written: not a regular file")
+    beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with beside.open("xb") as file:
+            try:
                 file.write(data)
-            os.chmod(name, 0o644)
-            os.replace(name, target)
-        except BaseException:
-            os.unlink(name)
-            raise
+                file.close()  # a full disk may show only now
+                os.replace(beside, target)
+            except BaseException:
+                beside.unlink()
+                raise
     except OSError as error:
-        raise InputError(f"{target}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None

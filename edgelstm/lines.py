@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ def samples(lines: Iterable[str], width: int, channels: Sequence[str] = ()) -> I
     A line is a JSON array, a JSON object by channel name, one JSON number, or CSV. InputError names the line.
     """
     for number, line in enumerate(lines, 1):
-        text = line.strip()
+        text = line.strip().removeprefix("\ufeff")  # the mark that some programs start a file with
         if not text:
             continue
         if len(text) > _MOST:
@@ -39,7 +40,7 @@ def samples(lines: Iterable[str], width: int, channels: Sequence[str] = ()) -> I
 
 def _csv(text: str) -> list[float]:
     values = []
-    for field in text.split(","):
+    for field in _fields(text):
         try:
             values.append(float(field) if field.strip() else MISSING)
         except ValueError:
@@ -47,9 +48,17 @@ def _csv(text: str) -> list[float]:
     return values
 
 
+def _fields(text: str) -> list[str]:
+    """The fields of a CSV line, quotes taken off."""
+    try:
+        return next(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"not valid CSV: {error}") from None
+
+
 def _is_header(text: str, width: int) -> bool:
     """As many fields as values, none of them a number."""
-    fields = text.split(",")
+    fields = _fields(text)
     return len(fields) == width and not any(_is_number(field) for field in fields)
 
 

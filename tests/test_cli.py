@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal as signals
 import subprocess
 import sys
@@ -242,6 +243,57 @@ def test_validate_against_the_checkpoint_and_exit_codes(here):
     assert "takes inputs" in call("validate", "q.elstm", "--reference", KERAS / "tfkeras_relu.h5", code=2)
     call("validate", "q.elstm", "--reference", "none.keras", code=2)
     call("validate", "q.elstm", code=2)
+
+
+# ---- what happens around the commands ----
+
+
+def shell(command, **options):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **options}
+    quoted = command.replace("edgelstm", shlex.join(COMMAND))
+    return subprocess.run(["bash", "-c", quoted], env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_cannot_be_written_is_one_line(here):
+    save(stack(2, (4,)), "m.elstm")
+    for command in ("edgelstm inspect m.elstm >/dev/full", "echo 1,2 | edgelstm run m.elstm - >/dev/full"):
+        done = shell(command)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert "No space left" in done.stderr
+
+
+def test_a_reader_that_leaves_changes_no_exit_code(here):
+    save(stack(2, (4,)), "m.elstm")
+    for command in ("edgelstm inspect m.elstm | true", "yes 1,2 | edgelstm run m.elstm - | head -n 2 >/dev/null"):
+        done = shell(f"{command}; echo ${{PIPESTATUS[@]}}")
+        assert set(done.stdout.split()) <= {"0", "141"} and done.stderr == "", done  # 141: yes, by SIGPIPE
+
+
+def test_a_closed_standard_input_is_one_line(here):
+    save(stack(2, (4,)), "m.elstm")
+    done = shell("edgelstm run m.elstm - <&-")
+    assert done.returncode == 2 and done.stderr == "edgelstm: standard input is closed; - reads lines from it\n"
+
+
+def test_letters_that_a_terminal_lacks(here):
+    save(replace(stack(2, (4,)), notes=("gemäß",)), "häuser.elstm")
+    done = shell("edgelstm inspect häuser.elstm", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 0 and "gem\\xe4\\xdf" in done.stdout, done
+
+
+def test_numbers_that_are_none(here):
+    save(stack(2, (4,)), "m.elstm")
+    assert "not a finite number" in call("bench", "m.elstm", "--rate", "nan", code=2)
+    assert "not a finite number" in call("validate", "m.elstm", "--reference", "x", "--decibels", "nan", code=2)
+
+
+def test_scaled_samples_beside_a_scaler_are_noted(here):
+    np.save("X.npy", signal((8, 6, 2)))
+    Path("meta.toml").write_text("[[inputs]]\nscaler = { scale = 0.1, offset = -3 }\n")
+    arguments = ("convert", KERAS / "keras315_stack.keras", "-o", "m.elstm", "--int8", "--samples", "X.npy")
+    assert "--raw is for samples" in call(*arguments, "--meta", "meta.toml")
+    assert "--raw is for samples" not in call(*arguments)
 
 
 # ---- bench ----

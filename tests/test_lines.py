@@ -21,6 +21,13 @@ def test_csv_json_header_and_empty_lines():
     assert read("5\n[6]\n", width=1) == [[5], [6]]
 
 
+def test_what_spreadsheets_write():
+    assert read('\ufeff"heat","load"\n"1", "2.5"\n', channels=("heat", "load")) == [[1, 2.5]]
+    assert read("\ufeff1,2") == [[1, 2]]
+    with pytest.raises(InputError, match="line 1"):
+        read('1,"2')
+
+
 def test_missing_values_are_nan():
     rows = read('1,\nnan,2\n[null, 3]\n{"b": 4}', channels=("a", "b"))
     np.testing.assert_array_equal(rows, [[1, np.nan], [np.nan, 2], [np.nan, 3], [np.nan, 4]])

@@ -27,11 +27,7 @@ NAMES = {
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])
 def keras(request: pytest.FixtureRequest) -> Any:
-    tensorflow = pytest.importorskip("tensorflow")
-    if not hasattr(tensorflow, "threads_are_set"):
-        tensorflow.config.threading.set_intra_op_parallelism_threads(1)
-        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-        tensorflow.threads_are_set = True
+    pytest.importorskip("tensorflow")
     return pytest.importorskip(request.param)
 
 

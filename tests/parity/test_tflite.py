@@ -26,12 +26,7 @@ LIMIT = 5e-6  # of max(1, max|y|)
 
 @pytest.fixture(scope="module")
 def tensorflow() -> Any:
-    module = pytest.importorskip("tensorflow")
-    if not hasattr(module, "threads_are_set"):
-        module.config.threading.set_intra_op_parallelism_threads(1)
-        module.config.threading.set_inter_op_parallelism_threads(1)
-        module.threads_are_set = True
-    return module
+    return pytest.importorskip("tensorflow")
 
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])
