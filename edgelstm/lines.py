@@ -58,7 +58,10 @@ def _fields(text: str) -> list[str]:
 
 def _is_header(text: str, width: int) -> bool:
     """As many fields as values, none of them a number."""
-    fields = _fields(text)
+    try:
+        fields = _fields(text)
+    except ValueError:
+        return False
     return len(fields) == width and not any(_is_number(field) for field in fields)
 
 
