@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgelstm import lines
@@ -68,6 +68,7 @@ def test_lines_are_read_one_at_a_time():
     assert [list(next(source)) for _ in range(3)] == [[1, 2]] * 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=5))
 def test_answers_read_back_as_the_same_float32(values):
     y = np.array(values, np.float32)
