@@ -335,6 +335,114 @@ def test_layers_in_place_of_the_last_one(tmp_path: Path, kind: str, config: dict
         assert isinstance(last, Dense) and last.activation == expected
 
 
+WEIGHTED: dict[str, dict[str, Any]] = {
+    "GRU": {"units": 4, "reset_after": True},
+    "SimpleRNN": {"units": 4, "activation": "tanh"},
+    "RNN": {"cell": {"class_name": "LSTMCell", "config": {"name": "lstm_cell", "units": 4}}},
+    "Bidirectional": {"layer": {"class_name": "LSTM", "config": {"name": "forward_lstm", "units": 4}}},
+    "BatchNormalization": {"axis": -1, "epsilon": 0.001},
+    "LayerNormalization": {"axis": [-1], "epsilon": 0.001},
+    "Conv1D": {"filters": 4, "kernel_size": [3]},
+    "PReLU": {"shared_axes": [1]},
+    "Embedding": {"input_dim": 10, "output_dim": 4},
+}
+"""Layers with weights that are not supported, and some of their settings."""
+
+
+def replaced(layers: list[Any], kind: str) -> str:
+    """Puts a layer of that kind in the place of the first LSTM, whose tensors stay in the file; its name."""
+    entry = next(layer for layer in layers if layer["class_name"] == "LSTM")
+    name: str = entry["config"]["name"]
+    entry.update({"class_name": kind, "config": {"name": name, **WEIGHTED[kind]}})
+    entry.pop("registered_name", None)
+    return name
+
+
+def refused_kind(path: Path, kind: str, name: str, **more: Any) -> None:
+    text = refused(path, f"layer {name!r}: {kind!r} layers are not supported; supported: LSTM", **more)
+    assert "tensors" not in text
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+@pytest.mark.parametrize("name", [KERAS3, "tfkeras_stack.keras"])
+def test_unsupported_layers_with_weights_in_archives(tmp_path: Path, kind: str, name: str) -> None:
+    names: list[str] = []
+    path = edited(tmp_path, lambda config: names.append(replaced(config["config"]["layers"], kind)), name)
+    refused_kind(path, kind, names[0])
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+@pytest.mark.parametrize("name", ["keras1_stack.h5", KERAS2, "keras315_stack.h5"])
+def test_unsupported_layers_with_weights_in_whole_h5_files(tmp_path: Path, kind: str, name: str) -> None:
+    names: list[str] = []
+
+    def change(file: Any) -> None:
+        config = json.loads(file.attrs["model_config"])
+        layers = config["config"]
+        names.append(replaced(layers["layers"] if isinstance(layers, dict) else layers, kind))
+        file.attrs["model_config"] = json.dumps(config)
+
+    refused_kind(reweighted(tmp_path, change, name), kind, names[0])
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+@pytest.mark.parametrize(
+    "name", ["keras1_stack_weights.h5", "keras23_stack_weights.h5", "keras315_stack_weights.weights.h5"]
+)
+def test_unsupported_layers_with_weights_beside_their_configuration(tmp_path: Path, kind: str, name: str) -> None:
+    config = json.loads((GOLDEN / f"{name.split('.')[0]}.json").read_text())
+    layers = config["config"]
+    layer = replaced(layers["layers"] if isinstance(layers, dict) else layers, kind)
+    (tmp_path / "other.json").write_text(json.dumps(config))
+    refused_kind(GOLDEN / name, kind, layer, architecture=tmp_path / "other.json")
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_unsupported_layers_with_weights_inside_models_and_wrappers(tmp_path: Path, kind: str) -> None:
+    names: list[str] = []
+
+    def nest(config: Any) -> None:
+        model = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Functional")
+        names.append(replaced(model["config"]["layers"], kind))
+
+    def wrap(config: Any) -> None:
+        layers = config["config"]["layers"]
+        names.append(replaced(layers, kind))
+        inner = dict(layers[1])
+        layers[1] = {"class_name": "TimeDistributed", "config": {"name": "each", "layer": inner}}
+
+    for change, name in ((nest, "keras315_siamese.keras"), (wrap, KERAS3)):
+        refused_kind(edited(tmp_path, change, name), kind, names[-1])
+
+
+def test_every_unsupported_layer_is_named(tmp_path: Path) -> None:
+    def change(config: Any) -> None:
+        layers = config["config"]["layers"]
+        replaced(layers, "GRU")
+        replaced(layers, "Conv1D")
+        layers += [{"class_name": f"Kind{n}", "config": {"name": f"more_{n}"}} for n in range(5)]
+
+    text = refused(
+        edited(tmp_path, change), "layer 'lstm': 'GRU' layers are not supported, nor are 'Conv1D' ('lstm_1')"
+    )
+    assert "'Kind2' ('more_2'), 2 more; supported" in text
+
+
+def test_an_unsupported_kind_is_told_before_the_arguments_of_a_call(tmp_path: Path) -> None:
+    """Keras 3 writes a slice or a mask as layers and arguments of their own; the kind says more than those."""
+
+    def slice_it(config: Any) -> None:
+        config["layers"][1].update({"class_name": "GetItem", "module": "keras.src.ops.numpy"})
+        config["layers"][1]["inbound_nodes"][0]["args"].append({"class_name": "__slice__", "config": {}})
+
+    def mask_it(config: Any) -> None:
+        config["layers"][1]["inbound_nodes"][0]["kwargs"]["mask"] = 1
+        config["layers"][2].update({"class_name": "Masking"})
+
+    refused(functional(tmp_path, slice_it), "'GetItem' layers are not supported")
+    refused(functional(tmp_path, mask_it), "'Masking' layers are not supported")
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float16", "float64"])
 def test_other_precisions_are_noted(tmp_path: Path, policy: str) -> None:
     model = importers.read(setting(tmp_path, 1, dtype={"class_name": "DTypePolicy", "config": {"name": policy}}))

@@ -17,8 +17,8 @@ from ..model import LINEAR, Activate, Dense, Layer, Meta, Model, Source
 from . import hdf5, keras_files
 from .keras_config import Settings, plain, precision, shown
 from .keras_files import Checkpoint
-from .keras_layers import Build, Value, apply
-from .keras_spec import MAX_LAYERS, MODELS, Reference, Spec, parse
+from .keras_layers import Build, Value, apply, check_kinds
+from .keras_spec import MAX_LAYERS, MODELS, Reference, Spec, link, parse
 from .keras_weights import attach
 
 
@@ -32,6 +32,8 @@ def read(path: Path, head: str | None = None, architecture: Path | str | None = 
     spec = parse(checkpoint.config)
     if spec.kind not in MODELS:
         raise CheckpointError(f"the checkpoint holds a {spec.kind!r}, expected a Sequential or functional model")
+    check_kinds(spec)  # before its weights or its calls give a reason that hides this one
+    link(spec)
     notes = checkpoint.notes + attach(spec, checkpoint)
     try:
         return _model(spec, checkpoint.version or _version_of(spec), source, notes)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..model import LINEAR, SIGMOID, TANH, Activate, Activation, Array, Dense, Last, Layer, Lstm, Tensor
-from .keras_config import Settings, major, named_activation, plain, precision
+from .keras_config import Settings, major, named_activation, plain, precision, shown
 from .keras_spec import Spec
 from .keras_weights import KERAS1_GATES
 
@@ -266,15 +266,29 @@ LAYERS: dict[str, Callable[[Call], Value]] = {
 STEPWISE = ("Dense", "Activation", *ACTIVATION_LAYERS, *IDENTITIES)
 
 
+def check_kinds(model: Spec) -> None:
+    """CheckpointError names every layer of a kind that is not supported, and its kind."""
+    unknown = [leaf for leaf in model.leaves() if leaf.kind not in LAYERS and leaf.kind != "InputLayer"]
+    if unknown:
+        raise _unsupported(*unknown)
+
+
+def _unsupported(first: Spec, *others: Spec) -> CheckpointError:
+    names = [f"{shown(spec.kind)} ({shown(spec.name)})" for spec in others[:4]]
+    names += [f"{len(others) - 4} more"] if len(others) > 4 else []
+    more = f", nor are {', '.join(names)}" if names else ""
+    return CheckpointError(
+        f"layer {shown(first.name)}: {shown(first.kind)} layers are not supported{more}; supported: {', '.join(LAYERS)}"
+    )
+
+
 def apply(build: Build, spec: Spec, x: Value) -> Value:
     """Adds one call of a layer to the model; what it returns. CheckpointError names what is not supported."""
     build.calls += 1
     if build.calls > MAX_CALLS:
         raise CheckpointError(f"the model calls its layers more than {MAX_CALLS} times; refused")
     if spec.kind not in LAYERS:
-        raise CheckpointError(
-            f"layer {spec.name!r}: {spec.kind!r} layers are not supported; supported: {', '.join(LAYERS)}"
-        )
+        raise _unsupported(spec)
     if id(spec) in build.called and spec.tensors:
         build.repeated[id(spec)] = spec
         build.copied += sum(values.size for _, values in spec.tensors)

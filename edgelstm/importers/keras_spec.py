@@ -26,7 +26,10 @@ class Spec:
     name: str
     kind: str  # Keras' class name
     config: dict[str, Any]
-    calls: tuple[tuple[Reference, ...], ...] = ()  # what each call reads; empty in Sequential models
+    nodes: Any = ()  # its calls as the configuration lists them
+    calls: tuple[
+        tuple[Reference, ...], ...
+    ] = ()  # what each call reads, filled in by `link`; none in Sequential models
     inner: tuple[Spec, ...] = ()  # a model's layers, or the layer a wrapper repeats
     inputs: tuple[Reference, ...] = ()  # of a functional model
     outputs: tuple[Reference, ...] = ()
@@ -41,7 +44,10 @@ class Spec:
 
 
 def parse(entry: Any, depth: int = 0, fallback: str = "model") -> Spec:
-    """The tree of a serialized model or layer. CheckpointError where it is malformed or of a user's own class."""
+    """The tree of a serialized model or layer, its calls not read yet.
+
+    CheckpointError where it is malformed or of a user's own class.
+    """
     if depth > MAX_NESTING:
         raise CheckpointError(f"the configuration nests more than {MAX_NESTING} models; refused")
     if isinstance(entry, list):  # the bare config of a Keras 1 Sequential model
@@ -60,13 +66,14 @@ def parse(entry: Any, depth: int = 0, fallback: str = "model") -> Spec:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
         raise CheckpointError(f"a layer is named {shown(name)}, expected a text of 1 to {MAX_NAME} characters")
     _check_origin(name, kind, entry)
+    nodes = entry.get("inbound_nodes", [])
     if kind in MODELS:
-        return _parse_model(name, kind, config, entry, depth)
+        return _parse_model(name, kind, config, nodes, depth)
     if kind == "TimeDistributed":
         inner = parse(config.get("layer"), depth + 1, name)
         rest = {key: value for key, value in config.items() if key != "layer"}
-        return Spec(name, kind, rest, _calls(name, entry), (inner,))
-    return Spec(name, kind, config, _calls(name, entry))
+        return Spec(name, kind, rest, nodes, inner=(inner,))
+    return Spec(name, kind, config, nodes)
 
 
 def _check_origin(name: str, kind: str, entry: dict[str, Any]) -> None:
@@ -83,7 +90,7 @@ def _check_origin(name: str, kind: str, entry: dict[str, Any]) -> None:
             raise CheckpointError(f"layer {name!r}: the key {shown(key)} beside its config is not known")
 
 
-def _parse_model(name: str, kind: str, config: dict[str, Any], entry: dict[str, Any], depth: int) -> Spec:
+def _parse_model(name: str, kind: str, config: dict[str, Any], nodes: Any, depth: int) -> Spec:
     entries = config.get("layers")
     if not isinstance(entries, list) or not entries:
         raise CheckpointError(f"model {name!r}: it has no layers, or was never built; call it once and save it again")
@@ -99,12 +106,12 @@ def _parse_model(name: str, kind: str, config: dict[str, Any], entry: dict[str, 
         raise CheckpointError(f"model {name!r}: two of its layers share a name; the configuration is damaged")
     if kind == "Sequential":
         inner = tuple(spec for outer in inner for spec in _flat(outer))
-        return Spec(name, kind, config, _calls(name, entry), inner)
+        return Spec(name, kind, config, nodes, inner=inner)
     inputs = tuple(references(config.get("input_layers"), name))
     outputs = tuple(references(config.get("output_layers"), name))
     if not inputs or not outputs:
         raise CheckpointError(f"model {name!r}: it names no inputs or no outputs; the configuration is damaged")
-    return Spec(name, kind, config, _calls(name, entry), inner, inputs, outputs)
+    return Spec(name, kind, config, nodes, inner=inner, inputs=inputs, outputs=outputs)
 
 
 def _flat(spec: Spec) -> tuple[Spec, ...]:
@@ -117,8 +124,14 @@ def _settings(spec: Spec) -> set[str]:
     return {key for leaf in spec.leaves() for key in leaf.config}
 
 
-def _calls(name: str, entry: dict[str, Any]) -> tuple[tuple[Reference, ...], ...]:
-    nodes = entry.get("inbound_nodes", [])
+def link(spec: Spec) -> None:
+    """Fills in `calls` of the whole tree. CheckpointError for a call with arguments that are not understood."""
+    spec.calls = _calls(spec.name, spec.nodes)
+    for inner in spec.inner:
+        link(inner)
+
+
+def _calls(name: str, nodes: Any) -> tuple[tuple[Reference, ...], ...]:
     if not isinstance(nodes, list) or len(nodes) > MAX_LAYERS:
         raise CheckpointError(f"layer {name!r}: its inbound_nodes are not a list; the configuration is damaged")
     return tuple(tuple(_new_call(node, name) if isinstance(node, dict) else _old_call(node, name)) for node in nodes)

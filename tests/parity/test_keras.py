@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "0")
 
 from edgelstm import importers, reference
+from edgelstm.errors import CheckpointError
 
 COUNT, STEPS, INPUTS = 2, 6, 3
 TOLERANCE = 5e-6  # of max(1, max|y|)
@@ -157,3 +158,41 @@ def test_nested_frozen_and_shared_models(keras: Any, kind: str, tmp_path: Path) 
     model = keras.Model([a, b], [chain(encoder(b)), encoder(a), k.Dense(1, activation="relu")(states[0])])
     save: Any = {"save": weights_beside} if "weights" in kind else {}
     compare(model, tmp_path / kind, ["chain", "encoder", "state"], 20, **save)
+
+
+UNSUPPORTED: dict[str, Callable[[Any], Any]] = {
+    "GRU": lambda k: k.GRU(4, return_sequences=True, name="it"),
+    "SimpleRNN": lambda k: k.SimpleRNN(4, return_sequences=True, name="it"),
+    "RNN": lambda k: k.RNN(k.LSTMCell(4), return_sequences=True, name="it"),
+    "Bidirectional": lambda k: k.Bidirectional(k.LSTM(4, return_sequences=True), name="it"),
+    "BatchNormalization": lambda k: k.BatchNormalization(name="it"),
+    "LayerNormalization": lambda k: k.LayerNormalization(name="it"),
+    "Conv1D": lambda k: k.Conv1D(4, 3, padding="causal", name="it"),
+    "PReLU": lambda k: k.PReLU(name="it"),
+    "Embedding": lambda k: k.Embedding(10, 4, name="it"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_unsupported_layers_with_weights_are_refused_by_name(
+    keras: Any, kind: str, suffix: str, tmp_path: Path
+) -> None:
+    k = keras.layers
+    shape = (STEPS,) if kind == "Embedding" else (STEPS, INPUTS)
+    row = keras.Sequential([k.Input(shape), UNSUPPORTED[kind](k), k.LSTM(3), k.Dense(2)])
+    x = keras.Input(shape)
+    nested = keras.Model(x, k.Dense(1)(keras.Sequential([k.Input(shape), UNSUPPORTED[kind](k), k.LSTM(3)])(x)))
+    for name, model in (("row", row), ("nested", nested)):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / f"m{suffix}"
+        if suffix == ".weights.h5":
+            weights_beside(model, path)
+        else:
+            model.save(path)
+        with pytest.raises(CheckpointError) as caught:
+            importers.read(path)
+        assert f"layer 'it': {kind!r} layers are not supported; supported: LSTM" in str(caught.value), name
+        assert "\n" not in str(caught.value)
