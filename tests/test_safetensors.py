@@ -52,8 +52,14 @@ def test_reads_and_answers_as_torch(name: str) -> None:
 
 
 def test_all_number_types_are_there() -> None:
-    notes = " ".join(note for name in NAMES for note in safetensors.read(FOLDER / f"{name}.safetensors").notes)
+    models = [safetensors.read(FOLDER / f"{name}.safetensors", head=HEADS.get(name, "relu,softmax")) for name in NAMES]
+    notes = " ".join(note for model in models for note in model.notes)
     assert "float16 became float32" in notes and "bfloat16 became float32" in notes and "no order of layers" in notes
+
+
+def test_linear_layers_without_a_head_are_refused() -> None:
+    with pytest.raises(CheckpointError, match='follows fc1, fc2 is not known.*e.g. head="relu,none"$'):
+        safetensors.read(FOLDER / "activity.safetensors")
 
 
 def test_architecture_file_serves_safetensors(tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ def test_torch_is_never_imported() -> None:
         import sys
         from edgelstm.importers import safetensors
         assert "safetensors" not in sys.modules
-        safetensors.read({str(FOLDER / "bfloat16.safetensors")!r})
+        safetensors.read({str(FOLDER / "bfloat16.safetensors")!r}, head="relu,softmax")
         assert "torch" not in sys.modules
         print("read")
     """

@@ -130,14 +130,48 @@ def test_all_ways_to_store_the_same_weights_read_alike() -> None:
 
 
 def test_notes_say_what_was_inferred() -> None:
-    notes = "; ".join(torch.read(FOLDER / "training.pt").notes)
+    notes = "; ".join(torch.read(FOLDER / "training.pt", head="none,none").notes)
     assert "'model_state_dict'" in notes and "left out: epoch, optimizer_state_dict" in notes
-    assert "no activation after fc1, fc2" in notes and "fc1 reads the last step alone" in notes
+    assert "no activation" not in notes and "fc1 reads the last step alone" in notes
     assert "rnn.l0: LSTM 5 -> rnn.l1: LSTM 5 -> last step -> fc1: Linear 4, linear" in notes
-    assert "module._orig_mod." in "; ".join(torch.read(FOLDER / "activity_compiled.pt").notes)
-    assert "bfloat16 became float32, exact" in "; ".join(torch.read(FOLDER / "bfloat16.pt").notes)
-    assert "float64 became float32, rounded" in "; ".join(torch.read(FOLDER / "double.pt").notes)
+    assert "module._orig_mod." in "; ".join(torch.read(FOLDER / "activity_compiled.pt", head="relu,softmax").notes)
+    assert "bfloat16 became float32, exact" in "; ".join(torch.read(FOLDER / "bfloat16.pt", head="relu,softmax").notes)
+    assert "float64 became float32, rounded" in "; ".join(torch.read(FOLDER / "double.pt", head="relu,softmax").notes)
     assert not any("assumed" in note for note in torch.read(FOLDER / "activity.pt", head="last,relu,softmax").notes)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_linear_layers_without_a_head_are_refused_with_the_head_to_give(
+    count: int, recurrent: bool, tmp_path: Path, write: Any
+) -> None:
+    shapes = lstm("rnn", 2, 3) if recurrent else {}
+    for n in range(count):
+        shapes |= linear(f"fc{n}", 3, 3)
+    path = write(checkpoint(shapes))
+    words = ["relu"] * (count - 1) + ["none"]
+    names = ", ".join(f"fc{n}" for n in range(min(count, 6))) + (" and 1 more" if count > 6 else "")
+    refused(path, f"which activation follows {names} is not known")
+    refused(path, f"each of the {count} Linear layers in order")
+    refused(path, f'e.g. head="{",".join(words)}"')
+    dense = [layer for layer in torch.read(path, head=",".join(words)).layers if isinstance(layer, Dense)]
+    assert [layer.activation.name for layer in dense] == ["relu"] * (count - 1) + ["linear"]
+    file = tmp_path / "net.toml"
+    tables = ['kind="lstm"\nweights="rnn"'] * recurrent + [f'kind="dense"\nweights="fc{n}"' for n in range(count)]
+    file.write_text("".join(f"[[layers]]\n{table}\n" for table in tables))
+    model = torch.read(
+        path, architecture=file
+    )  # an architecture file says it all, with no activation where none stands
+    assert [layer.activation.name for layer in model.layers if isinstance(layer, Dense)] == ["linear"] * count
+
+
+def test_one_linear_layer_without_a_head_is_read_with_a_note(write: Any) -> None:
+    model = torch.read(write(checkpoint(lstm("rnn", 2, 3) | linear("fc", 3, 2))))
+    (dense,) = (layer for layer in model.layers if isinstance(layer, Dense))
+    assert dense.activation.name == "linear" and isinstance(model.layers[1], Last)
+    notes = "; ".join(model.notes)
+    assert 'no activation after fc; otherwise name it, e.g. head="softmax"' in notes
+    assert 'fc reads the last step alone of the LSTM; otherwise begin the head with "sequence"' in notes
 
 
 def test_without_a_linear_layer_every_step_is_the_output() -> None:

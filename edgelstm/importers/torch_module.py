@@ -136,12 +136,15 @@ def _custom(module: Any, parts: dict[str, Part], head: str | None, notes: list[s
         raise CheckpointError(
             f"weights of {stray[0] or 'the module itself'} are not of an nn.LSTM or nn.Linear of its own"
         )
-    if seen.loose and head is None:
-        raise CheckpointError(
-            f"it has activations whose place in forward() is not known ({', '.join(seen.loose[:4])}); name those after "
-            'each Linear layer in order, e.g. head="relu,softmax"'
-        )
     chain = torch_order.order(list(parts.values()), True)
+    if seen.loose and head is None:
+        words = torch_order.example(chain, seen.known, "softmax")
+        advice = f'name those after each Linear layer in order, e.g. head="{words}"'
+        if not words:
+            advice = "save the state dict and describe them in an architecture file (docs/pytorch.md)"
+        raise CheckpointError(
+            f"it has activations whose place in forward() is not known ({', '.join(seen.loose[:4])}); {advice}"
+        )
     return torch_order.apply_head(chain, head, seen.known, notes)
 
 

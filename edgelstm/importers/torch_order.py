@@ -8,7 +8,7 @@ from itertools import pairwise
 from ..errors import CheckpointError
 from ..model import LINEAR, Activation
 from .torch_names import Part, Stack, label
-from .torch_steps import DenseStep, LastStep, LstmStep, Step, parse_activation
+from .torch_steps import DenseStep, LastStep, LstmStep, Step, parse_activation, spelled
 
 _ADVICE = "describe the layers in an architecture file, architecture=... (docs/pytorch.md)"
 _PARTS_LIMIT = 64
@@ -51,6 +51,8 @@ def order(parts: list[Part], registered: bool) -> list[Part]:
 def apply_head(chain: list[Part], head: str | None, known: dict[str, Activation], notes: list[str]) -> list[Step]:
     """Adds to the chain what the head string says, or the defaults with a note.
 
+    Without a head the activation after the last Linear layer may be unknown, not one between two.
+
     head: "relu,softmax", one activation per Linear layer, optionally after "last," or "sequence,".
     known: activations a live module shows, by layer; a head may repeat but not change them.
     """
@@ -67,11 +69,18 @@ def apply_head(chain: list[Part], head: str | None, known: dict[str, Activation]
         )
     if words is None:
         activations = [known.get(part.name, LINEAR) for part in linears]
-        assumed = [label(part) for part in linears if part.name not in known]
-        if assumed:
+        unknown = [label(part) for part in linears if part.name not in known]
+        if any(part.name not in known for part in linears[:-1]):
+            more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
+            raise CheckpointError(
+                f"which activation follows {', '.join(unknown[:6])}{more} is not known; name one for each of the "
+                f'{len(linears)} Linear layers in order, "none" where there is none, e.g. '
+                f'head="{example(chain, known, "none")}"'
+            )
+        if unknown:
             notes.append(
-                f"assumed, as no head was given: no activation after {', '.join(assumed)}; otherwise name them in "
-                'order, e.g. head="relu,softmax"'
+                f"assumed, as no head was given: no activation after {unknown[0]}; otherwise name it, e.g. "
+                f'head="{example(chain, known, "softmax")}"'
             )
     else:
         activations = [parse_activation(word, "head") for word in words]
@@ -90,6 +99,15 @@ def apply_head(chain: list[Part], head: str | None, known: dict[str, Activation]
         steps.append(LastStep())
     steps += [DenseStep(part, activation) for part, activation in zip(linears, activations, strict=True)]
     return steps
+
+
+def example(chain: list[Part], known: dict[str, Activation], last: str) -> str:
+    """A head with one activation per Linear layer: those known, else relu, and `last` after the last layer."""
+    linears = [part for part in chain if not isinstance(part, Stack)]
+    words = [spelled(known[part.name]) if part.name in known else "relu" for part in linears]
+    if linears and linears[-1].name not in known:
+        words[-1] = last
+    return ",".join(words)
 
 
 def _split(head: str | None) -> tuple[bool | None, list[str] | None]:

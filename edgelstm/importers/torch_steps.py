@@ -78,6 +78,12 @@ def parse_activation(text: str, where: str) -> Activation:
         raise CheckpointError(f"{where}: {found[2]!r} in {text.strip()!r} is not a finite number") from None
 
 
+def spelled(activation: Activation) -> str:
+    """An activation as `parse_activation` reads it."""
+    name = "none" if activation == LINEAR else activation.name
+    return f"{name}({activation.alpha})" if name in _DEFAULT_ALPHA else name
+
+
 def build(steps: list[Step], source: Source, notes: list[str]) -> Model:
     """The model of the steps; CheckpointError if their widths do not chain or a module is used twice."""
     width = next((step.part.inputs for step in steps if isinstance(step, LstmStep | DenseStep)), 0)

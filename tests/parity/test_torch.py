@@ -182,6 +182,31 @@ def test_custom_modules_show_the_activations_of_their_sequentials() -> None:
         importer.read_module(net, head="tanh,none,tanh")
 
 
+def test_custom_modules_with_unknown_activations_need_a_head() -> None:
+    """What forward() does between Linear layers is its own; the message shows a head that can be given as it is."""
+
+    class Hidden(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.LSTM(3, 5, batch_first=True)
+            self.first = nn.Linear(5, 4)
+            self.rest = nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU(0.123456789), nn.Linear(4, 3), nn.Linear(3, 2))
+
+        def forward(self, x: Any) -> Any:
+            return self.rest(torch.relu(self.first(self.rnn(x)[0][:, -1])))
+
+    net = Hidden().eval()
+    with pytest.raises(CheckpointError, match=r"which activation follows first, rest\.3 is not known") as caught:
+        importer.read_module(net)
+    head = str(caught.value).partition('e.g. head="')[2].removesuffix('"')
+    assert head == "relu,leaky_relu(0.123456789),none,none" and "\n" not in str(caught.value)
+    check(importer.read_module(net, head=head), net, "the head of the message")
+    flat = holding(rnn=nn.LSTM(3, 5), fc1=nn.Linear(5, 4), fc2=nn.Linear(4, 2))
+    with pytest.raises(CheckpointError, match='each of the 2 Linear layers.*head="relu,none"'):
+        importer.read_module(flat)
+    assert "no activation after fc1;" in "; ".join(importer.read_module(holding(rnn=flat.rnn, fc1=flat.fc1)).notes)
+
+
 class Loose(Custom):
     def __init__(self) -> None:
         super().__init__()
@@ -209,7 +234,8 @@ def holding(**modules: Any) -> Any:
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (lambda: Loose(), r"place in forward\(\) is not known \(act\)"),
+        (lambda: Loose(), r'place in forward\(\) is not known \(act\).*head="relu,none,softmax"'),
+        (lambda: holding(rnn=nn.LSTM(2, 3), act=nn.Tanh()), r"not known \(act\).*architecture file"),
         (lambda: Own(), "weights of the module itself are not of"),
         (lambda: nn.LSTM(2, 3, bidirectional=True), "bidirectional"),
         (lambda: nn.LSTM(2, 3, proj_size=2), "proj_size"),
