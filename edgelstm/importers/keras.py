@@ -28,7 +28,11 @@ def read(path: Path, head: str | None = None, architecture: Path | str | None = 
         raise CheckpointError("a Keras checkpoint tells its activations itself; leave `head` out")
     data = path.read_bytes()
     checkpoint = open_checkpoint(path, data, Path(architecture) if architecture is not None else None)
-    source = Source("keras", plain(path.name), hashlib.sha256(data).hexdigest())
+    return model_of(checkpoint, Source("keras", plain(path.name), hashlib.sha256(data).hexdigest()))
+
+
+def model_of(checkpoint: Checkpoint, source: Source) -> Model:
+    """The model of a checkpoint taken apart."""
     spec = parse(checkpoint.config)
     if spec.kind not in MODELS:
         raise CheckpointError(f"the checkpoint holds a {spec.kind!r}, expected a Sequential or functional model")
