@@ -41,11 +41,17 @@ class Answers:
     integer: bool = False  # it computed with int8
 
 
-def call(function: str, path: Path, xs: Sequence[Array], timeout: float, **options: Any) -> Answers:
-    """The answers of `peers.<function>(path, xs, **options)`, computed in a child process."""
+def call(
+    function: str, path: Path, xs: Sequence[Array], timeout: float, name: str | None = None, **options: Any
+) -> Answers:
+    """The answers of `peers.<function>(path, xs, **options)`, computed in a child process.
+
+    name: what errors call the file, its own name unless given.
+    """
+    name = path.name if name is None else name
     with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
         np.savez(Path(folder) / "xs.npz", *xs)
-        request = {"function": function, "path": str(path.resolve()), "options": options}
+        request = {"function": function, "path": str(path.resolve()), "name": name, "options": options}
         search = [entry or os.getcwd() for entry in sys.path]
         environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(search)}
         command = [sys.executable, "-P", "-c", _START, folder, json.dumps(request)]
@@ -60,9 +66,9 @@ def call(function: str, path: Path, xs: Sequence[Array], timeout: float, **optio
                 errors="replace",
             )
         except subprocess.TimeoutExpired:
-            raise PeerError(f"{path.name!r} was still running after {timeout:g} s and was stopped") from None
+            raise PeerError(f"{name!r} was still running after {timeout:g} s and was stopped") from None
         if process.returncode or not (Path(folder) / "reply.json").exists():
-            raise PeerError(f"running {path.name!r} ended its process {_ending(process)}")
+            raise PeerError(f"running {name!r} ended its process {_ending(process)}")
         reply = json.loads((Path(folder) / "reply.json").read_text())
         if "error" in reply:
             raise getattr(errors, reply["error"])(reply["message"])
@@ -93,5 +99,5 @@ def serve(folder: str, request: str) -> None:
         reply = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
         first = (str(error).strip() or "no message").splitlines()[0]
-        reply = {"error": "PeerError", "message": f"{Path(wanted['path']).name!r}: {type(error).__name__}: {first}"}
+        reply = {"error": "PeerError", "message": f"{wanted['name']!r}: {type(error).__name__}: {first}"}
     (Path(folder) / "reply.json").write_text(json.dumps(reply))

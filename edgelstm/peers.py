@@ -2,15 +2,18 @@
 
 Sequences in: one array [N, T, width] per input. Answers out: one per output, [N, T, width] or [N, width], as the
 framework gives them. Every sequence starts from a reset state. Files run in a process of their own.
+
+No file runs code: a Keras checkpoint runs where this package's importer reads it whole, and then as that read it, built
+of known layers with what the file holds of numbers. What else could run code needs `trust`. A .tflite file holds none.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import json
 import os
-import shutil
 import sys
 import tempfile
 import zipfile
@@ -23,7 +26,7 @@ import numpy as np
 
 from . import importers
 from .errors import CheckpointError, InputError, MissingError, PeerError
-from .model import Array
+from .model import Array, Source
 from .peer_process import TIMEOUT, Answers, call
 
 RUNTIMES = {"tflite-runtime": "tflite_runtime", "ai-edge-litert": "ai_edge_litert"}
@@ -38,20 +41,23 @@ def run_checkpoint(
     xs: Sequence[Array],
     *,
     architecture: str | os.PathLike[str] | None = None,
+    trust: bool = False,
     timeout: float = TIMEOUT,
 ) -> Answers:
     """Run a checkpoint file, whatever its framework: Keras, TorchScript or TFLite, by its content.
 
-    MissingError if the framework is not installed; PeerError if it fails, or if the file holds no code to run.
+    trust: whether code that the file may hold, from whoever made it, is allowed to run.
+    CheckpointError if that would be needed and is not; MissingError if the framework is not installed; PeerError if it
+    fails, or if the file holds tensors alone.
     """
     path = Path(path)
     if is_tflite(path):
         return run_tflite(path, xs, timeout=timeout)
     match importers.recognise(path):
         case "keras":
-            return run_keras(path, xs, architecture=architecture, timeout=timeout)
+            return run_keras(path, xs, architecture=architecture, trust=trust, timeout=timeout)
         case "torch":
-            return run_torch(path, xs, timeout=timeout)
+            return run_torch(path, xs, trust=trust, timeout=timeout)
         case "safetensors":
             raise PeerError(f"{path.name!r} holds tensors and no code to run; give the live module")
     raise PeerError(f"{path.name!r} is not a checkpoint that another framework could run")
@@ -213,26 +219,71 @@ def run_keras(
     xs: Sequence[Array],
     *,
     architecture: str | os.PathLike[str] | None = None,
+    trust: bool = False,
     timeout: float = TIMEOUT,
 ) -> Answers:
-    """Run a Keras checkpoint in a Keras of its generation: `keras` 3, or `tf_keras` for files of Keras 1 and 2."""
-    options = {} if architecture is None else {"architecture": str(Path(architecture).resolve())}
-    return call("keras_file", Path(path), xs, timeout, **options)
+    """Run a Keras checkpoint in a Keras of its generation: `keras` 3, or `tf_keras` for files of Keras 1 and 2.
 
-
-def keras_file(path: Path, xs: Sequence[Array], architecture: str | None = None) -> Answers:
-    """A Keras checkpoint's answers in this process."""
+    Keras gets a bare configuration and the numbers, of the same bytes that the importer read, never the file. With
+    `trust` it gets the file itself where the importer cannot read it, and may run what that holds.
+    """
     from .importers import keras as importer
+    from .importers.keras_bare import bare
 
-    checkpoint = importer.open_checkpoint(path, path.read_bytes(), Path(architecture) if architecture else None)
-    keras = _keras(importer.generation(checkpoint))
-    if checkpoint.whole:
-        model = keras.models.load_model(path, compile=False)
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{str(path)!r}: {error.strerror or 'cannot be read'}") from None
+    try:
+        checkpoint = importer.open_checkpoint(path, data, Path(architecture) if architecture else None)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(path)!r}: {error}") from None
+    config, safe = checkpoint.config, True
+    try:
+        importer.model_of(checkpoint, Source("keras", path.name, ""))
+        config = bare(config, importer.generation(checkpoint))
+    except CheckpointError as error:
+        if not trust:
+            raise CheckpointError(f"{str(path)!r}: {error}{_UNTRUSTED}") from None
+        safe = False
+    packed = not data.startswith(importers.HDF5)
+    whole = packed or (checkpoint.whole and not safe)  # a bare .h5 goes as weights and configuration
+    version = checkpoint.version or "2"
+    with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
+        ending = ".keras" if packed else ".h5" if whole or checkpoint.legacy else ".weights.h5"
+        file = Path(folder) / f"model{ending}"  # Keras goes by a file's name
+        file.write_bytes(_rebuilt(data, config, version) if packed and safe else data)
+        if not whole:
+            (Path(folder) / "config.json").write_text(json.dumps(config))
+        generation = importer.generation(checkpoint) if safe else version[0]
+        return call("keras_file", file, xs, timeout, path.name, generation=generation, whole=whole, safe=safe)
+
+
+def _rebuilt(data: bytes, config: Any, version: str) -> bytes:
+    """A .keras archive with another configuration."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
+        new.writestr("config.json", json.dumps(config))
+        new.writestr("metadata.json", json.dumps({"keras_version": version}))
+        new.writestr("model.weights.h5", old.read("model.weights.h5"))
+    return made.getvalue()
+
+
+_UNTRUSTED = (
+    "; its own framework might read it, and run code that the file may hold: "
+    "trust=True (--trust) allows that, for a file whose maker you trust"
+)
+
+
+def keras_file(path: Path, xs: Sequence[Array], generation: str, whole: bool, safe: bool) -> Answers:
+    """Keras' answers in this process: to a whole file, or to weights and the configuration beside them."""
+    keras = _keras(generation)
+    if whole:
+        model = keras.models.load_model(path, compile=False, safe_mode=safe)
     else:
-        model = keras.models.model_from_json(json.dumps(checkpoint.config))
-        with tempfile.TemporaryDirectory() as folder:  # Keras goes by a file's name
-            ending = ".h5" if checkpoint.legacy else ".weights.h5"
-            model.load_weights(shutil.copy(path, Path(folder) / f"model{ending}"))
+        model = keras.models.model_from_json((path.parent / "config.json").read_text())
+        model.load_weights(path)
     shapes = model.input_shape if isinstance(model.input_shape, list) else [model.input_shape]
     size = shapes[0][0] or len(xs[0])
     batches = []
@@ -268,8 +319,8 @@ def _outputs(answer: Any) -> list[Array]:
 # ---- PyTorch ----
 
 
-def run_torch(module: Any, xs: Sequence[Array], *, timeout: float = TIMEOUT) -> Answers:
-    """Run a live torch.nn.Module that takes (N, T, inputs), or a TorchScript file.
+def run_torch(module: Any, xs: Sequence[Array], *, trust: bool = False, timeout: float = TIMEOUT) -> Answers:
+    """Run a live torch.nn.Module that takes (N, T, inputs), or a TorchScript file: a program, for `trust` to allow.
 
     A state dict holds no code to run: PeerError. Of (answers, state), as an LSTM returns, the answers are taken.
     """
@@ -278,6 +329,11 @@ def run_torch(module: Any, xs: Sequence[Array], *, timeout: float = TIMEOUT) -> 
     path = Path(module)
     if not _is_script(path):
         raise PeerError(f"{path.name!r} holds tensors and no code to run; give the live module, or a TorchScript file")
+    if not trust:
+        raise CheckpointError(
+            f"{str(path)!r}: a TorchScript file is a program, and to run it is to run code from the file: "
+            "trust=True (--trust) allows that, for a file whose maker you trust"
+        )
     return call("torch_file", path, xs, timeout)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from . import arrays, importers, peers
 from . import reference as float64
 from .calibration import calibrate
-from .comparison import Report, Row, above, compare, shown, within
+from .comparison import DECIBELS, Report, Row, above, compare, shown, within
 from .curves import HEADROOM
 from .errors import CheckpointError, ExportError, InputError, MissingError, PeerError, QuantizeError
 from .exporters import tflite, tflite_settings
@@ -25,10 +25,6 @@ from .quantization import quantize
 from .runner import Runner, Source
 
 LIMIT = 5e-6  # of f32, times max(1, max|y|)
-DECIBELS = 20.0
-"""What s8 must reach: an RMS error of a tenth of the RMS answer. docs/quantization.md has what sound and broken
-conversions reach."""
-
 SEQUENCES, STEPS = 16, 60  # of the random data
 
 Arrays = tuple[Array, ...]
@@ -46,6 +42,7 @@ def validate(
     runtime: str | None = None,
     head: str | None = None,
     architecture: str | os.PathLike[str] | None = None,
+    trust: bool = False,
     timeout: float = TIMEOUT,
 ) -> Report:
     """Compare a model with its reference, every sequence from a reset state.
@@ -53,6 +50,7 @@ def validate(
     model: what a Runner takes. reference: a checkpoint's path (its framework runs it; where that is not installed, or
     fails, this package's float64 reference stands in and a note says so), a .tflite path, recorded answers (array,
     tuple of arrays, .npy or .npz), a live torch module or a Model. `head` and `architecture` as `read` takes them.
+    trust: whether a checkpoint that `read` refuses may run in its framework, and whatever code it holds with it.
     data: (T, inputs) or (N, T, inputs), a tuple of such for several inputs, or a file; scaled as the model was
     trained, since neither checkpoints nor this function apply an image's scalers. None: seeded slow random walks,
     within the samples' range, or that of an s8 image's calibration, or -1 ... 1.
@@ -74,7 +72,7 @@ def validate(
     elif given is not None and floats is not None:
         variants["s8"] = Runner(quantize(floats, given), kernels)
     xs = _data(data, against, variants, floats, given, notes)
-    expected = _expected(against, xs, runtime, timeout, notes)
+    expected, remedy = _expected(against, xs, runtime, trust, timeout, notes)
     rows: list[Row] = []
     for variant, runner in variants.items():
         answers = _tuple(runner.run(tuple(xs)))
@@ -90,7 +88,7 @@ def validate(
     if against.kind == "tflite":
         _settings(against.source, expected, xs, runtime, timeout, notes)
     notes.append(f"f32 and s8 ran with {subject.kernels} kernels")
-    return Report(expected.peer, len(xs[0]), xs[0].shape[1], tuple(rows), tuple(notes))
+    return Report(expected.peer, len(xs[0]), xs[0].shape[1], tuple(rows), tuple(notes), not remedy, remedy)
 
 
 # ---- the reference ----
@@ -161,29 +159,40 @@ def _is_recorded(path: Path) -> bool:
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
-def _expected(against: _Reference, xs: list[Array], runtime: str | None, timeout: float, notes: list[str]) -> Answers:
-    """The reference's answers."""
+def _expected(
+    against: _Reference, xs: list[Array], runtime: str | None, trust: bool, timeout: float, notes: list[str]
+) -> tuple[Answers, str]:
+    """The reference's answers; and where they are this package's own, what would give others, else ""."""
     match against.kind:
         case "model":
-            return Answers(float64.run(against.source, xs), "the model in float64")
+            return Answers(float64.run(against.source, xs), "the model in float64"), "give its checkpoint"
         case "recorded":
-            return Answers(against.source, "recorded answers")
+            return Answers(against.source, "recorded answers"), ""
         case "tflite":
             answers = peers.run_tflite(against.source, xs, runtime, timeout=timeout)
-            return Answers(answers.ys, f"{against.source.name} in {answers.peer}", answers.integer)
+            return Answers(answers.ys, f"{against.source.name} in {answers.peer}", answers.integer), ""
         case "module":
-            return peers.run_torch(against.source, xs)
+            return peers.run_torch(against.source, xs), ""
     path = against.source
     try:
-        answers = peers.run_checkpoint(path, xs, architecture=against.architecture, timeout=timeout)
+        answers = peers.run_checkpoint(path, xs, architecture=against.architecture, trust=trust, timeout=timeout)
     except (MissingError, PeerError) as error:
         if against.model is None:
             raise CheckpointError(f"{against.unread}; nor does its own framework run it: {error}") from None
         notes.append(f"the checkpoint did not run in its own framework: {error}")
-        return Answers(float64.run(against.model, xs), f"{path.name} in float64, by this package's own reference")
+        own = Answers(float64.run(against.model, xs), f"{path.name} in float64, by this package's own reference")
+        return own, _remedy(error)
     if against.unread:
         notes.append(f"only the reference's own framework can read it: {against.unread}")
-    return Answers(answers.ys, f"{path.name} in {answers.peer}", answers.integer)
+    return Answers(answers.ys, f"{path.name} in {answers.peer}", answers.integer), ""
+
+
+def _remedy(error: MissingError | PeerError) -> str:
+    """What would let another answer than this package: the pip command, if something was missing."""
+    _, found, command = str(error).partition("pip install ")
+    if isinstance(error, MissingError) and found:
+        return f"run {found}{command}".replace("; ", " && ")
+    return "give recorded answers, or the live module,"
 
 
 def _settings(

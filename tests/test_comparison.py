@@ -90,5 +90,9 @@ def test_a_report_is_plain_data():
     text = json.dumps(Report("r", 1, 2, (*fine.rows, failing), fine.notes).as_dict(), allow_nan=False)
     plain = json.loads(text)
     assert plain["passed"] is False and plain["notes"] == ["a note"] and plain["sequences"] == 1
+    assert plain["independent"] is True and plain["remedy"] == "" and plain["verdict"] == "FAILED"
+    own = Report("r", 1, 2, fine.rows, (), False, "run pip install tensorflow")
+    assert own.passed and own.as_dict()["independent"] is False and own.as_dict()["verdict"] == own.lines[-1]
+    assert "passed, against this package's own reading alone; run pip install tensorflow to check" in str(own)
     assert plain["rows"][0]["difference"]["decibels"] is None and plain["rows"][0]["passed"] is True
     assert plain["rows"][1]["passed"] is None and plain["rows"][2]["required"] == "at least 20 dB"

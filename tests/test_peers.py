@@ -1,19 +1,25 @@
 """Peers: what runs in which process, what a crash or a hang there does here, and what is refused."""
 
+import json
 import sys
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from nets import signal, stack
 
-from edgelstm import peer_process, peers, reference
+from edgelstm import importers, peer_process, peers, reference
 from edgelstm.errors import CheckpointError, InputError, MissingError, PeerError
 from edgelstm.exporters import tflite
+from edgelstm.importers.keras_bare import bare
 
 GOLDEN = Path(__file__).parent / "golden"
+KERAS = GOLDEN / "keras" / "keras315_stack.keras"
 needs_runtime = pytest.mark.skipif(not peers.runtimes(), reason="no TFLite runtime has a wheel for this Python")
 
 MODEL = stack(3, (9,), 4)
@@ -150,7 +156,7 @@ def test_a_keras_of_another_generation_does_not_stand_in(monkeypatch):
         peers._keras("3")
 
 
-def test_errors_of_the_child_arrive_as_they_were(tmp_path, monkeypatch):
+def test_errors_of_the_child_arrive_as_they_were(monkeypatch):
     """A MissingError stays one; any other exception becomes a PeerError of one line."""
     script = "import sys; from edgelstm import peers, peer_process, errors\n"
     for body, kind in (
@@ -160,8 +166,126 @@ def test_errors_of_the_child_arrive_as_they_were(tmp_path, monkeypatch):
         text = f"{script}def keras_file(*a, **k):\n    {body}\npeers.keras_file = keras_file\n"
         monkeypatch.setattr(peer_process, "_START", text + "peer_process.serve(sys.argv[1], sys.argv[2])")
         with pytest.raises(kind) as caught:
-            peers.run_keras(tmp_path / "m.keras", [X])
+            peers.run_keras(KERAS, [X])
         assert type(caught.value) is kind and "\n" not in str(caught.value)
     monkeypatch.setattr(peer_process, "_START", "import sys; print('a\\nlast words', file=sys.stderr); sys.exit(3)")
-    with pytest.raises(PeerError, match="code 3: last words"):
-        peers.run_keras(tmp_path / "m.keras", [X])
+    with pytest.raises(PeerError, match=r"keras315_stack\.keras.*code 3: last words"):
+        peers.run_keras(KERAS, [X])
+
+
+# ---- code in files ----
+
+LAMBDA = {"class_name": "Lambda", "module": "keras.layers", "config": {"name": "l", "function": ["4wEA", None, None]}}
+
+
+@pytest.fixture
+def handed_on(monkeypatch):
+    """What would be given to a framework's process: function, file, its content, configuration and options."""
+    given: list[Any] = []
+
+    def call(function, path, xs, timeout, name=None, **options):
+        config = None
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                config = json.loads(archive.read("config.json"))
+        elif (path.parent / "config.json").exists():
+            config = json.loads((path.parent / "config.json").read_text())
+        given.append((function, path, path.read_bytes(), config, options))
+        return peer_process.Answers((), "nobody")
+
+    monkeypatch.setattr(peers, "call", call)
+    return given
+
+
+def edited(source, path, change):
+    """A copy of a .keras or .h5 checkpoint with another configuration."""
+    if source.suffix == ".keras":
+        with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+            for name in old.namelist():
+                content = old.read(name)
+                if name == "config.json":
+                    config = json.loads(content)
+                    change(config)
+                    content = json.dumps(config).encode()
+                new.writestr(name, content)
+        return path
+    path.write_bytes(source.read_bytes())
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        change(config)
+        file.attrs["model_config"] = json.dumps(config)
+    return path
+
+
+@pytest.mark.parametrize("name", ["keras315_stack.keras", "keras315_stack.h5", "tf115_stack.h5", "keras1_stack.h5"])
+def test_a_lambda_is_refused_before_any_framework_starts(name, tmp_path, handed_on):
+    source = GOLDEN / "keras" / name
+
+    def change(config):
+        layers = config["config"]["layers"] if isinstance(config["config"], dict) else config["config"]
+        layers.append(LAMBDA)
+
+    path = edited(source, tmp_path / name, change)
+    with pytest.raises(CheckpointError, match=r"'Lambda' layers are not supported.*trust=True \(--trust\)") as caught:
+        peers.run_checkpoint(path, [X])
+    assert not handed_on and "\n" not in str(caught.value)
+    peers.run_checkpoint(path, [X], trust=True)
+    ((function, _, content, _, options),) = handed_on
+    assert function == "keras_file" and options["whole"] and not options["safe"] and content == path.read_bytes()
+    assert options["generation"] == ("3" if "315" in name else "2" if "115" in name else "1")
+
+
+HIDDEN = {
+    "regularizer": ("kernel_regularizer", LAMBDA),
+    "initializer": ("kernel_initializer", {"module": "os", "class_name": "system", "config": {"command": "x"}}),
+    "initializer by name": ("kernel_initializer", "evil>init"),
+    "constraint": ("bias_constraint", {"class_name": "__lambda__", "config": {"value": "4wEA"}}),
+    "weights": ("weights", [LAMBDA]),
+    "seed": ("seed", {"class_name": "function", "module": "os", "config": "system"}),
+    "dtype": ("dtype", {"module": "evil", "class_name": "DTypePolicy", "config": {"name": "float32"}}),
+    "activation": ("activation", {"module": "evil", "class_name": "ReLU", "config": {"trainable": LAMBDA}}),
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize("name", ["keras315_stack.keras", "keras315_stack.h5", "tf115_stack.h5"])
+def test_what_the_importer_passes_over_does_not_reach_keras(name, hidden, tmp_path, handed_on):
+    """Settings of training change no answer, so the importer reads past them; Keras would build what they name."""
+    key, value = HIDDEN[hidden]
+    found = []
+
+    def change(config):
+        found[:] = [layer["class_name"] for layer in config["config"]["layers"]]
+        last = [layer for layer in config["config"]["layers"] if layer["class_name"] == "Dense"][-1]
+        last["config"][key] = value
+        last["build_config"] = {"input_shape": [None, 4], "thing": LAMBDA}
+        config["compile_config"] = {"loss": LAMBDA, "optimizer": "evil"}
+
+    path = edited(GOLDEN / "keras" / name, tmp_path / name, change)
+    importers.read(path)
+    peers.run_checkpoint(path, [X])
+    ((_, file, _, config, options),) = handed_on
+    text = json.dumps(config)
+    for word in ("Lambda", "lambda", "evil", "system", "compile_config", "4wEA", "initializer", '"os"'):
+        assert word not in text
+    assert [layer["class_name"] for layer in config["config"]["layers"]] == found
+    assert options["safe"] and options["whole"] is name.endswith(".keras") and file.parent != path.parent
+
+
+def test_a_bare_configuration_names_known_classes_alone():
+    for value in (LAMBDA, {"class_name": ["Dense"]}, {"class_name": None}, {"class_name": "l2", "config": {}}):
+        with pytest.raises(CheckpointError):
+            bare([{"class_name": "Dense", "config": {"units": value}}])
+    assert bare({"alpha": {"class_name": "__numpy__", "config": {"value": 0.5, "dtype": "float32"}}}) == {"alpha": 0.5}
+    assert bare({"alpha": {"type": "ndarray", "value": 0.5}}) == {"alpha": 0.5}
+    with pytest.raises(CheckpointError):
+        bare({"class_name": "__numpy__", "config": {"value": LAMBDA}})
+
+
+def test_a_script_is_refused_before_any_framework_starts(handed_on):
+    path = GOLDEN / "torch" / "refused_script.pt"
+    with pytest.raises(CheckpointError, match=r"TorchScript.*trust=True \(--trust\)"):
+        peers.run_checkpoint(path, [X])
+    assert not handed_on
+    peers.run_checkpoint(path, [X], trust=True)
+    assert handed_on[0][:2] == ("torch_file", path)

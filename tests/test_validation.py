@@ -193,8 +193,15 @@ def test_what_tflite_cannot_express_is_one_note():
 
 
 @pytest.mark.usefixtures("no_tflite")
-@pytest.mark.parametrize("error", [MissingError("install Keras"), PeerError("Keras fell over")])
-def test_a_framework_that_is_missing_or_fails_is_stood_in_for(error, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (MissingError("needs Keras: pip install tensorflow; pip install --no-deps tf_keras"),
+         "run pip install tensorflow && pip install --no-deps tf_keras"),
+        (PeerError("Keras fell over"), "give recorded answers, or the live module,"),
+    ],
+)  # fmt: skip
+def test_a_framework_that_is_missing_or_fails_is_stood_in_for(error, remedy, monkeypatch):
     def run(*args, **options):
         raise error
 
@@ -203,6 +210,37 @@ def test_a_framework_that_is_missing_or_fails_is_stood_in_for(error, monkeypatch
     report = validate(edgelstm.importers.read(path), path)
     assert report.passed and "float64" in report.reference
     assert sum(str(error) in note for note in report.notes) == 1
+    assert not report.independent
+    last = f"passed, against this package's own reading alone; {remedy} to check it independently"
+    assert report.verdict == report.lines[-1] == last
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_the_verdict_tells_whose_answers_it_rests_on(monkeypatch):
+    assert "own reading alone; give its checkpoint" in validate(MODEL, MODEL, X).verdict
+    y = reference.run(MODEL, (X,))[0].astype(np.float32)
+    assert validate(MODEL, y, X).independent and validate(MODEL, y, X).verdict == "passed"
+    path = GOLDEN / "keras" / "keras315_outputs.keras"
+    model = edgelstm.importers.read(path)
+    monkeypatch.setattr(peers, "call", lambda f, p, xs, *a, **o: Answers(reference.run(model, xs), "Keras 3"))
+    assert validate(model, path).independent and validate(model, path).lines[-1] == "passed"
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_what_could_run_code_needs_trust(monkeypatch):
+    """What the importer refuses is not given to its framework, unless the caller says so."""
+    calls = []
+
+    def call(function, path, *args, **options):
+        calls.append(function)
+        return Answers(reference.run(MODEL, (X,)), "torch 9")
+
+    monkeypatch.setattr(peers, "call", call)
+    path = GOLDEN / "torch" / "refused_script.pt"
+    with pytest.raises(CheckpointError, match=r"TorchScript.*trust=True \(--trust\)"):
+        validate(MODEL, path, X)
+    assert not calls
+    assert validate(MODEL, path, X, trust=True).passed and calls == ["torch_file"]
 
 
 @pytest.mark.usefixtures("no_tflite")
