@@ -15,6 +15,7 @@ from .model import Array, Dense, Lstm, Model
 MOST_STEPS = 16384  # enough for maxima and covariances of any layer we have measured
 MOST_VALUES = 1 << 25  # numbers kept in all, 256 MiB as float64
 LONGEST = 2048  # steps of one sequence; longer ones are cut into pieces
+FAINT = 256  # a channel so many times smaller than its input has half the input's 16 bits or fewer
 LARGEST = 2.0**60  # the runner's door clamps here
 
 
@@ -25,7 +26,7 @@ class Calibration:
     inputs: tuple[tuple[Array, ...], ...]  # per batch, one array [N, T, width] per model input
     traces: tuple[dict[str, Array], ...]  # per batch, what reference.run's `trace` receives, every step kept
     ranges: dict[str, tuple[float, float]]  # per model input, least and largest x of all samples, run or not
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # those of what should not stay as it is start with "warning:"
 
     def reach(self, name: str) -> float:
         """The largest |x| of a model input over all samples."""
@@ -59,6 +60,8 @@ def calibrate(model: Model, samples: Any) -> Calibration:
         for k, name in enumerate(model.inputs)
     }
     sequences, notes = _choose(model, given)
+    for k, name in enumerate(model.inputs):
+        notes += _poor_channels(name, [sequence[k] for sequence in given])
     batches: dict[int, list[tuple[Array, ...]]] = {}
     for sequence in sequences:
         batches.setdefault(len(sequence[0]), []).append(sequence)
@@ -76,6 +79,38 @@ def calibrate(model: Model, samples: Any) -> Calibration:
         inputs.append(xs)
         traces.append(trace)
     return Calibration(tuple(inputs), tuple(traces), ranges, notes)
+
+
+def _poor_channels(name: str, sequences: list[Array]) -> tuple[str, ...]:
+    """Warnings of an input's channels that the samples say too little of, or that its one scale leaves few bits."""
+    least = np.min([x.min(axis=0) for x in sequences], axis=0)
+    largest = np.max([x.max(axis=0) for x in sequences], axis=0)
+    reach = np.maximum(-least, largest)
+    still = least == largest
+    faint = ~still & (reach < reach.max() / FAINT)
+    notes = []
+    if still.any():
+        what, verb = _channels(name, still, "never changes", "never change")
+        notes.append(
+            f"warning: {what} {verb} in the samples, so no range and no rounding was chosen for changes; "
+            "give samples in which all channels move, or train without those that cannot"
+        )
+    if faint.any():
+        what, verb = _channels(name, faint, "uses few of its 16 bits", "use few of their 16 bits")
+        notes.append(
+            f"warning: {what} {verb}: at most {reach[faint].max():.2g} where the input reaches {reach.max():.2g}; "
+            "scale the channels to like sizes before training"
+        )
+    return tuple(notes)
+
+
+def _channels(name: str, chosen: Array, one: str, several: str) -> tuple[str, str]:
+    """Channels named, and the form of the verb for as many."""
+    numbers = [str(k) for k in np.flatnonzero(chosen)]
+    if len(numbers) == 1:
+        return f"input {name}, channel {numbers[0]}", one
+    listed = ", ".join(numbers[:8]) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
+    return f"input {name}, channels {listed}", several
 
 
 def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:

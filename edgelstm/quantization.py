@@ -10,6 +10,7 @@ import numpy as np
 from . import reference_s8
 from .balance import balance
 from .calibration import Calibration, calibrate
+from .comparison import DECIBELS
 from .curves import BOUNDED, HEADROOM, SMALLEST, Curve, curve, gate_curve, span
 from .errors import QuantizeError
 from .meta import frozen
@@ -287,7 +288,24 @@ def _noted(model: QuantizedModel, calibration: Calibration) -> QuantizedModel:
         f"{layer}: c saturated in {hit} of {size} values on the samples" for layer, (hit, size) in saturated.items()
     ]
     for name in model.outputs:
-        if signal[name] and error[name]:
-            ratio = 10 * np.log10(signal[name] / error[name])
-            notes.append(f"output {name}: {ratio:.1f} dB signal to error on the samples, against the float model")
+        notes += _precision(name, signal[name], error[name])
     return replace(model, notes=model.notes + tuple(notes))
+
+
+def _precision(name: str, signal: float, error: float) -> list[str]:
+    """What an output's energy and that of its error say, and a warning where that is not good."""
+    if not signal:
+        return [
+            f"warning: output {name} is zero on all samples, so its precision is unknown; "
+            "look at the samples' scaling, and whether the checkpoint was trained"
+        ]
+    if not error:
+        return [f"output {name}: exact on the samples, against the float model"]
+    ratio = 10 * float(np.log10(signal / error))
+    notes = [f"output {name}: {ratio:.1f} dB signal to error on the samples, against the float model"]
+    if ratio < DECIBELS:
+        notes.append(
+            f"warning: output {name} reaches {ratio:.1f} dB, and sound conversions {DECIBELS:g} or more; look at the "
+            "samples (as in real use, scaled as in training?), the inputs' scaling and the notes on saturated cells"
+        )
+    return notes

@@ -11,6 +11,7 @@ from simulate import decibels, simulate
 
 from edgelstm import calibration, reference, reference_s8
 from edgelstm.balance import balance
+from edgelstm.comparison import DECIBELS
 from edgelstm.errors import QuantizeError
 from edgelstm.model import (
     ACTIVATIONS,
@@ -418,6 +419,56 @@ def test_notes_say_what_the_integers_did():
     huge = Dense("d", ("x",), ("y",), [[1e9, 1e-3]], [0.0], Activation("tanh"))
     model = Model((Tensor("x", 2), Tensor("y", 1)), (huge,), ("x",), ("y",))
     assert "d: 1 rows have weights too large for int8; cut off" in quantize(model, np.ones((5, 2))).notes
+
+
+def warnings(model, x):
+    return [note for note in quantize(model, x).notes if note.startswith("warning:")]
+
+
+def test_sound_samples_bring_no_warning():
+    assert warnings(model_of(3, [8], outputs=2), walk(np.random.default_rng(0), 4, 30, 3)) == []
+    x = walk(np.random.default_rng(0), 4, 30, 3)
+    x[..., 1] *= 1.1 * np.abs(x).max() / np.abs(x[..., 1]).max() / 256
+    assert np.abs(x[..., 1]).max() > np.abs(x).max() / 256
+    assert not any("channel" in note for note in warnings(model_of(3, [8], outputs=2), x))
+
+
+def test_channels_that_never_change_are_warned_of():
+    """One that changes in a single step of a single sequence does change."""
+    model, x = model_of(3, [8], outputs=2), walk(np.random.default_rng(0), 4, 30, 3)
+    for value in (0.0, 0.7):
+        x[..., 1] = value
+        (note,) = warnings(model, x)
+        assert note.startswith("warning: input x, channel 1 never changes in the samples")
+    x[2, 7, 1] = 0.8
+    assert warnings(model, list(x)) == []
+    x[..., (0, 2)] = 0.5
+    (note,) = warnings(model, x)
+    assert note.startswith("warning: input x, channels 0, 2 never change in the samples")
+    wide = warnings(model_of(12, [4], outputs=1), np.zeros((2, 9, 12)))
+    assert any("channels 0, 1, 2, 3, 4, 5, 6, 7 and 4 more never change" in note for note in wide)
+
+
+def test_channels_far_smaller_than_their_input_are_warned_of():
+    model, x = model_of(3, [8], outputs=2), walk(np.random.default_rng(0), 4, 30, 3)
+    x[..., 2] *= 0.9 * np.abs(x[..., :2]).max() / np.abs(x[..., 2]).max() / 256
+    (note,) = [note for note in warnings(model, x) if "channel" in note]
+    assert note.startswith("warning: input x, channel 2 uses few of its 16 bits") and "like sizes" in note
+
+
+def test_outputs_of_no_worth_are_warned_of():
+    """A sum of two large values that all but cancel has no precision left; one that is always zero shows none."""
+    x = 1000 + walk(np.random.default_rng(0), 4, 30, 2)
+    x[..., 1] = x[..., 0] + 1e-3 * (x[..., 1] - 1000)
+    kernel = [[1.0, -1.0], [1.0, 1.0], [0.0, 0.0]]
+    layers = [Dense(f"d{k}", ("x",), (f"y{k}",), [kernel[k]], [0.0]) for k in range(3)]
+    tensors = (Tensor("x", 2), *(Tensor(f"y{k}", 1) for k in range(3)))
+    quantized = quantize(Model(tensors, tuple(layers), ("x",), ("y0", "y1", "y2")), x)
+    found = [note for note in quantized.notes if note.startswith("warning: output")]
+    assert len(found) == 2
+    assert found[0].startswith("warning: output y0 reaches ") and f"{DECIBELS:g} or more" in found[0]
+    assert found[1].startswith("warning: output y2 is zero on all samples")
+    assert sum(note.startswith(("output y0: ", "output y1: ", "output y2: ")) for note in quantized.notes) == 2
 
 
 def test_wide_layers_keep_their_sums_inside_32_bits():

@@ -1,4 +1,4 @@
-"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as two Markdown tables.
+"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as three Markdown tables.
 
 Nets and data: tests/measured_nets.py. From the root of the repository, with a TFLite runtime installed:
 PYTHONPATH=. python tools/measure_quantization.py
@@ -13,7 +13,7 @@ import numpy as np
 from edgelstm import peers, reference, reference_s8
 from edgelstm.exporters import tflite
 from edgelstm.model import Lstm
-from edgelstm.quantization import quantize_with_rows
+from edgelstm.quantization import quantize, quantize_with_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -26,6 +26,17 @@ def measure(model, samples, data, compensate):
     quantized, rows = quantize_with_rows(model, samples, compensate=compensate)
     s8 = reference_s8.run_float(quantized, (data,), every_step=True)
     return [beside(model, data, ys) for ys in (s8, simulate(model, quantized, rows, (data,)))]
+
+
+BEYOND = ("random 9-64", "relu cell 3-50-1", "trained sines 1-32-32-1")  # a bounded h, an unbounded one, a trained net
+TIMES = (1, 2, 4, 10)
+
+
+def beyond(model, samples, data):
+    """dB of s8 on data of TIMES their size, calibrated on the samples as they are."""
+    quantized = quantize(model, samples)
+    larger = [np.float32(times) * data for times in TIMES]
+    return [beside(model, x, reference_s8.run_float(quantized, (x,), every_step=True)) for x in larger]
 
 
 def tflite_kinds(model, samples, data):
@@ -83,6 +94,9 @@ def main():
     print("\n| fault | best net | median net |\n|---|---|---|")
     for fault, found in broken.items():
         print(f"| {fault} | {max(found):.1f} | {np.median(found):.1f} |")
+    print(f"\n| net | {' | '.join(f'{times} times' for times in TIMES)} |\n|{'---|' * (len(TIMES) + 1)}")
+    for name in BEYOND:
+        print(f"| {name} | {' | '.join(f'{db:.1f}' for db in beyond(*NETS[name]()))} |", flush=True)
 
 
 if __name__ == "__main__":
