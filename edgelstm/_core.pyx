@@ -4,9 +4,12 @@
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer,
 )
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int16_t, uint32_t, uintptr_t
 from libc.string cimport memcpy
+
+import operator
 
 import numpy as np
 
@@ -17,6 +20,7 @@ cdef object float32 = np.dtype(np.float32)
 
 cdef enum:
     ALIGN = 64  # a cache line; the C core itself asks for 16
+    PATIENCE = 1024  # steps of a run between two looks for Ctrl-C
 
 
 cdef int _check(elstm_status status) except -1:
@@ -51,8 +55,34 @@ cdef int _finite(const float *x, size_t count) noexcept nogil:
     return bad == 0
 
 
+cdef _listed(xs):
+    """The values for several inputs; InputError for what is no list of them."""
+    try:
+        return tuple(xs)
+    except TypeError:
+        raise InputError(f"expected a tuple with the value of each input, not {type(xs).__name__}") from None
+
+
+cdef int _whole(value, str what, uint32_t end, uint32_t *whole) except -1:
+    """A number from 0 to end - 1, as C wants it; else InputError."""
+    try:
+        found = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None:
+        raise InputError(f"{what} is {value!r}, expected a whole number")
+    if not 0 <= found < end:
+        raise InputError(f"{what} is {found}, expected 0 to {end - 1}")
+    whole[0] = found
+    return 0
+
+
 cdef class Core:
-    """An opened image with its arena. `xs` and `ys` are bound float32 arrays, [streams, width] each."""
+    """An opened image with its arena. `xs` and `ys` are bound float32 arrays, [streams, width] each.
+
+    What changes state or bound arrays does so under the GIL, in one piece, or with `busy` set: a second thread is
+    refused, never mixed in.
+    """
 
     cdef elstm_model model
     cdef elstm_runner runner
@@ -66,8 +96,10 @@ cdef class Core:
     cdef int busy
     cdef readonly tuple xs
     cdef readonly tuple ys
-    cdef object answer
-    cdef readonly int streams
+    cdef object first_x
+    cdef readonly object y  # the bound answer, [width] or [streams, width]; of several outputs the first
+    cdef object answer  # what `step` returns: y, or a tuple with those of all outputs
+    cdef readonly uint32_t streams
     cdef readonly size_t arena_size
 
     def __cinit__(self, image, name, uint32_t streams, uint32_t max_steps):
@@ -76,7 +108,10 @@ cdef class Core:
         cdef unsigned char *start
         cdef elstm_limits limits
         cdef uint32_t k
-        encoded = b"" if name is None else name.encode()
+        if name is not None and not isinstance(name, str):
+            raise InputError(f"kernels is {name!r}, expected a name; this machine has {', '.join(kernels())}")
+        # what C cannot read as text is no set's name either
+        encoded = b"" if name is None else name.replace("\0", "?").encode(errors="replace")
         self.set = elstm_kernels_find(NULL if name is None else <char *>encoded)
         if self.set == NULL:
             raise InputError(f"kernels {name!r} cannot run here; this machine has {', '.join(kernels())}")
@@ -102,6 +137,10 @@ cdef class Core:
             self.x_count[k] = <size_t>streams * self.model.input[k].width
         for k in range(self.model.outputs):
             self.bound_y[k] = <float *>self._hold(self.ys[k])
+        answers = self.ys if streams > 1 else tuple(y[0] for y in self.ys)
+        self.first_x = self.xs[0] if streams > 1 else self.xs[0][0]
+        self.y = answers[0]
+        self.answer = answers[0] if len(answers) == 1 else answers
 
     cdef unsigned char *_allocate(self, int index, size_t size) except NULL:
         """An aligned block, freed with this object."""
@@ -129,9 +168,14 @@ cdef class Core:
             raise BusyError("this runner is in use by another thread; give each thread its own")
         return 0
 
-    def bind_answer(self, answer):
-        """What `step` returns: a view of `ys`, or a tuple of views."""
-        self.answer = answer
+    @property
+    def x(self):
+        """The bound input, float32 [width] or [streams, width]; of several inputs the first. Assigning copies."""
+        return self.first_x
+
+    @x.setter
+    def x(self, value):
+        self._fill((self._converted(value, 0),))
 
     def step(self, x=None):
         """One step of every stream; returns the bound answer, overwritten by the next step.
@@ -144,11 +188,7 @@ cdef class Core:
         cdef uint32_t k
         self._free()
         if x is None:
-            for k in range(self.model.inputs):
-                if not _finite(self.bound_x[k], self.x_count[k]):
-                    raise InputError("an input is NaN or infinite")
-            elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
-            return self.answer
+            return self._step_bound()
         # asking for the dtype costs less than asking the buffer for its format, which NumPy builds anew every time
         if type(x) is not ndarray or (<object>x).dtype is not float32 or self.model.inputs != 1:
             return self._step_converted(x)
@@ -156,7 +196,7 @@ cdef class Core:
             PyObject_GetBuffer(x, &view, PyBUF_ND)
         except (BufferError, ValueError):  # not contiguous
             return self._step_converted(x)
-        if <size_t>view.len != 4 * self.x_count[0] \
+        if <size_t>view.len != 4 * self.x_count[0] or <uintptr_t>view.buf % 4 != 0 \
                 or not (view.ndim == 1 and self.streams == 1 or view.ndim == 2 and view.shape[0] == self.streams):
             PyBuffer_Release(&view)
             return self._step_converted(x)
@@ -168,78 +208,172 @@ cdef class Core:
         PyBuffer_Release(&view)
         return self.answer
 
-    def _step_converted(self, x):
-        """The slow way in: lists, other dtypes, several inputs."""
-        given = (x,) if self.model.inputs == 1 else tuple(x)
+    cdef _step_bound(self):
+        cdef uint32_t k
+        for k in range(self.model.inputs):
+            if not _finite(self.bound_x[k], self.x_count[k]):
+                raise InputError("an input is NaN or infinite")
+        elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
+        return self.answer
+
+    cdef _step_converted(self, x):
+        """The slow way in: lists, other dtypes, arrays that lie crookedly, several inputs."""
+        given = (x,) if self.model.inputs == 1 else _listed(x)
         if len(given) != len(self.xs):
             raise InputError(f"{len(given)} inputs given, the model has {len(self.xs)}")
-        for bound, value in zip(self.xs, given):
-            try:
-                array = np.asarray(value)
-            except ValueError as error:
-                raise InputError(f"an input is not an array: {error}") from None
-            if array.dtype.kind not in "fiub":
-                raise InputError(f"an input holds {array.dtype} values, expected numbers")
-            if array.shape != bound.shape and (self.streams != 1 or array.shape != bound.shape[1:]):
-                expected = bound.shape if self.streams != 1 else bound.shape[1:]
-                raise InputError(f"an input has shape {array.shape}, expected {expected}")
-            bound[...] = array
-        return self.step()
+        arrays = [self._converted(value, k) for k, value in enumerate(given)]
+        self._fill(arrays)
+        return self._step_bound()
 
-    def run(self, list xs, list ys, uint32_t steps, bint every_step, bint integers):
-        """`steps` steps from the present state, without the GIL. xs, ys: C-contiguous [steps or rows, streams, width]
-        arrays, float32, or int16 with `integers`; shapes and dtypes are the caller's promise."""
+    cdef int _fill(self, arrays) except -1:
+        """Copy arrays into the bound inputs."""
+        self._free()  # asked after converting, which may have run foreign code
+        self.busy = 1  # copying may let go of the GIL
+        try:
+            for bound, array in zip(self.xs, arrays):
+                bound[...] = array
+        finally:
+            self.busy = 0
+        return 0
+
+    cdef _converted(self, value, int k):
+        """A value for input k as an array of its shape that float32 can take; NaN and infinity are not looked for."""
+        cdef object shape = self.xs[k].shape
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise InputError(f"an input is not an array: {error}") from None
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"an input holds {array.dtype} values, expected numbers")
+        if array.shape != shape and (self.streams != 1 or array.shape != shape[1:]):
+            raise InputError(f"an input has shape {array.shape}, expected {shape if self.streams != 1 else shape[1:]}")
+        if array.dtype.kind != "f" or array.dtype.itemsize <= 4:
+            return array
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as that
+            return array.astype(float32)
+
+    def run(self, list xs, list ys, uint32_t steps, bint every_step, bint integers, uint32_t batches=1,
+            bint fresh=False):
+        """`steps` steps of each batch, without the GIL, and with no other thread in between.
+
+        The first batch continues from the present state, each other one from where the one before it ended; with
+        `fresh` each starts from a reset state. xs, ys: C-contiguous [batches, steps or rows, streams, width] arrays,
+        float32, or int16 with `integers`; the dtype is the caller's promise.
+        """
         cdef Py_buffer views[16]
-        cdef const void *x[8]
-        cdef void *y[8]
+        cdef const unsigned char *x[8]
+        cdef unsigned char *y[8]
+        cdef size_t x_size[8]  # bytes of a batch
+        cdef size_t y_size[8]
         cdef elstm_rows rows = ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL
-        cdef elstm_status status
+        cdef elstm_status status = ELSTM_OK
+        cdef size_t row = <size_t>self.streams * (2 if integers else 4)
         cdef int held = 0
+        cdef uint32_t batch, k
+        cdef size_t walked = 0
         self._free()
+        if len(xs) != self.model.inputs or len(ys) != self.model.outputs:
+            raise InputError("a run needs an array for each input and output")
+        if integers and self.model.type != ELSTM_S8:
+            raise InputError("this image is f32; integers are for s8 images")
         self.busy = 1
         try:
-            for k, array in enumerate(xs):
-                PyObject_GetBuffer(array, &views[held], PyBUF_C_CONTIGUOUS)
-                x[k] = views[held].buf
+            for k in range(self.model.inputs):
+                x_size[k] = row * steps * self.model.input[k].width
+                x[k] = <const unsigned char *>self._view(xs[k], &views[held], batches * x_size[k], integers, 0)
                 held += 1
-            for k, array in enumerate(ys):
-                PyObject_GetBuffer(array, &views[held], PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-                y[k] = views[held].buf
+            for k in range(self.model.outputs):
+                y_size[k] = row * elstm_output_rows(&self.runner, k, steps, rows) * self.model.output[k].width
+                y[k] = <unsigned char *>self._view(ys[k], &views[held], batches * y_size[k], integers, PyBUF_WRITABLE)
                 held += 1
             with nogil:
-                if integers:
-                    status = elstm_run_s8(&self.runner, <const int16_t **>x, <int16_t **>y, steps, rows)
-                else:
-                    status = elstm_run_f32(&self.runner, <const float **>x, <float **>y, steps, rows)
+                for batch in range(batches):
+                    if fresh:
+                        elstm_reset(&self.runner)
+                    if integers:
+                        status = elstm_run_s8(&self.runner, <const int16_t **>x, <int16_t **>y, steps, rows)
+                    else:
+                        status = elstm_run_f32(&self.runner, <const float **>x, <float **>y, steps, rows)
+                    if status != ELSTM_OK:
+                        break
+                    for k in range(self.model.inputs):
+                        x[k] += x_size[k]
+                    for k in range(self.model.outputs):
+                        y[k] += y_size[k]
+                    walked = walked + steps if walked < PATIENCE else steps
+                    if walked >= PATIENCE:
+                        with gil:
+                            PyErr_CheckSignals()
             _check(status)
         finally:
             self.busy = 0
-            for k in range(held):
+            for k in range(<uint32_t>held):
                 PyBuffer_Release(&views[k])
 
-    def output_rows(self, uint32_t output, uint32_t steps, bint every_step):
+    cdef void *_view(self, array, Py_buffer *view, size_t size, bint integers, int flags) except NULL:
+        """The memory of an array of so many bytes; the caller releases the view."""
+        PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | flags)
+        if <size_t>view.len != size or <uintptr_t>view.buf % (2 if integers else 4) != 0:
+            PyBuffer_Release(view)
+            raise InputError(f"an array of a run has other than {size} aligned bytes")
+        return view.buf
+
+    def output_rows(self, output, steps, bint every_step):
         """Rows that a run of `steps` steps gives for an output."""
-        return elstm_output_rows(&self.runner, output, steps, ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL)
+        cdef uint32_t k = 0, count = 0
+        _whole(output, "output", self.model.outputs, &k)
+        _whole(steps, "steps", <uint32_t>-1, &count)
+        return elstm_output_rows(&self.runner, k, count, ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL)
 
     def reset(self, stream=None):
         """Back to the state of a fresh runner: all streams, or one."""
+        cdef uint32_t k = 0
+        if stream is not None:
+            _whole(stream, "stream", self.streams, &k)
         self._free()
         if stream is None:
             elstm_reset(&self.runner)
-        elif 0 <= stream < self.streams:
-            elstm_reset_stream(&self.runner, stream)
         else:
-            raise InputError(f"stream {stream} does not exist; this runner has {self.streams}")
+            elstm_reset_stream(&self.runner, k)
 
-    def read_state(self, uint32_t stream):
+    @property
+    def state(self):
+        """The state of all streams, one after the other; assigning puts it back."""
+        self._free()
+        return (<unsigned char *>elstm_state(&self.runner, 0))[: <Py_ssize_t>self.streams * self.model.state_size]
+
+    @state.setter
+    def state(self, state):
+        self._put(0, state, <size_t>self.streams * self.model.state_size)
+
+    def read_state(self, stream):
         """One stream's state, as bytes."""
+        cdef uint32_t k = 0
+        _whole(stream, "stream", self.streams, &k)
         self._free()
-        return (<unsigned char *>elstm_state(&self.runner, stream))[: self.model.state_size]
+        return (<unsigned char *>elstm_state(&self.runner, k))[: self.model.state_size]
 
-    def write_state(self, uint32_t stream, bytes state):
-        """Put back what read_state gave; `state` has state_size bytes."""
-        self._free()
-        memcpy(elstm_state(&self.runner, stream), <const unsigned char *>state, self.model.state_size)
+    def write_state(self, stream, state):
+        """Put back what read_state gave."""
+        cdef uint32_t k = 0
+        _whole(stream, "stream", self.streams, &k)
+        self._put(k, state, self.model.state_size)
+
+    cdef int _put(self, uint32_t stream, state, size_t size) except -1:
+        """Copy bytes to the state, from a stream on."""
+        cdef Py_buffer view
+        try:
+            PyObject_GetBuffer(state, &view, PyBUF_SIMPLE)
+        except (TypeError, BufferError, ValueError):
+            raise InputError(f"state is of type {type(state).__name__}, expected bytes") from None
+        try:
+            if <size_t>view.len != size:
+                raise InputError(f"state has {view.len} bytes, expected {size}")
+            self._free()
+            memcpy(elstm_state(&self.runner, stream), view.buf, size)
+        finally:
+            PyBuffer_Release(&view)
+        return 0
 
     def self_check(self):
         """Replay the example inside the image; EdgeLstmError if this machine gives other answers. Resets."""

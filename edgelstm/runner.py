@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,22 +32,20 @@ class Runner(_core.Core):
 
     image: bytes
     description: Description
-    x: Array  # the bound input, float32 [width] or [streams, width]; of several inputs the first
-    y: Array  # the bound answer likewise
 
     def __new__(cls, model: Source, kernels: str | None = None, *, streams: int = 1, max_steps: int = 64) -> Runner:
-        for name, value in (("streams", streams), ("max_steps", max_steps)):
-            if not isinstance(value, int) or not 1 <= value < 2**31:
-                raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
+        limits = _whole("streams", streams), _whole("max_steps", max_steps)
+        if kernels is None or kernels == "":
+            kernels = os.environ.get("EDGELSTM_KERNELS") or None
         image = read_image(model)
-        chosen = kernels or os.environ.get("EDGELSTM_KERNELS") or None
-        self = super().__new__(cls, image, chosen, streams, max_steps)
+        try:
+            self = super().__new__(cls, image, kernels, *limits)
+            self.description = describe(image)
+        except ImageError as error:
+            if isinstance(model, str | os.PathLike):
+                raise ImageError(f"{os.fspath(model)}: {error}") from None
+            raise
         self.image = image
-        self.description = describe(image)
-        ys = self.ys if streams > 1 else tuple(y[0] for y in self.ys)
-        self.bind_answer(ys[0] if len(ys) == 1 else ys)
-        self.x = self.xs[0] if streams > 1 else self.xs[0][0]
-        self.y = ys[0]
         return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -66,19 +65,6 @@ class Runner(_core.Core):
     def output_widths(self) -> tuple[int, ...]:
         """Values a step of each output."""
         return tuple(y.shape[1] for y in self.ys)
-
-    @property
-    def state(self) -> bytes:
-        """The state of all streams, one after the other; assigning puts it back."""
-        return b"".join(self.read_state(stream) for stream in range(self.streams))
-
-    @state.setter
-    def state(self, state: bytes | bytearray | memoryview) -> None:
-        whole = bytes(state)
-        if len(whole) != self.streams * self.state_size:
-            raise InputError(f"state has {len(whole)} bytes, expected {self.streams * self.state_size}")
-        for stream in range(self.streams):
-            self.write_state(stream, whole[stream * self.state_size : (stream + 1) * self.state_size])
 
     def run(self, xs: Any, every_step: bool = False, carry: bool = False) -> Any:  # type: ignore[override]
         """Run whole sequences and return what the checkpoint's framework returns.
@@ -103,29 +89,25 @@ class Runner(_core.Core):
         if carry and count != self.streams:
             raise InputError(f"{count} sequences cannot carry the state of {self.streams} streams")
         dtype = np.int16 if integers else np.float32
+        streams, batches = self.streams, -(-count // self.streams)
         rows = [self.output_rows(k, steps, every_step) for k in range(len(self.ys))]
-        ys = [np.empty((count, n, width), dtype) for n, width in zip(rows, self.output_widths, strict=True)]
-        for first in range(0, count, self.streams):
-            if not carry:
-                self.reset()
-            size = min(self.streams, count - first)
-            # streams lie side by side within a step; the last batch may leave some idle
-            xs_steps = [np.zeros((steps, self.streams, x.shape[2]), dtype) for x in arrays]
-            for x, x_steps in zip(arrays, xs_steps, strict=True):
-                x_steps[:, :size] = x[first : first + size].transpose(1, 0, 2)
-            ys_steps = [np.empty((y.shape[1], self.streams, y.shape[2]), dtype) for y in ys]
-            super().run(xs_steps, ys_steps, steps, every_step, integers)
-            for y, y_steps in zip(ys, ys_steps, strict=True):
-                y[first : first + size] = y_steps[:, :size].transpose(1, 0, 2)
+        ys = [np.empty((batches, n, streams, w), dtype) for n, w in zip(rows, self.output_widths, strict=True)]
+        # one call for all: no other thread comes between the sequences
+        laid = [_lay_out(x, streams) for x in arrays]
+        super().run(laid, ys, steps, every_step, integers, batches, fresh=not carry)
         shaped = []
         for k, y in enumerate(ys):
+            y = y.transpose(0, 2, 1, 3).reshape(batches * streams, rows[k], -1)[:count]
             single = self.description.tensors[self.description.outputs[k]].single and not every_step
             y = y[:, -1] if single else y
             shaped.append(y if batched else y[0])
         return shaped[0] if len(shaped) == 1 else tuple(shaped)
 
     def _inputs(self, xs: Any, integers: bool) -> tuple[list[Array], bool]:
-        given: Sequence[Any] = (xs,) if len(self.xs) == 1 and not isinstance(xs, tuple) else tuple(xs)
+        try:
+            given: Sequence[Any] = (xs,) if len(self.xs) == 1 and not isinstance(xs, tuple) else tuple(xs)
+        except TypeError:
+            raise InputError(f"expected a tuple with the array of each input, not {type(xs).__name__}") from None
         if len(given) != len(self.xs):
             raise InputError(f"{len(given)} inputs given, the model has {len(self.xs)}")
         arrays = []
@@ -150,6 +132,29 @@ class Runner(_core.Core):
             raise InputError("the inputs disagree in their number of sequences or steps")
         batched = arrays[0].ndim == 3
         return [a if batched else a[None] for a in arrays], batched
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        whole = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        whole = 0
+    if not 1 <= whole < 2**31:
+        raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
+    return whole
+
+
+def _lay_out(x: Array, streams: int) -> Array:
+    """Sequences [N, T, width] as batches [batches, T, streams, width]; the last one may leave some streams idle."""
+    count, steps, width = x.shape
+    if streams == 1:
+        return np.require(x, requirements=("C", "A"))  # it lies so already
+    full, rest = divmod(count, streams)
+    laid: Array = np.zeros((full + (rest > 0), steps, streams, width), x.dtype)
+    laid[:full] = x[: full * streams].reshape(full, streams, steps, width).transpose(0, 2, 1, 3)
+    if rest:
+        laid[full, :, :rest] = x[full * streams :].transpose(1, 0, 2)
+    return laid
 
 
 def kernels() -> list[str]:

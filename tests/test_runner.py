@@ -1,5 +1,6 @@
 """The runner against the reference, and its promises: run equals steps, state, streams, threads, refusals."""
 
+import contextlib
 import sys
 import threading
 import tracemalloc
@@ -188,7 +189,103 @@ def test_state_moves_between_kernel_sets_in_s8():
     assert len(set(states)) == 1
 
 
+@pytest.mark.parametrize("streams", [1, 3])
+def test_no_call_reaches_outside_the_state(streams):
+    runner = Runner(stack(3, (4,)), streams=streams)
+    runner.step(np.ones((streams, 3)))
+    before = runner.state
+    size = runner.state_size
+    for stream in (streams, 5, 2**30, 2**32, 2**80, -1, "a", None, 0.0, True):
+        with pytest.raises(InputError, match="stream is"):
+            runner.read_state(stream)
+        with pytest.raises(InputError, match="stream is"):
+            runner.write_state(stream, b"\0" * size)
+        if stream is not None:  # all streams
+            with pytest.raises(InputError, match="stream is"):
+                runner.reset(stream)
+    for state in (b"", b"\0" * (size - 1), b"\0" * (size + 1), None, 10**9, "text", 2.0, [0] * size):
+        with pytest.raises(InputError, match="state"):
+            runner.write_state(streams - 1, state)
+        if len(before) != size + 1:
+            with pytest.raises(InputError, match="state"):
+                runner.state = state
+    for output, steps in ((1, 4), (7, 4), (2**31, 4), (-1, 4), ("y", 4), (0, -1), (0, 2**32), (0, "a")):
+        with pytest.raises(InputError):
+            runner.output_rows(output, steps, False)
+    assert runner.state == before
+    one = runner.read_state(np.int64(streams - 1))
+    runner.reset()
+    runner.write_state(streams - 1, bytearray(one))
+    assert runner.read_state(streams - 1) == one and runner.state[-size:] == one
+    runner.state = np.frombuffer(before, np.uint8)
+    assert runner.state == before
+
+
 # ---- the door ----
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_assigning_x_copies_into_the_bound_input(streams):
+    runner, other = (Runner(stack(3, (4,)), streams=streams) for _ in range(2))
+    x = signal((streams, 3))
+    bound, y = runner.x, runner.y
+    runner.x = x if streams > 1 else x[0].tolist()
+    assert runner.x is bound
+    np.testing.assert_array_equal(runner.step(), other.step(x))
+    runner.x[...] = 0.25
+    np.testing.assert_array_equal(runner.step(), other.step(np.full((streams, 3), 0.25)))
+    for bad in (np.zeros(4), np.zeros((streams, 4)), np.zeros((3, 3)), 5, "abc", None, np.zeros((streams, 3), complex)):
+        with pytest.raises(InputError):
+            runner.x = bad
+    np.testing.assert_array_equal(bound, np.full_like(bound, 0.25))
+    with pytest.raises(AttributeError):
+        runner.y = y
+    assert runner.y is y
+
+
+def test_x_of_several_inputs_is_the_first():
+    runner = Runner(two_heads())
+    runner.x = [1, 2, 3, 4]
+    np.testing.assert_array_equal(runner.xs[0], [[1, 2, 3, 4]])
+    np.testing.assert_array_equal(runner.xs[1], [[0, 0]])
+    with pytest.raises(InputError, match="tuple"):
+        runner.step(5)
+    with pytest.raises(InputError, match="tuple"):
+        runner.run(5)
+
+
+def crooked(x):
+    """The same values, one byte off their natural place."""
+    there = np.frombuffer(b"\0" + x.tobytes(), x.dtype, offset=1).reshape(x.shape)
+    assert not there.flags.aligned
+    return there
+
+
+def test_c_is_never_given_crooked_arrays():
+    runner, other = (Runner(both(stack(3, (4,)))["s8"]) for _ in range(2))
+    x = signal((4, 6, 3))
+    np.testing.assert_array_equal(runner.step(crooked(x[0, 0])), other.step(x[0, 0]))
+    np.testing.assert_array_equal(runner.x, x[0, 0])  # it went the converting way
+    np.testing.assert_array_equal(runner.run(crooked(x)), other.run(x))
+    integers = (x * 1000).astype(np.int16)
+    np.testing.assert_array_equal(runner.run_integers(crooked(integers)), other.run_integers(integers))
+    y = np.zeros((1, 6, 1, 2), np.float32)
+    for xs, ys in (([crooked(x[:1])], [y]), ([x[:1]], [crooked(y)])):
+        with pytest.raises((InputError, BufferError, ValueError)):
+            super(Runner, runner).run(xs, ys, 6, True, False)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("x", [np.full(3, 1e300), [1e300] * 3, np.full(3, np.longdouble("1e4000"))])
+def test_what_float32_cannot_hold_is_refused_without_a_warning(x):
+    runner = Runner(stack(3, (4,)))
+    with pytest.raises(InputError, match="infinite"):
+        runner.step(x)
+    with pytest.raises(InputError, match="infinite"):
+        runner.run([x])
+    runner.x = x
+    with pytest.raises(InputError, match="infinite"):
+        runner.step()
 
 
 def test_step_reads_the_bound_array_and_takes_others():
@@ -265,12 +362,50 @@ def test_arguments_are_checked(monkeypatch):
         Runner(b"")
     with pytest.raises(ImageError, match="missing.elstm"):
         Runner("missing.elstm")
+    for name in (5, 0, b"scalar", ["scalar"]):
+        with pytest.raises(InputError, match="expected a name"):
+            Runner(model, name)
+    for name in ("\udcff", "scalar\0", "scalar\0x"):
+        with pytest.raises(InputError, match="cannot run here"):
+            Runner(model, name)
+    for name, value in (
+        ("streams", True),
+        ("streams", 2.0),
+        ("streams", "2"),
+        ("max_steps", None),
+        ("max_steps", 2**80),
+    ):
+        with pytest.raises(InputError, match=f"{name} is"):
+            Runner(model, **{name: value})
+    assert Runner(model, streams=np.int64(2), max_steps=np.uint8(3)).streams == 2
+    monkeypatch.setenv("EDGELSTM_KERNELS", "\udcff")
+    with pytest.raises(InputError, match="cannot run here"):
+        Runner(model)
     monkeypatch.setenv("EDGELSTM_KERNELS", "scalar")
+    assert Runner(model, "").kernels == "scalar"
     assert Runner(model).kernels == "scalar"
     assert Runner(model, SETS[0]).kernels == SETS[0]
     monkeypatch.setenv("EDGELSTM_KERNELS", "typo")
     with pytest.raises(InputError, match="typo"):
         Runner(model)
+
+
+def test_what_is_wrong_with_a_file_names_it(tmp_path):
+    image = pack(stack(3, (4,)))
+    for name, data in (
+        ("text.elstm", b"hello"),
+        ("cut.elstm", image[:-1]),
+        ("later.elstm", image[:8] + b"\7" + image[9:]),
+    ):
+        path = tmp_path / name
+        path.write_bytes(data)
+        for named in (path, str(path)):
+            with pytest.raises(ImageError) as raised:
+                Runner(named)
+            assert str(raised.value).startswith(f"{path}: ") and str(raised.value).count(name) == 1
+        with pytest.raises(ImageError) as raised:
+            Runner(data)
+        assert ".elstm" not in str(raised.value)
 
 
 def test_a_busy_runner_refuses_a_second_thread():
@@ -295,6 +430,129 @@ def test_a_busy_runner_refuses_a_second_thread():
     thread.join()
     assert refused == 3
     np.testing.assert_array_equal(answer[0], alone)
+
+
+class Hammer:
+    """A second thread that calls a runner's methods in turn, counting what is refused and what is let through."""
+
+    def __init__(self, runner, calls):
+        self.runner, self.calls = runner, calls
+        self.refused, self.let, self.others = [0] * len(calls), [0] * len(calls), []
+        self.stop = False
+        self.thread = threading.Thread(target=self._work)
+
+    def _work(self):
+        while not self.stop:
+            for k, call in enumerate(self.calls):
+                try:
+                    call(self.runner)
+                    self.let[k] += 1
+                except BusyError:
+                    self.refused[k] += 1
+                except Exception as error:
+                    self.others.append(error)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *failure):
+        self.stop = True
+        self.thread.join()
+
+
+CALLS = (
+    lambda r: r.step(),
+    lambda r: r.step(np.float32([5, -5, 5])),
+    lambda r: r.step([5, -5, 5]),
+    lambda r: r.run(np.full((2, 3), 5)),
+    lambda r: r.run(np.full((2, 2, 3), 5)[: r.streams], carry=True),
+    lambda r: r.reset(),
+    lambda r: r.reset(0),
+    lambda r: r.state,
+    lambda r: setattr(r, "state", b"\0" * (r.streams * r.state_size)),
+    lambda r: r.read_state(0),
+    lambda r: r.write_state(0, b"\0" * r.state_size),
+    lambda r: setattr(r, "x", np.full_like(r.x, 5)),
+    lambda r: r.self_check(),
+)
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_a_run_of_many_sequences_is_one_piece(streams):
+    runner = Runner(stack(3, (128,)), "scalar", streams=streams)
+    x = signal((240, 20, 3))
+    alone = runner.run(x, every_step=True)
+    kept = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with Hammer(runner, CALLS if streams == 1 else CALLS[:1] + CALLS[3:]) as hammer:
+            answers = []
+            while len(answers) < 40 and not (answers and min(hammer.refused) > 0):
+                with contextlib.suppress(BusyError):  # the hammer's own run came first
+                    answers.append(runner.run(x, every_step=True))
+    finally:
+        sys.setswitchinterval(kept)
+    assert hammer.others == [] and answers
+    assert min(hammer.refused) > 0, hammer.refused
+    for answer in answers:
+        np.testing.assert_array_equal(answer, alone)
+
+
+def test_a_failed_run_leaves_the_runner_free():
+    runner = Runner(stack(3, (4,)))
+    good, bad = np.zeros((1, 2, 1, 3), np.float32), np.zeros((1, 2, 1, 2), np.float32)
+    y = np.zeros((1, 2, 1, 2), np.float32)
+    for xs, ys in (([bad], [y]), ([good], [bad[:, :1]]), ([None], [y]), ([good], [b"readonly"])):
+        with pytest.raises((InputError, TypeError, BufferError)):
+            super(Runner, runner).run(xs, ys, 2, True, False)
+    runner.step()
+
+
+def test_a_converted_step_is_one_piece():
+    width = 4000  # NumPy lets go of the GIL while it copies so many
+    runner = Runner(stack(width, (2,)))
+    x = [np.full(width, value) for value in (0.001, -0.002)]
+    expected = []
+    for values in x:
+        runner.reset()
+        expected.append(runner.step(values).copy())
+    found, errors = [], []
+
+    def work(values):
+        for _ in range(400):
+            try:
+                found.append(runner.run(values[None].astype(np.float32)))  # a reset, and one step
+                runner.step(values)
+            except BusyError:
+                pass
+            except Exception as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(values,)) for values in x]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == [] and found
+    assert all(any(np.array_equal(y, wanted) for wanted in expected) for y in found)
+
+
+def test_a_step_inside_a_conversion_is_not_mixed_in():
+    """Converting may run foreign code, and that may use the runner: the bound inputs are written after it."""
+    runner = Runner(two_heads())
+    x, u = signal((2, 4), 1), signal((2, 2), 2)
+
+    class Foreign:
+        def __array__(self, dtype=None, copy=None):
+            runner.step((x[1], u[1]))
+            runner.reset()
+            return u[0]
+
+    mixed = [y.copy() for y in runner.step((x[0], Foreign()))]
+    runner.reset()
+    for actual, wanted in zip(mixed, runner.step((x[0], u[0])), strict=True):
+        np.testing.assert_array_equal(actual, wanted)
 
 
 def test_two_runners_share_nothing():
