@@ -321,6 +321,7 @@ def _run_lines(runner: Runner, raw: bool, windows: bool, gaps: Any, form: str | 
 @click.option("--head", help="As in convert, for a PyTorch reference.")
 @click.option("--architecture", type=FILE, help="As in convert.")
 @click.option("--kernels", help="Kernel set by name.")
+@click.option("--trust", is_flag=True, help="Let code that the reference may hold run; see docs/validation.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def validate(image: Path, reference: Path, as_json: bool, **options: Any) -> None:
     """Compare MODEL with its checkpoint and with TFLite; exit code 1 if it fails."""
@@ -340,7 +341,7 @@ def _show_report(report: Report) -> None:
     _show_rows(report)
     for note in report.notes:
         _note(note)
-    out.print("[green]passed[/]" if report.passed else "[red]FAILED[/]")
+    out.print(report.verdict, style="green" if report.passed else "red", markup=False, soft_wrap=True)
 
 
 def _show_rows(report: Report) -> None:
