@@ -243,9 +243,10 @@ def run_keras(
     try:
         importer.model_of(checkpoint, Source("keras", path.name, ""))
         config = bare(config, importer.generation(checkpoint))
-    except CheckpointError as error:
+    except (CheckpointError, RecursionError) as error:
         if not trust:
-            raise CheckpointError(f"{str(path)!r}: {error}{_UNTRUSTED}") from None
+            reason = error if isinstance(error, CheckpointError) else "its configuration nests too deep"
+            raise CheckpointError(f"{str(path)!r}: {reason}{_UNTRUSTED}") from None
         safe = False
     packed = not data.startswith(importers.HDF5)
     whole = packed or (checkpoint.whole and not safe)  # a bare .h5 goes as weights and configuration

@@ -289,3 +289,16 @@ def test_a_script_is_refused_before_any_framework_starts(handed_on):
     assert not handed_on
     peers.run_checkpoint(path, [X], trust=True)
     assert handed_on[0][:2] == ("torch_file", path)
+
+
+def test_a_configuration_without_end_is_refused(tmp_path, handed_on):
+    def change(config):
+        nested: Any = []
+        for _ in range(700):
+            nested = [nested]
+        config["config"]["layers"][-1]["config"]["seed"] = nested
+
+    path = edited(KERAS, tmp_path / "m.keras", change)
+    with pytest.raises(CheckpointError, match="nests too deep|not valid JSON"):
+        peers.run_checkpoint(path, [X])
+    assert not handed_on
