@@ -79,10 +79,11 @@ def _exponent(reach: float) -> int:
 
 
 def _softmax(values: Array) -> Curve:
-    """Its table covers differences of 0 ... 12 in the input's units; doublings make up for wider ranges."""
+    """Its table covers differences of 0 ... 12 in the input's units, or what the inputs can differ by if that is less;
+    doublings make up for wider ranges."""
     wanted = span(values, TABLE_HEADROOM)
     doublings = int(np.clip(np.ceil(np.log2(wanted / (_SOFTMAX_REACH / 2))), 0, 10))
-    full = max(_SOFTMAX_REACH / 2 * 2.0**doublings, wanted)
+    full = wanted if doublings == 0 else max(_SOFTMAX_REACH / 2 * 2.0**doublings, wanted)
     differences = 2 * full / 2.0**doublings * np.arange(257) / 256
     table = np.rint(32767 * np.exp(-differences)).astype(np.int16)
     return Curve(QuantizedActivation("softmax", doublings, table), full, 32768 / 32767, False)
