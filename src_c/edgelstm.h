@@ -18,7 +18,9 @@
  * Alignment. Image and arena start on ELSTM_ALIGN bytes. Inputs and outputs need only natural
  * alignment.
  *
- * Aliasing. An input and an output may be one buffer; neither may overlap the arena.
+ * Aliasing. In elstm_step_* an input and an output may be one buffer. In elstm_run_* they may not
+ * overlap: a chunk's answers are written before the next chunk's inputs are read. None may overlap
+ * the arena.
  *
  * Trust. An image may be hostile; elstm_model_open is the guard. All other arguments are trusted.
  *

@@ -1,7 +1,21 @@
 /* Arena layout, reset, doors, and the walk over the ops. */
 #include "op.h"
 
+#include <float.h>
 #include <string.h>
+
+/* The float door rounds by adding and taking away, and sees NaN by comparing: both hold only where
+ * float arithmetic is IEEE's, each result rounded to float at once. 16 is 0 with half floats beside
+ * it; a compiler that cannot say (-1) is none to build with. */
+#if defined(__FAST_MATH__) || defined(_M_FP_FAST) || defined(__ASSOCIATIVE_MATH__) ||              \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "EdgeLSTM needs IEEE float arithmetic: build without -ffast-math, -Ofast and their parts"
+#endif
+#if !defined(FLT_EVAL_METHOD)
+#error "EdgeLSTM needs float.h of C99, whose FLT_EVAL_METHOD says how floats are computed"
+#elif FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "EdgeLSTM needs floats computed as float: on 32-bit x86 build with -msse2 -mfpmath=sse"
+#endif
 
 /* ---- arena ---- */
 
