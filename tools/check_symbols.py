@@ -3,6 +3,7 @@
 * it compiles freestanding, without a warning, at -O3 and -Os;
 * it asks for nothing but the functions of string.h, the compiler's own arithmetic, and, in kernels.c, the CPU;
 * it has no writable data: no globals that change, nothing to initialise;
+* it does not compile where float arithmetic is not IEEE's: with fast math, or on x87;
 * on a Cortex-M0+, where every float operation is a call, an s8 step makes none: floats are touched by the float
   doors, the f32 layers and kernels, and while opening and checking an image.
 
@@ -13,6 +14,7 @@
 from __future__ import annotations
 
 import argparse
+import platform
 import re
 import shlex
 import shutil
@@ -132,6 +134,21 @@ def float_users(target: Target, objects: list[Path]) -> set[tuple[str, str]]:
     return users
 
 
+def check_refusals(target: Target) -> list[str]:
+    """What compiles although the float door would round otherwise."""
+    options = ["-ffast-math", "-Ofast", "-ffinite-math-only"]
+    if not target.prefix and platform.machine() in ("x86_64", "AMD64") and "clang" not in target.compiler:
+        options.append("-mfpmath=387")
+    wrong = []
+    for option in options:
+        command = [target.compiler, *shlex.split(target.options), *FLAGS, option, f"-I{ROOT / 'src_c'}"]
+        command += ["-fsyntax-only", str(ROOT / "src_c" / "runner.c")]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if done.returncode == 0 or "EdgeLSTM needs" not in done.stderr:
+            wrong.append(f"{option} is not refused")
+    return wrong
+
+
 def check_floats(folder: Path) -> list[str]:
     """Functions on an s8 step's way that touch floats."""
     users = float_users(SOFT_FLOAT, compile_core(SOFT_FLOAT, "-Os", folder))
@@ -182,11 +199,12 @@ def main() -> int:
             wrong = []
             for level in ("-O3", "-Os"):
                 wrong += problems(target, compile_core(target, level, Path(name) / f"{number}{level}"))
+            wrong += check_refusals(target)
             for line in sorted(set(wrong)):
                 print(f"FAIL {target.name}: {line}")
             failed += bool(wrong)
             if not wrong:
-                print(f"ok   {target.name}: no warning, nothing asked for, no writable data")
+                print(f"ok   {target.name}: no warning, nothing asked for, no writable data, no fast math")
         if SOFT_FLOAT in here:
             wrong = check_floats(Path(name) / "floats")
             for line in wrong:
