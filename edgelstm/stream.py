@@ -311,9 +311,9 @@ class Stream:
         if not ask or past < 0 or past % self.hop:
             return False
         runner, first = self.runner, self._end - self.window
-        runner.reset()
-        # the C core's own run: no arrays but those made once
-        super(Runner, runner).run([x[first : self._end] for x in self._ring], self._ys, self.window, False, False)
+        # the C core's own run: no arrays but those made once, and no other thread between reset and answer
+        xs = [x[first : self._end] for x in self._ring]
+        super(Runner, runner).run(xs, self._ys, self.window, False, False, fresh=True)
         return True
 
     def _reset(self) -> None:
