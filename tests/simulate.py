@@ -1,4 +1,5 @@
-"""s8 with exact functions: the same int8 weights, 16-bit inputs and int8 h, but float sums, gates and cell.
+"""s8 with exact functions: the same int8 weights, 16-bit inputs, int8 h and 16-bit answers, but float sums, gates and
+cell.
 
 What separates a quantized model from this is what integer gates, cell and requantization cost.
 """
@@ -15,8 +16,7 @@ def simulate(model, quantized, rows, xs):
     """Every step of each output, float64 [N, T, width]. `rows` as quantize_with_rows gives them."""
     tensors = {}
     for name, x in zip(model.inputs, xs, strict=True):
-        scale = reference_s8.tensor(quantized, name).scale
-        tensors[name] = reference_s8.to_int16(np.asarray(x), scale) * scale
+        tensors[name] = _16_bits(np.asarray(x), reference_s8.tensor(quantized, name).scale)
     for layer in model.layers:
         x = tensors[layer.reads[0]]
         match layer:
@@ -30,7 +30,12 @@ def simulate(model, quantized, rows, xs):
             case Last():
                 y = x
         tensors[layer.writes[0]] = y
-    return tuple(tensors[name] for name in model.outputs)
+    outputs = [(tensors[name], reference_s8.tensor(quantized, name)) for name in model.outputs]
+    return tuple(_16_bits(y, tensor.scale) if tensor.type == "s16" else y for y, tensor in outputs)
+
+
+def _16_bits(x, scale):
+    return reference_s8.to_int16(x, scale) * scale
 
 
 def _lstm(layer, rows, x, scale):
