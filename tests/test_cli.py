@@ -245,6 +245,22 @@ def test_validate_against_the_checkpoint_and_exit_codes(here):
     call("validate", "q.elstm", code=2)
 
 
+def test_the_verdict_says_on_whose_word_and_code_needs_trust(here):
+    head = ("--head", "relu,softmax")
+    call("convert", TORCH / "activity.pt", "-o", "m.elstm", *head)
+    said = call("validate", "m.elstm", "--reference", TORCH / "activity.pt", *head)
+    assert "passed, against this package's own reading alone" in said
+    assert "--trust" in call("validate", "m.elstm", "--reference", TORCH / "refused_script.pt", code=2)
+
+
+def test_samples_of_no_worth_are_warned_of(here):
+    x = signal((8, 6, 2))
+    x[..., 1] = 0.5
+    np.save("X.npy", x)
+    said = call("convert", KERAS / "keras315_stack.keras", "-o", "m.elstm", "--int8", "--samples", "X.npy")
+    assert "warning: " in said and "never changes" in said
+
+
 # ---- what happens around the commands ----
 
 
