@@ -137,7 +137,8 @@ def _custom(module: Any, parts: dict[str, Part], head: str | None, notes: list[s
             f"weights of {stray[0] or 'the module itself'} are not of an nn.LSTM or nn.Linear of its own"
         )
     chain = torch_order.order(list(parts.values()), True)
-    if seen.loose and head is None:
+    headless = all(isinstance(part, Stack) for part in chain)  # then a head has no activations to name
+    if seen.loose and (head is None or headless):
         words = torch_order.example(chain, seen.known, "softmax")
         advice = f'name those after each Linear layer in order, e.g. head="{words}"'
         if not words:

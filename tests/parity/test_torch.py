@@ -281,3 +281,8 @@ def test_narrow_types() -> None:
         model = importer.read_module(net)
         assert any("became float32, exact" in note for note in model.notes)
         check(model, net.float(), str(dtype))
+
+
+def test_a_head_cannot_place_an_activation_where_no_linear_layer_is() -> None:
+    with pytest.raises(CheckpointError, match=r"not known \(act\).*architecture file"):
+        importer.read_module(holding(rnn=nn.LSTM(2, 3), act=nn.Tanh()), head="last")
