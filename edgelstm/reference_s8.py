@@ -255,9 +255,10 @@ def quantize_inputs(model: QuantizedModel, xs: Sequence[Array]) -> tuple[Array, 
 
 
 def to_int16(x: Array, scale: float) -> Array:
-    """clamp(rne(x / scale)), the division as one float32 multiplication by the float32 reciprocal."""
+    """clamp(rne(x / scale)), the division as one float32 multiplication by the float32 reciprocal; |x| < 2^-100 is 0."""
     with np.errstate(over="ignore"):
-        scaled = x.astype(np.float32) * (np.float32(1) / np.float32(scale))
+        x = x.astype(np.float32)
+        scaled = np.where(np.abs(x) < np.float32(2**-100), 0, x) * (np.float32(1) / np.float32(scale))
     return np.clip(np.rint(np.nan_to_num(scaled, nan=0)), -32767, 32767).astype(np.int16)
 
 

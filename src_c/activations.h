@@ -57,6 +57,11 @@ void elstm_activate_s16(const elstm_kernels *kernels, const elstm_activation_s16
 /* A float c nearer to 0 than this (2^-60) becomes 0, so that an idle stream never computes with
  * denormals. */
 #define ELSTM_TINY 8.67361738e-19f
+/* What a float door lets in: nearer to 0 than 2^-100 counts as 0, so that nothing computes with
+ * denormals; beyond 2^60 as that, so that no product of finite weights overflows to infinity -
+ * infinity. */
+#define ELSTM_SMALLEST 7.88860905e-31f
+#define ELSTM_LARGEST 1152921504606846976.0f
 
 /* Segments of T, docs/numerics.md. */
 extern const int16_t elstm_tanh_c0[8], elstm_tanh_c1[8], elstm_tanh_c2[8], elstm_tanh_c3[8];

@@ -13,10 +13,10 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
         return 0;
     const uint32_t groups = elstm_groups(d->units), quads = (inputs + 3) / 4;
     const uint64_t rows = (uint64_t)groups * ELSTM_GROUP;
-    d->kernel =
-        (elstm_matrix_s8){elstm_read_array(reader, rows * quads * 4, 1, 64), groups, 1, quads};
-    d->bias = elstm_read_array(reader, rows, sizeof(int32_t), 16);
-    d->input_shift = elstm_read_array(reader, rows, 1, 16);
+    d->kernel = (elstm_matrix_s8){elstm_read_array(reader, rows * quads * 4, 1, 64), NULL, groups,
+                                  1, quads};
+    d->rescale.bias = elstm_read_array(reader, rows, sizeof(int32_t), 16);
+    d->rescale.shift = elstm_read_array(reader, rows, 1, 16);
     d->requantize.shift = elstm_read_array(reader, rows, 1, 16);
     d->requantize.multiplier = elstm_read_array(reader, rows, sizeof(int16_t), 16);
     elstm_read_table(reader, &d->activation);
@@ -25,23 +25,22 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
 
 static int check(const elstm_op *op, const elstm_tensor *in) {
     const elstm_dense_s8 *d = &op->as.dense_s8;
-    const elstm_rows_s8_check rows = {&d->kernel,     NULL,     d->bias,   d->input_shift,
-                                      &d->requantize, d->units, in->width, in->type};
+    const elstm_rows_s8_check rows = {&d->kernel, NULL,      &d->rescale, &d->requantize,
+                                      d->units,   in->width, in->type};
     return elstm_rows_s8_hold(&rows);
 }
 
 static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
                   elstm_limits limits, elstm_sizes *sizes) {
     const uint64_t rows = elstm_rows_s8(&op->as.dense_s8.kernel);
+    (void)in;
     (void)limits;
-    sizes->prepared =
-        kernels->prepare_s8 == NULL || in->type != ELSTM_S8 ? 0 : rows * sizeof(int32_t);
+    sizes->prepared = kernels->prepare_s8 == NULL ? 0 : rows * sizeof(int32_t);
     sizes->scratch = rows * sizeof(int32_t);
 }
 
-static void prepare(elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels) {
-    if (kernels->prepare_s8 != NULL && in->type == ELSTM_S8)
-        kernels->prepare_s8(&op->as.dense_s8.kernel, NULL, op->prepared);
+static void prepare(elstm_op *op, const elstm_kernels *kernels) {
+    elstm_prepare_s8(kernels, &op->as.dense_s8.kernel, op->prepared);
 }
 
 static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
@@ -54,12 +53,11 @@ static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
         const size_t at = (size_t)k * in->stride;
         int16_t *y = (int16_t *)out->data + (size_t)k * out->stride;
         if (in->type == ELSTM_S16)
-            kernels->matmul_s16(&d->kernel, NULL, (const int16_t *)in->data + at, in->stride, acc,
-                                1);
+            kernels->matmul_s16(&d->kernel, &d->rescale, (const int16_t *)in->data + at, in->stride,
+                                acc, 1);
         else
-            kernels->matmul_s8(&d->kernel, op->prepared, (const int8_t *)in->data + at, in->stride,
+            kernels->matmul_s8(&d->kernel, &d->rescale, (const int8_t *)in->data + at, in->stride,
                                acc, 1);
-        kernels->rescale_s8(acc, d->input_shift, d->bias, padded);
         kernels->requantize_s8(acc, &d->requantize, y, padded);
         elstm_activate_s16(kernels, &d->activation, y, d->units);
     }

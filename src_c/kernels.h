@@ -32,7 +32,8 @@ typedef struct {
 } elstm_matrix_f32;
 
 typedef struct {
-    const int8_t *weights; /* [groups][quads][gates][8][4], -127 ... 127 */
+    const int8_t *weights;  /* [groups][quads][gates][8][4], -127 ... 127 */
+    const int32_t *surplus; /* [rows], what the set's prepare_s8 made, or NULL where it has none */
     uint32_t groups, gates, quads;
 } elstm_matrix_s8;
 
@@ -44,6 +45,12 @@ static inline uint32_t elstm_rows_f32(const elstm_matrix_f32 *w) {
 static inline uint32_t elstm_rows_s8(const elstm_matrix_s8 *w) {
     return w->groups * w->gates * ELSTM_GROUP;
 }
+
+/* What becomes of the sums of an input: sh(sum, shift) + bias. Each array in row order. */
+typedef struct {
+    const int8_t *shift; /* -4 ... 27; over 16-bit inputs 0 ... 27 */
+    const int32_t *bias;
+} elstm_rescale;
 
 /* Requantization of s8 rows, each array in row order. */
 typedef struct {
@@ -60,17 +67,21 @@ typedef struct {
 } elstm_cell_s8;
 
 /* Every kernel: buffers do not overlap unless said; lengths may be 1; pointers need natural
- * alignment only.
+ * alignment only, though 64 bytes are faster on x86.
  *
- * The products: y[k] = init + W x[k] for k < count, y [count][rows], x[k] at x + k * x_stride
- * (elements). `init` is one row of sums for every k, or NULL for zeros, or y itself, and then each
- * row continues its own sums. */
+ * The products: one for each x[k], k < count, y [count][rows], x[k] at x + k * x_stride (elements).
+ */
 struct elstm_kernels {
     const char *name;
+    uint32_t align; /* of the arena's blocks, for speed alone: a power of two, at least 16 */
 
-    /* x [columns] finite. Each sum within rounding of the exact one; regrouping and fused
-     * multiply-adds allowed. */
-    void (*matmul_f32)(const elstm_matrix_f32 *w, const float *init, const float *x,
+    /* One row of values enters, finite or not (docs/numerics.md). */
+    void (*enter_f32)(const float *x, float *value, uint32_t count);
+    void (*enter_s16)(const float *x, float reciprocal, int16_t *value, uint32_t count);
+
+    /* y[k] = bias + W x[k], or y[k] += W x[k] where bias is NULL. x [columns] finite. Each sum
+     * within rounding of the exact one; regrouping and fused multiply-adds allowed. */
+    void (*matmul_f32)(const elstm_matrix_f32 *w, const float *bias, const float *x,
                        size_t x_stride, float *y, uint32_t count);
     /* One step of a sigmoid/tanh cell: z [groups][4][8], c and h [groups * 8] in place, y [groups *
      * 8] = h. */
@@ -79,16 +90,15 @@ struct elstm_kernels {
     void (*tanh_f32)(float *v, uint32_t count);
     void (*sigmoid_f32)(float *v, uint32_t count);
 
-    /* NULL, or: what matmul_s8 wants as the first sums of W in place of bias (NULL for zeros): the
-     * bias plus a number of the row's own, so that it can also be added to sums under way. */
-    void (*prepare_s8)(const elstm_matrix_s8 *w, const int32_t *bias, int32_t *prepared);
-    /* Exact. x [4 * quads]: past the real columns it is readable and arbitrary, weights there 0. */
-    void (*matmul_s8)(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
+    /* NULL, or: what the products of this set want to know of a matrix, in `surplus` [rows]. */
+    void (*prepare_s8)(const elstm_matrix_s8 *w, int32_t *surplus);
+    /* Exact: y[k] = rescaled W x[k], or y[k] += W x[k] where rescale is NULL. x [4 * quads]: past
+     * the real columns it is readable and arbitrary, weights there are 0. */
+    void (*matmul_s8)(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
                       size_t x_stride, int32_t *y, uint32_t count);
-    void (*matmul_s16)(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
+    /* The same of 16-bit x. */
+    void (*matmul_s16)(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
                        size_t x_stride, int32_t *y, uint32_t count);
-    /* acc[r] = sh(acc[r], shift[r]) + bias[r], rows a multiple of 8. */
-    void (*rescale_s8)(int32_t *acc, const int8_t *shift, const int32_t *bias, uint32_t rows);
     /* z[r] = requantized acc[r], rows a multiple of 8. */
     void (*requantize_s8)(const int32_t *acc, const elstm_requantize *q, int16_t *z, uint32_t rows);
     /* One step of a sigmoid/tanh cell without clip: acc [groups][4][8], c and h [groups * 8] in

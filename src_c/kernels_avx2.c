@@ -14,6 +14,36 @@
 
 #include "kernels_loops.h"
 
+/* ---- doors ---- */
+
+static inline __m256 admit8(__m256 x) {
+    const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+    x = _mm256_and_ps(x, _mm256_cmp_ps(size, _mm256_set1_ps(ELSTM_SMALLEST), _CMP_GE_OQ));
+    x = _mm256_max_ps(x, _mm256_set1_ps(-ELSTM_LARGEST));
+    return _mm256_min_ps(x, _mm256_set1_ps(ELSTM_LARGEST));
+}
+
+static void enter_f32(const float *x, float *value, uint32_t count) {
+    uint32_t k = 0;
+    for (; k + 8 <= count; k += 8) _mm256_storeu_ps(value + k, admit8(_mm256_loadu_ps(x + k)));
+    loops_enter_f32(x + k, value + k, count - k);
+}
+
+/* The conversion rounds to nearest even. */
+static void enter_s16(const float *x, float reciprocal, int16_t *value, uint32_t count) {
+    uint32_t k = 0;
+    for (; k + 8 <= count; k += 8) {
+        __m256 q = _mm256_mul_ps(admit8(_mm256_loadu_ps(x + k)), _mm256_set1_ps(reciprocal));
+        q = _mm256_max_ps(q, _mm256_set1_ps(-32767.0f));
+        q = _mm256_min_ps(q, _mm256_set1_ps(32767.0f));
+        const __m256i whole = _mm256_cvtps_epi32(q);
+        _mm_storeu_si128(
+            (__m128i *)(value + k),
+            _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
+    }
+    loops_enter_s16(x + k, reciprocal, value + k, count - k);
+}
+
 /* ---- f32 ---- */
 
 static inline __m256 tanh8(__m256 x) {
@@ -31,103 +61,87 @@ static inline __m256 sigmoid8(__m256 x) {
     return _mm256_fmadd_ps(half, tanh8(_mm256_mul_ps(half, x)), half);
 }
 
-/* One group of four gates: eight chains, even and odd columns apart. */
-static inline void group4(const float *w, const float *start, const float *x, uint32_t columns,
-                          float *y) {
-    __m256 even[4], odd[4];
+/* `vectors` registers of 8 rows side by side in memory, `xs` products at once, each sum in `chains`
+ * chains of columns; `step` floats from one column to the next. */
+static inline __attribute__((always_inline)) void
+tile_f32(const float *w, size_t step, const float *bias, const float *x, size_t x_stride,
+         uint32_t columns, float *y, size_t rows, int vectors, int xs, int chains, int ahead) {
+    __m256 sum[12];
+    const int tiles = vectors * xs;
+    for (int t = 0; t < tiles; ++t)
+        sum[t] = _mm256_loadu_ps((bias == NULL ? y + (size_t)(t / vectors) * rows : bias) +
+                                 8 * (t % vectors));
+    for (int t = tiles; t < tiles * chains; ++t) sum[t] = _mm256_setzero_ps();
     uint32_t column = 0;
-    for (int g = 0; g < 4; ++g) {
-        even[g] = start == NULL ? _mm256_setzero_ps() : _mm256_loadu_ps(start + 8 * g);
-        odd[g] = _mm256_setzero_ps();
-    }
-    for (; column + 2 <= columns; column += 2, w += 64) {
-        const __m256 a = _mm256_broadcast_ss(x + column), b = _mm256_broadcast_ss(x + column + 1);
-        for (int g = 0; g < 4; ++g) {
-            even[g] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * g), a, even[g]);
-            odd[g] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 32 + 8 * g), b, odd[g]);
-        }
-    }
-    if (column < columns) {
-        const __m256 a = _mm256_broadcast_ss(x + column);
-        for (int g = 0; g < 4; ++g)
-            even[g] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * g), a, even[g]);
-    }
-    for (int g = 0; g < 4; ++g) _mm256_storeu_ps(y + 8 * g, _mm256_add_ps(even[g], odd[g]));
-}
-
-/* One group of one row a unit: four chains. */
-static inline void group1(const float *w, const float *start, const float *x, uint32_t columns,
-                          float *y) {
-    __m256 sum[4];
-    uint32_t column = 0;
-    sum[0] = start == NULL ? _mm256_setzero_ps() : _mm256_loadu_ps(start);
-    for (int k = 1; k < 4; ++k) sum[k] = _mm256_setzero_ps();
-    for (; column + 4 <= columns; column += 4, w += 32)
-        for (int k = 0; k < 4; ++k)
-            sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * k),
-                                     _mm256_broadcast_ss(x + column + k), sum[k]);
-    for (; column < columns; ++column, w += 8)
-        sum[0] = _mm256_fmadd_ps(_mm256_loadu_ps(w), _mm256_broadcast_ss(x + column), sum[0]);
-    _mm256_storeu_ps(y,
-                     _mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3])));
-}
-
-/* Four x at a time over one group of four gates, one gate pair a pass, so that weights are loaded
- * once for four. */
-static inline void group4_x4(const float *w, const float *const start[4], const float *x,
-                             size_t x_stride, uint32_t columns, float *y, size_t rows) {
-    for (int pair = 0; pair < 2; ++pair) {
-        __m256 sum[4][2];
-        const float *v = w + 16 * pair;
-        for (int k = 0; k < 4; ++k)
-            for (int g = 0; g < 2; ++g)
-                sum[k][g] = start[k] == NULL ? _mm256_setzero_ps()
-                                             : _mm256_loadu_ps(start[k] + 16 * pair + 8 * g);
-        for (uint32_t column = 0; column < columns; ++column, v += 32) {
-            const __m256 w0 = _mm256_loadu_ps(v), w1 = _mm256_loadu_ps(v + 8);
-            for (int k = 0; k < 4; ++k) {
-                const __m256 a = _mm256_broadcast_ss(x + (size_t)k * x_stride + column);
-                sum[k][0] = _mm256_fmadd_ps(w0, a, sum[k][0]);
-                sum[k][1] = _mm256_fmadd_ps(w1, a, sum[k][1]);
+    for (; column + (uint32_t)chains <= columns; column += (uint32_t)chains) {
+        for (int k = 0; k < chains; ++k, w += step) {
+            if (ahead != 0) {
+                _mm_prefetch((const char *)w + ahead, _MM_HINT_T0);
+                if (vectors > 2) _mm_prefetch((const char *)w + ahead + 64, _MM_HINT_T0);
+            }
+            for (int j = 0; j < xs; ++j) {
+                const __m256 a =
+                    _mm256_broadcast_ss(x + (size_t)j * x_stride + column + (uint32_t)k);
+                for (int v = 0; v < vectors; ++v) {
+                    const int t = k * tiles + j * vectors + v;
+                    sum[t] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * v), a, sum[t]);
+                }
             }
         }
-        for (int k = 0; k < 4; ++k)
-            for (int g = 0; g < 2; ++g)
-                _mm256_storeu_ps(y + (size_t)k * rows + 16 * pair + 8 * g, sum[k][g]);
+    }
+    for (; column < columns; ++column, w += step)
+        for (int t = 0; t < tiles; ++t)
+            sum[t] = _mm256_fmadd_ps(
+                _mm256_loadu_ps(w + 8 * (t % vectors)),
+                _mm256_broadcast_ss(x + (size_t)(t / vectors) * x_stride + column), sum[t]);
+    for (int t = 0; t < tiles; ++t) {
+        __m256 total = sum[t];
+        if (chains == 2) total = _mm256_add_ps(total, sum[tiles + t]);
+        if (chains == 4)
+            total = _mm256_add_ps(_mm256_add_ps(total, sum[tiles + t]),
+                                  _mm256_add_ps(sum[2 * tiles + t], sum[3 * tiles + t]));
+        _mm256_storeu_ps(y + (size_t)(t / vectors) * rows + 8 * (t % vectors), total);
     }
 }
 
-static void matmul_f32(const elstm_matrix_f32 *w, const float *init, const float *x,
-                       size_t x_stride, float *y, uint32_t count) {
-    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_f32(w);
+/* Larger than most of the second cache, in bytes: there it pays to ask for weights ahead;
+ * docs/kernels.md has the measurements. */
+#define FAR 700000
+
+/* Six products at once over half of a group's gates: 12 sums, 2 registers of weights, 1 of x. */
+static inline void tiles_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
+                             size_t x_stride, float *y) {
+    const size_t rows = elstm_rows_f32(w), group_size = (size_t)w->columns * 32;
+    for (uint32_t at = 0; at < rows; at += 16) {
+        const float *own = w->weights + at / 32 * group_size + at % 32;
+        tile_f32(own, 32, bias == NULL ? NULL : bias + at, x, x_stride, w->columns, y + at, rows, 2,
+                 6, 1, 0);
+    }
+}
+
+static void single_f32(const elstm_matrix_f32 *w, const float *bias, const float *x, float *y) {
+    const uint32_t lanes = w->gates * ELSTM_GROUP;
     const size_t group_size = (size_t)w->columns * lanes;
-    const int in_place = init == y;
-    uint32_t k = 0;
-    if (w->gates == 4) {
-        for (; k + 4 <= count; k += 4, x += 4 * x_stride, y += 4 * (size_t)rows) {
-            for (uint32_t group = 0; group < w->groups; ++group) {
-                const size_t at = (size_t)group * lanes;
-                const float *start[4];
-                for (int j = 0; j < 4; ++j)
-                    start[j] = in_place       ? y + (size_t)j * rows + at
-                               : init == NULL ? NULL
-                                              : init + at;
-                group4_x4(w->weights + group * group_size, start, x, x_stride, w->columns, y + at,
-                          rows);
-            }
-        }
+    const float *weights = w->weights;
+    const int is_far = group_size * w->groups * sizeof(float) > FAR;
+    for (uint32_t group = 0; group < w->groups; ++group, weights += group_size, y += lanes) {
+        if (w->gates != 4)
+            tile_f32(weights, 8, bias, x, 0, w->columns, y, 0, 1, 1, 4, 0);
+        else if (is_far)
+            tile_f32(weights, 32, bias, x, 0, w->columns, y, 0, 4, 1, 2, 1024);
+        else
+            tile_f32(weights, 32, bias, x, 0, w->columns, y, 0, 4, 1, 2, 0);
+        if (bias != NULL) bias += lanes;
     }
-    for (; k < count; ++k, x += x_stride, y += rows) {
-        const float *start = in_place ? y : init;
-        const float *weights = w->weights;
-        for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
-            const float *own = start == NULL ? NULL : start + at;
-            if (w->gates == 4)
-                group4(weights, own, x, w->columns, y + at);
-            else
-                group1(weights, own, x, w->columns, y + at);
-        }
-    }
+}
+
+static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
+                       size_t x_stride, float *y, uint32_t count) {
+    const size_t rows = elstm_rows_f32(w);
+    if (w->gates == 4)
+        for (; count >= 6; count -= 6, x += 6 * x_stride, y += 6 * rows)
+            tiles_f32(w, bias, x, x_stride, y);
+    for (; count > 0; --count, x += x_stride, y += rows) single_f32(w, bias, x, y);
 }
 
 static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
@@ -170,118 +184,106 @@ static inline __m256i four(const int8_t *x) {
     return _mm256_set1_epi32(bytes);
 }
 
-/* `vectors` chains of 8 rows each, side by side in memory: the gates of one or two groups. */
-static inline __attribute__((always_inline)) void chains_s8(const int8_t *w, size_t step,
-                                                            const int32_t *start, const int8_t *x,
-                                                            uint32_t quads, int32_t *y, int vectors,
-                                                            size_t second) {
-    __m256i sum[8];
-    for (int g = 0; g < vectors; ++g)
-        sum[g] = start == NULL ? _mm256_setzero_si256()
-                               : _mm256_loadu_si256((const __m256i *)(start + 8 * g));
-    for (uint32_t quad = 0; quad < quads; ++quad, x += 4, w += step) {
-        const __m256i v = four(x), magnitude = _mm256_abs_epi8(v);
-        for (int g = 0; g < vectors; ++g) {
-            const int8_t *at = g < 4 ? w + 32 * g : w + second + 32 * (g - 4);
-            sum[g] = dot8(sum[g], _mm256_loadu_si256((const __m256i *)at), v, magnitude);
-        }
-    }
-    for (int g = 0; g < vectors; ++g) _mm256_storeu_si256((__m256i *)(y + 8 * g), sum[g]);
-}
-
-static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
-                      size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
-    const size_t group_size = (size_t)w->quads * lanes * 4;
-    const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        const int32_t *start = in_place ? y : init;
-        const int8_t *weights = w->weights;
-        uint32_t group = 0;
-        if (w->gates == 4) {
-            for (; group + 2 <= w->groups; group += 2, weights += 2 * group_size)
-                chains_s8(weights, 128, start == NULL ? NULL : start + group * 32, x, w->quads,
-                          y + group * 32, 8, group_size);
-            if (group < w->groups)
-                chains_s8(weights, 128, start == NULL ? NULL : start + group * 32, x, w->quads,
-                          y + group * 32, 4, 0);
-        } else {
-            for (; group < w->groups; ++group, weights += group_size)
-                chains_s8(weights, 32, start == NULL ? NULL : start + group * 8, x, w->quads,
-                          y + group * 8, 1, 0);
-        }
-    }
-}
-
-/* Weights widened to int16; each 64-bit lane pair sums two halves of a row, joined at the end. */
-static inline __attribute__((always_inline)) void chains_s16(const int8_t *w, size_t step,
-                                                             const int32_t *start, const int16_t *x,
-                                                             uint32_t quads, int32_t *y,
-                                                             int vectors) {
-    __m256i low[4], high[4];
-    for (int g = 0; g < vectors; ++g) low[g] = high[g] = _mm256_setzero_si256();
-    for (uint32_t quad = 0; quad < quads; ++quad, x += 4, w += step) {
-        int64_t bytes;
-        memcpy(&bytes, x, sizeof bytes);
-        const __m256i v = _mm256_set1_epi64x(bytes);
-        for (int g = 0; g < vectors; ++g) {
-            const __m128i *at = (const __m128i *)(w + 32 * g);
-            low[g] = _mm256_add_epi32(
-                low[g], _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(at)), v));
-            high[g] = _mm256_add_epi32(
-                high[g], _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(at + 1)), v));
-        }
-    }
-    for (int g = 0; g < vectors; ++g) {
-        const __m256i sum = _mm256_permute4x64_epi64(_mm256_hadd_epi32(low[g], high[g]), 0xD8);
-        const __m256i from = start == NULL ? _mm256_setzero_si256()
-                                           : _mm256_loadu_si256((const __m256i *)(start + 8 * g));
-        _mm256_storeu_si256((__m256i *)(y + 8 * g), _mm256_add_epi32(sum, from));
-    }
-}
-
-static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
-                       size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
-    const size_t group_size = (size_t)w->quads * lanes * 4;
-    const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        const int32_t *start = in_place ? y : init;
-        const int8_t *weights = w->weights;
-        for (uint32_t at = 0; at < rows; at += lanes, weights += group_size) {
-            const int32_t *own = start == NULL ? NULL : start + at;
-            if (w->gates == 4)
-                chains_s16(weights, 128, own, x, w->quads, y + at, 4);
-            else
-                chains_s16(weights, 32, own, x, w->quads, y + at, 1);
-        }
-    }
-}
-
 /* sh(v, k) for 8 lanes: left by max(-k, 0), then right by max(k, 0). */
-static inline __m256i shift8(__m256i v, __m256i k) {
+static inline __m256i shift8(__m256i v, const int8_t *shift) {
+    const __m256i k = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)shift));
     const __m256i zero = _mm256_setzero_si256();
     const __m256i left = _mm256_max_epi32(_mm256_sub_epi32(zero, k), zero);
     return _mm256_srav_epi32(_mm256_sllv_epi32(v, left), _mm256_max_epi32(k, zero));
 }
 
-static inline __m256i load_shift(const int8_t *shift) {
-    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)shift));
+/* The sums of 8 rows, on to y. */
+static inline void end8(__m256i sum, const elstm_rescale *rescale, size_t at, int32_t *y) {
+    if (rescale == NULL)
+        sum = _mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *)y));
+    else
+        sum = _mm256_add_epi32(shift8(sum, rescale->shift + at),
+                               _mm256_loadu_si256((const __m256i *)(rescale->bias + at)));
+    _mm256_storeu_si256((__m256i *)y, sum);
 }
 
-static void rescale_s8(int32_t *acc, const int8_t *shift, const int32_t *bias, uint32_t rows) {
-    for (uint32_t r = 0; r < rows; r += 8) {
-        const __m256i v = _mm256_loadu_si256((const __m256i *)(acc + r));
-        const __m256i sum = _mm256_add_epi32(shift8(v, load_shift(shift + r)),
-                                             _mm256_loadu_si256((const __m256i *)(bias + r)));
-        _mm256_storeu_si256((__m256i *)(acc + r), sum);
+/* From row `at` on: `vectors` registers of 8 rows, the gates of one or two groups. */
+static inline __attribute__((always_inline)) void chains_s8(const elstm_matrix_s8 *w, size_t at,
+                                                            const elstm_rescale *rescale,
+                                                            const int8_t *x, int32_t *y,
+                                                            int vectors) {
+    const size_t step = 32 * (size_t)w->gates, group_size = w->quads * step;
+    const int8_t *weights = w->weights + at / (8 * w->gates) * group_size;
+    __m256i sum[8];
+    for (int v = 0; v < vectors; ++v) sum[v] = _mm256_setzero_si256();
+    for (uint32_t quad = 0; quad < w->quads; ++quad, x += 4, weights += step) {
+        const __m256i four_x = four(x), magnitude = _mm256_abs_epi8(four_x);
+        for (int v = 0; v < vectors; ++v) {
+            const int8_t *own = v < 4 ? weights + 32 * v : weights + group_size + 32 * (v - 4);
+            sum[v] = dot8(sum[v], _mm256_loadu_si256((const __m256i *)own), four_x, magnitude);
+        }
     }
+    for (int v = 0; v < vectors; ++v)
+        end8(sum[v], rescale, at + 8 * (size_t)v, y + at + 8 * (size_t)v);
+}
+
+static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
+                      size_t x_stride, int32_t *y, uint32_t count) {
+    const uint32_t rows = elstm_rows_s8(w);
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+        uint32_t at = 0;
+        if (w->gates == 4) {
+            for (; at + 64 <= rows; at += 64) chains_s8(w, at, rescale, x, y, 8);
+            if (at < rows) chains_s8(w, at, rescale, x, y, 4);
+        } else {
+            for (; at < rows; at += 8) chains_s8(w, at, rescale, x, y, 1);
+        }
+    }
+}
+
+/* Weights widened to int16; each 64-bit lane pair sums two halves of a row, joined at the end. */
+static inline __attribute__((always_inline)) void chains_s16(const elstm_matrix_s8 *w, size_t at,
+                                                             const elstm_rescale *rescale,
+                                                             const int16_t *x, int32_t *y,
+                                                             int vectors) {
+    const size_t step = 32 * (size_t)w->gates;
+    const int8_t *weights = w->weights + at / (8 * w->gates) * w->quads * step;
+    __m256i low[4], high[4];
+    for (int v = 0; v < vectors; ++v) low[v] = high[v] = _mm256_setzero_si256();
+    for (uint32_t quad = 0; quad < w->quads; ++quad, x += 4, weights += step) {
+        int64_t bytes;
+        memcpy(&bytes, x, sizeof bytes);
+        const __m256i four_x = _mm256_set1_epi64x(bytes);
+        for (int v = 0; v < vectors; ++v) {
+            const __m128i *own = (const __m128i *)(weights + 32 * v);
+            low[v] = _mm256_add_epi32(
+                low[v], _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(own)), four_x));
+            high[v] = _mm256_add_epi32(
+                high[v], _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(own + 1)), four_x));
+        }
+    }
+    for (int v = 0; v < vectors; ++v)
+        end8(_mm256_permute4x64_epi64(_mm256_hadd_epi32(low[v], high[v]), 0xD8), rescale,
+             at + 8 * (size_t)v, y + at + 8 * (size_t)v);
+}
+
+static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
+                       size_t x_stride, int32_t *y, uint32_t count) {
+    const uint32_t rows = elstm_rows_s8(w);
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+        if (w->gates == 4)
+            for (uint32_t at = 0; at < rows; at += 32) chains_s16(w, at, rescale, x, y, 4);
+        else
+            for (uint32_t at = 0; at < rows; at += 8) chains_s16(w, at, rescale, x, y, 1);
+    }
+}
+
+/* sh(v, s) where |v| < 2^27, so that four places to the left still fit. */
+static inline __m256i requantize_shift8(__m256i v, const int8_t *shift) {
+    const __m256i k = _mm256_add_epi32(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)shift)), _mm256_set1_epi32(4));
+    return _mm256_srav_epi32(_mm256_slli_epi32(v, 4), k);
 }
 
 /* 16 rows: z = sat16(t + mh(t, m)). */
 static inline __m256i requantize16(__m256i a, __m256i b, const int8_t *shift, __m256i m) {
-    a = shift8(a, load_shift(shift));
-    b = shift8(b, load_shift(shift + 8));
+    a = requantize_shift8(a, shift);
+    b = requantize_shift8(b, shift + 8);
     const __m256i t = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
     return _mm256_adds_epi16(t, _mm256_mulhrs_epi16(t, m));
 }
@@ -371,8 +373,8 @@ static inline void cell16(const int32_t *acc, const elstm_requantize *q, const e
         const uint32_t r = 8u * (uint32_t)g;
         __m256i a = _mm256_loadu_si256((const __m256i *)(acc + r));
         __m256i b = _mm256_loadu_si256((const __m256i *)(acc + second + r));
-        a = shift8(a, load_shift(q->shift + r));
-        b = shift8(b, load_shift(q->shift + second + r));
+        a = requantize_shift8(a, q->shift + r);
+        b = requantize_shift8(b, q->shift + second + r);
         const __m256i m =
             _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(q->multiplier + second + r)),
                              _mm_loadu_si128((const __m128i *)(q->multiplier + r)));
@@ -423,6 +425,9 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
 
 const elstm_kernels elstm_kernels_avx2 = {
     .name = "avx2",
+    .align = 64,
+    .enter_f32 = enter_f32,
+    .enter_s16 = enter_s16,
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
     .tanh_f32 = tanh_f32,
@@ -430,7 +435,6 @@ const elstm_kernels elstm_kernels_avx2 = {
     .prepare_s8 = NULL,
     .matmul_s8 = matmul_s8,
     .matmul_s16 = matmul_s16,
-    .rescale_s8 = rescale_s8,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
     .tanh_s16 = tanh_s16,

@@ -15,6 +15,30 @@
 #define ELSTM_MAYBE_UNUSED
 #endif
 
+/* ---- doors ---- */
+
+static inline float loops_admit(float x) {
+    x = x >= ELSTM_SMALLEST || x <= -ELSTM_SMALLEST ? x : 0; /* NaN is neither */
+    x = x < -ELSTM_LARGEST ? -ELSTM_LARGEST : x;
+    return x > ELSTM_LARGEST ? ELSTM_LARGEST : x;
+}
+
+ELSTM_MAYBE_UNUSED static void loops_enter_f32(const float *x, float *value, uint32_t count) {
+    for (uint32_t k = 0; k < count; ++k) value[k] = loops_admit(x[k]);
+}
+
+ELSTM_MAYBE_UNUSED static void loops_enter_s16(const float *x, float reciprocal, int16_t *value,
+                                               uint32_t count) {
+    for (uint32_t k = 0; k < count; ++k) {
+        float q = loops_admit(x[k]) * reciprocal;
+        q = q < -32767.0f ? -32767.0f : q;
+        q = q > 32767.0f ? 32767.0f : q;
+        /* adding and taking away 1.5 * 2^23 rounds to nearest, ties to even */
+        q = (q + 12582912.0f) - 12582912.0f;
+        value[k] = (int16_t)q;
+    }
+}
+
 /* ---- f32 ---- */
 
 static inline float loops_tanh_one(float x) {
@@ -38,18 +62,17 @@ ELSTM_MAYBE_UNUSED static void loops_sigmoid_f32(float *v, uint32_t count) {
 }
 
 /* Sums of even and of odd columns are kept apart, then added: two chains of half the length. */
-ELSTM_MAYBE_UNUSED static void loops_matmul_f32(const elstm_matrix_f32 *w, const float *init,
+ELSTM_MAYBE_UNUSED static void loops_matmul_f32(const elstm_matrix_f32 *w, const float *bias,
                                                 const float *x, size_t x_stride, float *y,
                                                 uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_f32(w);
-    const float *first = y;
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        const float *start = init == first ? y : init;
+        const float *start = bias == NULL ? y : bias;
         const float *weights = w->weights;
         for (uint32_t at = 0; at < rows; at += lanes) {
             float even[4 * ELSTM_GROUP], odd[4 * ELSTM_GROUP];
             for (uint32_t r = 0; r < lanes; ++r) {
-                even[r] = start == NULL ? 0 : start[at + r];
+                even[r] = start[at + r];
                 odd[r] = 0;
             }
             for (uint32_t column = 0; column < w->columns; ++column, weights += lanes) {
@@ -105,53 +128,55 @@ ELSTM_MAYBE_UNUSED static void loops_sigmoid_s16(int16_t *v, uint32_t count) {
     for (uint32_t k = 0; k < count; ++k) v[k] = (int16_t)loops_sigmoid_s16_one(v[k]);
 }
 
-ELSTM_MAYBE_UNUSED static void loops_matmul_s8(const elstm_matrix_s8 *w, const int32_t *init,
-                                               const int8_t *x, size_t x_stride, int32_t *y,
-                                               uint32_t count) {
+/* The sums of `lanes` rows from row `at` on, on to y. */
+static inline void loops_end_s8(const int32_t *sums, const elstm_rescale *rescale, uint32_t at,
+                                uint32_t lanes, int32_t *y) {
+    for (uint32_t r = 0; r < lanes; ++r) {
+        if (rescale == NULL)
+            y[at + r] += sums[r];
+        else
+            y[at + r] = elstm_sh(sums[r], rescale->shift[at + r]) + rescale->bias[at + r];
+    }
+}
+
+ELSTM_MAYBE_UNUSED static void loops_matmul_s8(const elstm_matrix_s8 *w,
+                                               const elstm_rescale *rescale, const int8_t *x,
+                                               size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
-    const int32_t *first = y;
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        const int32_t *start = init == first ? y : init;
         const int8_t *weights = w->weights;
         for (uint32_t at = 0; at < rows; at += lanes) {
             int32_t sums[4 * ELSTM_GROUP];
-            for (uint32_t r = 0; r < lanes; ++r) sums[r] = start == NULL ? 0 : start[at + r];
+            for (uint32_t r = 0; r < lanes; ++r) sums[r] = 0;
             for (uint32_t quad = 0; quad < w->quads; ++quad) {
                 const int8_t *v = x + 4 * (size_t)quad;
                 for (uint32_t r = 0; r < lanes; ++r, weights += 4)
                     sums[r] += weights[0] * v[0] + weights[1] * v[1] + weights[2] * v[2] +
                                weights[3] * v[3];
             }
-            memcpy(y + at, sums, lanes * sizeof *sums);
+            loops_end_s8(sums, rescale, at, lanes, y);
         }
     }
 }
 
-ELSTM_MAYBE_UNUSED static void loops_matmul_s16(const elstm_matrix_s8 *w, const int32_t *init,
-                                                const int16_t *x, size_t x_stride, int32_t *y,
-                                                uint32_t count) {
+ELSTM_MAYBE_UNUSED static void loops_matmul_s16(const elstm_matrix_s8 *w,
+                                                const elstm_rescale *rescale, const int16_t *x,
+                                                size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
-    const int32_t *first = y;
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        const int32_t *start = init == first ? y : init;
         const int8_t *weights = w->weights;
         for (uint32_t at = 0; at < rows; at += lanes) {
             int32_t sums[4 * ELSTM_GROUP];
-            for (uint32_t r = 0; r < lanes; ++r) sums[r] = start == NULL ? 0 : start[at + r];
+            for (uint32_t r = 0; r < lanes; ++r) sums[r] = 0;
             for (uint32_t quad = 0; quad < w->quads; ++quad) {
                 const int16_t *v = x + 4 * (size_t)quad;
                 for (uint32_t r = 0; r < lanes; ++r, weights += 4)
                     sums[r] += weights[0] * v[0] + weights[1] * v[1] + weights[2] * v[2] +
                                weights[3] * v[3];
             }
-            memcpy(y + at, sums, lanes * sizeof *sums);
+            loops_end_s8(sums, rescale, at, lanes, y);
         }
     }
-}
-
-ELSTM_MAYBE_UNUSED static void loops_rescale_s8(int32_t *acc, const int8_t *shift,
-                                                const int32_t *bias, uint32_t rows) {
-    for (uint32_t r = 0; r < rows; ++r) acc[r] = elstm_sh(acc[r], shift[r]) + bias[r];
 }
 
 ELSTM_MAYBE_UNUSED static void loops_requantize_s8(const int32_t *acc, const elstm_requantize *q,

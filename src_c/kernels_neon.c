@@ -240,31 +240,31 @@ static __attribute__((noinline)) void single_s8(const elstm_matrix_s8 *w, const 
     }
 }
 
-static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
+static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
                       size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t rows = elstm_rows_s8(w);
-    const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride) {
-        const int32_t *start = in_place ? y : init;
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+        const int32_t *start = rescale == NULL ? y : NULL;
         if (w->gates != 4) {
             single_s8(w, start, x, y);
-            y += rows;
-            continue;
+        } else {
+            const int8_t *weights = w->weights;
+            for (uint32_t at = 0; at < rows; at += 4 * ELSTM_GROUP) {
+                weights = group4_s8(weights, start, x, w->quads, y + at);
+                if (start != NULL) start += 4 * ELSTM_GROUP;
+            }
         }
-        const int8_t *weights = w->weights;
-        for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
-            weights = group4_s8(weights, start, x, w->quads, y);
-            if (start != NULL) start += 4 * ELSTM_GROUP;
-        }
+        if (rescale != NULL) rescale_s8(y, rescale->shift, rescale->bias, rows);
     }
 }
 
-static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
+static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
                        size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t rows = elstm_rows_s8(w);
-    const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows)
-        single_s16(w, in_place ? y : init, x, y);
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+        single_s16(w, rescale == NULL ? y : NULL, x, y);
+        if (rescale != NULL) rescale_s8(y, rescale->shift, rescale->bias, rows);
+    }
 }
 
 #if defined(__clang__)
@@ -275,6 +275,9 @@ static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int1
 
 const elstm_kernels elstm_kernels_neon = {
     .name = "neon",
+    .align = 16,
+    .enter_f32 = loops_enter_f32,
+    .enter_s16 = loops_enter_s16,
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
     .tanh_f32 = tanh_f32,
@@ -282,7 +285,6 @@ const elstm_kernels elstm_kernels_neon = {
     .prepare_s8 = NULL,
     .matmul_s8 = matmul_s8,
     .matmul_s16 = matmul_s16,
-    .rescale_s8 = rescale_s8,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
     .tanh_s16 = tanh_s16,

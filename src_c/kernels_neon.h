@@ -263,12 +263,11 @@ static __attribute__((noinline)) void single_f32(const elstm_matrix_f32 *w, cons
     }
 }
 
-static void matmul_f32(const elstm_matrix_f32 *w, const float *init, const float *x,
+static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
                        size_t x_stride, float *y, uint32_t count) {
     const uint32_t rows = elstm_rows_f32(w);
-    const int in_place = init == y;
     for (uint32_t k = 0; k < count; ++k, x += x_stride) {
-        const float *start = in_place ? y : init;
+        const float *start = bias == NULL ? y : bias;
         if (w->gates != 4) {
             single_f32(w, start, x, y);
             y += rows;

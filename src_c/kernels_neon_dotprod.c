@@ -102,22 +102,21 @@ static __attribute__((noinline)) void single_s8(const elstm_matrix_s8 *w, const 
     }
 }
 
-static void matmul_s8(const elstm_matrix_s8 *w, const int32_t *init, const int8_t *x,
+static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
                       size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t rows = elstm_rows_s8(w);
-    const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride) {
-        const int32_t *start = in_place ? y : init;
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+        const int32_t *start = rescale == NULL ? y : NULL;
         if (w->gates != 4) {
             single_s8(w, start, x, y);
-            y += rows;
-            continue;
+        } else {
+            const int8_t *weights = w->weights;
+            for (uint32_t at = 0; at < rows; at += 4 * ELSTM_GROUP) {
+                weights = group4_s8(weights, start, x, w->quads, y + at);
+                if (start != NULL) start += 4 * ELSTM_GROUP;
+            }
         }
-        const int8_t *weights = w->weights;
-        for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
-            weights = group4_s8(weights, start, x, w->quads, y);
-            if (start != NULL) start += 4 * ELSTM_GROUP;
-        }
+        if (rescale != NULL) rescale_s8(y, rescale->shift, rescale->bias, rows);
     }
 }
 
@@ -187,22 +186,21 @@ static inline const int8_t *group4_s16(const int8_t *w, const int32_t *start, co
     return w;
 }
 
-static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int16_t *x,
+static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
                        size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t rows = elstm_rows_s8(w);
-    const int in_place = init == y;
-    for (uint32_t k = 0; k < count; ++k, x += x_stride) {
-        const int32_t *start = in_place ? y : init;
+    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
+        const int32_t *start = rescale == NULL ? y : NULL;
         if (w->gates != 4 || !splits(x, w->quads)) {
             single_s16(w, start, x, y);
-            y += rows;
-            continue;
+        } else {
+            const int8_t *weights = w->weights;
+            for (uint32_t at = 0; at < rows; at += 4 * ELSTM_GROUP) {
+                weights = group4_s16(weights, start, x, w->quads, y + at);
+                if (start != NULL) start += 4 * ELSTM_GROUP;
+            }
         }
-        const int8_t *weights = w->weights;
-        for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
-            weights = group4_s16(weights, start, x, w->quads, y);
-            if (start != NULL) start += 4 * ELSTM_GROUP;
-        }
+        if (rescale != NULL) rescale_s8(y, rescale->shift, rescale->bias, rows);
     }
 }
 
@@ -214,6 +212,9 @@ static void matmul_s16(const elstm_matrix_s8 *w, const int32_t *init, const int1
 
 const elstm_kernels elstm_kernels_neon_dotprod = {
     .name = "neon_dotprod",
+    .align = 16,
+    .enter_f32 = loops_enter_f32,
+    .enter_s16 = loops_enter_s16,
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
     .tanh_f32 = tanh_f32,
@@ -221,7 +222,6 @@ const elstm_kernels elstm_kernels_neon_dotprod = {
     .prepare_s8 = NULL,
     .matmul_s8 = matmul_s8,
     .matmul_s16 = matmul_s16,
-    .rescale_s8 = rescale_s8,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
     .tanh_s16 = tanh_s16,

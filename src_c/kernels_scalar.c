@@ -3,6 +3,9 @@
 
 const elstm_kernels elstm_kernels_scalar = {
     .name = "scalar",
+    .align = 16,
+    .enter_f32 = loops_enter_f32,
+    .enter_s16 = loops_enter_s16,
     .matmul_f32 = loops_matmul_f32,
     .lstm_f32 = loops_lstm_f32,
     .tanh_f32 = loops_tanh_f32,
@@ -10,7 +13,6 @@ const elstm_kernels elstm_kernels_scalar = {
     .prepare_s8 = NULL,
     .matmul_s8 = loops_matmul_s8,
     .matmul_s16 = loops_matmul_s16,
-    .rescale_s8 = loops_rescale_s8,
     .requantize_s8 = loops_requantize_s8,
     .lstm_s8 = loops_lstm_s8,
     .tanh_s16 = loops_tanh_s16,

@@ -84,7 +84,7 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     float *z = runner->scratch;
     kernels->matmul_f32(&l->kernel, l->bias, x, in->stride, z, steps * streams);
     for (uint32_t step = 0; step < steps; ++step) {
-        kernels->matmul_f32(&l->recurrent, z, state, stride, z, streams);
+        kernels->matmul_f32(&l->recurrent, NULL, state, stride, z, streams);
         for (uint32_t stream = 0; stream < streams; ++stream, z += rows, y += out->stride) {
             float *h = state + stream * stride, *c = h + units;
             if (plain)

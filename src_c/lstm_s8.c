@@ -29,12 +29,12 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     const uint32_t groups = elstm_groups(l->units);
     const uint32_t quads_x = (inputs + 3) / 4, quads_h = (l->units + 3) / 4;
     const uint64_t rows = (uint64_t)groups * 4 * ELSTM_GROUP;
-    l->kernel =
-        (elstm_matrix_s8){elstm_read_array(reader, rows * quads_x * 4, 1, 64), groups, 4, quads_x};
-    l->recurrent =
-        (elstm_matrix_s8){elstm_read_array(reader, rows * quads_h * 4, 1, 64), groups, 4, quads_h};
-    l->bias = elstm_read_array(reader, rows, sizeof(int32_t), 16);
-    l->input_shift = elstm_read_array(reader, rows, 1, 16);
+    l->kernel = (elstm_matrix_s8){elstm_read_array(reader, rows * quads_x * 4, 1, 64), NULL, groups,
+                                  4, quads_x};
+    l->recurrent = (elstm_matrix_s8){elstm_read_array(reader, rows * quads_h * 4, 1, 64), NULL,
+                                     groups, 4, quads_h};
+    l->rescale.bias = elstm_read_array(reader, rows, sizeof(int32_t), 16);
+    l->rescale.shift = elstm_read_array(reader, rows, 1, 16);
     l->requantize.shift = elstm_read_array(reader, rows, 1, 16);
     l->requantize.multiplier = elstm_read_array(reader, rows, sizeof(int16_t), 16);
     elstm_read_table(reader, &l->gate);
@@ -48,8 +48,8 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
 
 static int check(const elstm_op *op, const elstm_tensor *in) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
-    const elstm_rows_s8_check rows = {&l->kernel,     &l->recurrent, l->bias,   l->input_shift,
-                                      &l->requantize, l->units,      in->width, in->type};
+    const elstm_rows_s8_check rows = {&l->kernel, &l->recurrent, &l->rescale, &l->requantize,
+                                      l->units,   in->width,     in->type};
     return elstm_rows_s8_hold(&rows);
 }
 
@@ -64,12 +64,10 @@ static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernel
     sizes->scratch = block * limits.streams * rows * sizeof(int32_t);
 }
 
-/* The set's own first sums: of W where x is int8, then of R and the bias. */
-static void prepare(elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels) {
-    const elstm_lstm_s8 *l = &op->as.lstm_s8;
-    if (kernels->prepare_s8 == NULL) return;
-    if (in->type == ELSTM_S8) kernels->prepare_s8(&l->kernel, NULL, op->prepared);
-    kernels->prepare_s8(&l->recurrent, l->bias, op->prepared + elstm_rows_s8(&l->kernel));
+static void prepare(elstm_op *op, const elstm_kernels *kernels) {
+    elstm_lstm_s8 *l = &op->as.lstm_s8;
+    elstm_prepare_s8(kernels, &l->kernel, op->prepared);
+    elstm_prepare_s8(kernels, &l->recurrent, op->prepared + elstm_rows_s8(&l->kernel));
 }
 
 /* Any functions, gates beyond 1, and the clip. */
@@ -110,23 +108,19 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     const uint32_t streams = runner->limits.streams, units = l->kernel.groups * ELSTM_GROUP,
                    rows = 4 * units;
     const size_t stride = runner->model->state_size;
-    const int prepared = op->prepared != NULL;
-    const int32_t *bias = prepared ? op->prepared + rows : l->bias;
     unsigned char *state = runner->state + op->state_offset;
     int8_t *y = (int8_t *)out->data + (size_t)first * out->stride;
     int32_t *acc = runner->scratch;
     if (in->type == ELSTM_S16)
-        kernels->matmul_s16(&l->kernel, NULL,
+        kernels->matmul_s16(&l->kernel, &l->rescale,
                             (const int16_t *)in->data + (size_t)first * in->stride, in->stride, acc,
                             steps * streams);
     else
-        kernels->matmul_s8(&l->kernel, prepared ? op->prepared : NULL,
+        kernels->matmul_s8(&l->kernel, &l->rescale,
                            (const int8_t *)in->data + (size_t)first * in->stride, in->stride, acc,
                            steps * streams);
     for (uint32_t step = 0; step < steps; ++step) {
-        for (uint32_t stream = 0; stream < streams; ++stream)
-            kernels->rescale_s8(acc + (size_t)stream * rows, l->input_shift, bias, rows);
-        kernels->matmul_s8(&l->recurrent, acc, (const int8_t *)state + 2 * (size_t)units, stride,
+        kernels->matmul_s8(&l->recurrent, NULL, (const int8_t *)state + 2 * (size_t)units, stride,
                            acc, streams);
         for (uint32_t stream = 0; stream < streams; ++stream, acc += rows, y += out->stride) {
             unsigned char *own = state + stream * stride;

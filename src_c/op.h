@@ -14,7 +14,7 @@ struct elstm_tensor {
     uint32_t width, stride; /* elements; the stride is a multiple of 8 */
     uint32_t single; /* 1: downstream of a Last, one row a run unless every step is asked for */
     uint32_t rows;   /* valid now */
-    float scale;
+    float scale, reciprocal;
     void *data;
 };
 
@@ -50,8 +50,7 @@ typedef struct {
 
 typedef struct {
     elstm_matrix_s8 kernel, recurrent;
-    const int32_t *bias;
-    const int8_t *input_shift;
+    elstm_rescale rescale;
     elstm_requantize requantize;
     elstm_activation_s16 gate, candidate, cell;
     uint32_t gate_exponent;
@@ -69,8 +68,7 @@ typedef struct {
 
 typedef struct {
     elstm_matrix_s8 kernel;
-    const int32_t *bias;
-    const int8_t *input_shift;
+    elstm_rescale rescale;
     elstm_requantize requantize;
     elstm_activation_s16 activation;
     uint32_t units;
@@ -126,11 +124,10 @@ struct elstm_layer {
      * writes. Or NULL. */
     int (*check)(const elstm_op *op, const elstm_tensor *in);
     void (*sizes)(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes); /* or NULL */
-    void (*prepare)(elstm_op *op, const elstm_tensor *in,
-                    const elstm_kernels *kernels);          /* or NULL */
-    void (*step)(elstm_runner *runner, const elstm_op *op); /* one row a stream */
-    void (*run)(elstm_runner *runner, const elstm_op *op);  /* all rows of the tensor read */
+                  elstm_limits limits, elstm_sizes *sizes);      /* or NULL */
+    void (*prepare)(elstm_op *op, const elstm_kernels *kernels); /* or NULL */
+    void (*step)(elstm_runner *runner, const elstm_op *op);      /* one row a stream */
+    void (*run)(elstm_runner *runner, const elstm_op *op);       /* all rows of the tensor read */
 };
 
 /* NULL where this build does not link the kind. */
@@ -153,12 +150,13 @@ void elstm_tensor_describe(const elstm_model *model, uint32_t index, elstm_tenso
 const void *elstm_example(const elstm_model *model, const elstm_port *port);
 
 uint32_t elstm_groups(uint32_t units); /* of 8 */
+/* What the kernel set wants to know of a matrix, kept in surplus [rows] if it wants anything. */
+void elstm_prepare_s8(const elstm_kernels *kernels, elstm_matrix_s8 *matrix, int32_t *surplus);
 
 /* Bounds of docs/numerics.md for one matrix and its rows; see rows_s8.c. */
 typedef struct {
     const elstm_matrix_s8 *kernel, *recurrent; /* recurrent may be NULL */
-    const int32_t *bias;
-    const int8_t *input_shift;
+    const elstm_rescale *rescale;
     const elstm_requantize *requantize;
     uint32_t units, inputs;
     elstm_type input_type;

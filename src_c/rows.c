@@ -5,6 +5,12 @@
 
 uint32_t elstm_groups(uint32_t units) { return (units + ELSTM_GROUP - 1) / ELSTM_GROUP; }
 
+void elstm_prepare_s8(const elstm_kernels *kernels, elstm_matrix_s8 *matrix, int32_t *surplus) {
+    if (kernels->prepare_s8 == NULL) return;
+    kernels->prepare_s8(matrix, surplus);
+    matrix->surplus = surplus;
+}
+
 int elstm_matrix_f32_holds(const elstm_matrix_f32 *matrix, uint32_t units) {
     const float *w = matrix->weights;
     for (uint32_t group = 0; group < matrix->groups; ++group) {
@@ -40,12 +46,12 @@ int elstm_rows_s8_hold(const elstm_rows_s8_check *rows) {
     const int64_t limit = (int64_t)1 << 27;
     for (uint32_t row = 0; row < elstm_rows_s8(w); ++row) {
         const uint32_t unit = row / (w->gates * ELSTM_GROUP) * ELSTM_GROUP + row % ELSTM_GROUP;
-        const int32_t kx = rows->input_shift[row], s = rows->requantize->shift[row];
+        const int32_t kx = rows->rescale->shift[row], s = rows->requantize->shift[row];
         const int32_t m = rows->requantize->multiplier[row];
         const int64_t sum_x = row_sum(w, row, rows->inputs);
         const int64_t sum_h =
             rows->recurrent == NULL ? 0 : row_sum(rows->recurrent, row, rows->units);
-        const int64_t bias = rows->bias[row];
+        const int64_t bias = rows->rescale->bias[row];
         if (sum_x < 0 || sum_h < 0 || m < 0 || s < -4 || s > 27 || kx < (wide ? 0 : -4) || kx > 27)
             return 0;
         if (unit >= rows->units &&

@@ -24,13 +24,13 @@ static size_t value_size(elstm_type type) {
 }
 
 /* Bytes so far, or UINT64_MAX once a sum has overflowed. Returns where the new block starts. */
-static uint64_t reserve(uint64_t *total, uint64_t bytes) {
+static uint64_t reserve(uint64_t *total, uint64_t bytes, uint64_t align) {
     const uint64_t at = *total;
     if (at == UINT64_MAX || bytes > UINT64_MAX / 4 - at) {
         *total = UINT64_MAX;
         return 0;
     }
-    *total = at + (bytes + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN;
+    *total = at + (bytes + align - 1) / align * align;
     return at;
 }
 
@@ -42,6 +42,7 @@ typedef struct {
 static arena_map map_arena(const elstm_model *model, const elstm_kernels *kernels,
                            elstm_limits limits) {
     const uint64_t rows = (uint64_t)limits.max_steps * limits.streams;
+    const uint64_t align = kernels->align;
     arena_map map = {0};
     uint64_t scratch = 0, prepared = 0, data = 0;
     elstm_walk walk;
@@ -56,19 +57,19 @@ static arena_map map_arena(const elstm_model *model, const elstm_kernels *kernel
         }
         if (op.layer->sizes != NULL) op.layer->sizes(&op, &in, kernels, limits, &sizes);
         scratch = sizes.scratch > scratch ? sizes.scratch : scratch;
-        reserve(&prepared, sizes.prepared);
+        reserve(&prepared, sizes.prepared, align);
     }
     for (uint32_t k = 0; k < model->tensors; ++k) {
         elstm_tensor tensor;
         elstm_tensor_describe(model, k, &tensor);
-        reserve(&data, rows * tensor.stride * value_size(tensor.type));
+        reserve(&data, rows * tensor.stride * value_size(tensor.type), align);
     }
-    map.ops = reserve(&map.total, model->ops * sizeof(elstm_op));
-    map.tensors = reserve(&map.total, model->tensors * sizeof(elstm_tensor));
-    map.data = reserve(&map.total, data);
-    map.prepared = reserve(&map.total, prepared);
-    map.state = reserve(&map.total, (uint64_t)model->state_size * limits.streams);
-    map.scratch = reserve(&map.total, scratch);
+    map.ops = reserve(&map.total, model->ops * sizeof(elstm_op), align);
+    map.tensors = reserve(&map.total, model->tensors * sizeof(elstm_tensor), align);
+    map.data = reserve(&map.total, data, align);
+    map.prepared = reserve(&map.total, prepared, align);
+    map.state = reserve(&map.total, (uint64_t)model->state_size * limits.streams, align);
+    map.scratch = reserve(&map.total, scratch, align);
     return map;
 }
 
@@ -92,6 +93,7 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
     if (needed == SIZE_MAX) return ELSTM_ERR_ARGUMENT;
     if (needed > arena_size) return ELSTM_ERR_MEMORY;
     const arena_map map = map_arena(model, kernels, limits);
+    const uint64_t align = kernels->align;
     unsigned char *base = arena;
     memset(base, 0, needed);
     *runner = (elstm_runner){.model = model,
@@ -106,8 +108,10 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
     for (uint32_t k = 0; k < model->tensors; ++k) {
         elstm_tensor *tensor = &runner->tensors[k];
         elstm_tensor_describe(model, k, tensor);
+        tensor->reciprocal = 1.0f / tensor->scale;
         const uint64_t rows = (uint64_t)limits.max_steps * limits.streams;
-        tensor->data = base + reserve(&data, rows * tensor->stride * value_size(tensor->type));
+        tensor->data =
+            base + reserve(&data, rows * tensor->stride * value_size(tensor->type), align);
     }
     elstm_walk walk;
     elstm_walk_start(&walk, model);
@@ -121,8 +125,8 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
         op->state_offset = state;
         state += (uint32_t)((sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN);
         if (sizes.prepared != 0)
-            op->prepared = (int32_t *)(void *)(base + reserve(&prepared, sizes.prepared));
-        if (op->layer->prepare != NULL) op->layer->prepare(op, &in, kernels);
+            op->prepared = (int32_t *)(void *)(base + reserve(&prepared, sizes.prepared, align));
+        if (op->layer->prepare != NULL) op->layer->prepare(op, kernels);
     }
     return ELSTM_OK;
 }
@@ -141,36 +145,17 @@ void *elstm_state(elstm_runner *runner, uint32_t stream) {
 
 /* ---- doors ---- */
 
-/* 2^60: larger inputs count as this, so that no product of finite weights overflows to infinity -
- * infinity. */
-#define LARGEST 1152921504606846976.0f
-
-static float admit(float x) {
-    x = x == x ? x : 0; /* NaN counts as 0 */
-    x = x < -LARGEST ? -LARGEST : x;
-    return x > LARGEST ? LARGEST : x;
-}
-
-static int16_t quantize(float x, float reciprocal) {
-    float q = admit(x) * reciprocal;
-    q = q < -32767.0f ? -32767.0f : q;
-    q = q > 32767.0f ? 32767.0f : q;
-    /* adding and taking away 1.5 * 2^23 rounds to nearest, ties to even */
-    q = (q + 12582912.0f) - 12582912.0f;
-    return (int16_t)q;
-}
-
-static void enter_f32(elstm_tensor *tensor, const float *x, uint32_t rows) {
+static void enter_f32(const elstm_kernels *kernels, elstm_tensor *tensor, const float *x,
+                      uint32_t rows) {
     tensor->rows = rows;
     if (tensor->type == ELSTM_F32) {
         float *data = tensor->data;
         for (uint32_t row = 0; row < rows; ++row, x += tensor->width, data += tensor->stride)
-            for (uint32_t k = 0; k < tensor->width; ++k) data[k] = admit(x[k]);
+            kernels->enter_f32(x, data, tensor->width);
     } else {
         int16_t *data = tensor->data;
-        const float reciprocal = 1.0f / tensor->scale;
         for (uint32_t row = 0; row < rows; ++row, x += tensor->width, data += tensor->stride)
-            for (uint32_t k = 0; k < tensor->width; ++k) data[k] = quantize(x[k], reciprocal);
+            kernels->enter_s16(x, tensor->reciprocal, data, tensor->width);
     }
 }
 
@@ -220,7 +205,7 @@ static void step_ops(elstm_runner *runner) {
 void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys) {
     const elstm_model *model = runner->model;
     for (uint32_t k = 0; k < model->inputs; ++k)
-        enter_f32(&runner->tensors[k], xs[k], runner->limits.streams);
+        enter_f32(runner->kernels, &runner->tensors[k], xs[k], runner->limits.streams);
     step_ops(runner);
     for (uint32_t k = 0; k < model->outputs; ++k)
         leave_f32(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
@@ -263,7 +248,8 @@ static elstm_status run(elstm_runner *runner, const run_doors *doors, uint32_t s
         for (uint32_t k = 0; k < model->inputs; ++k) {
             const size_t offset = (size_t)at * streams * model->input[k].width;
             if (doors->xs_f32 != NULL)
-                enter_f32(&runner->tensors[k], doors->xs_f32[k] + offset, chunk * streams);
+                enter_f32(runner->kernels, &runner->tensors[k], doors->xs_f32[k] + offset,
+                          chunk * streams);
             else
                 enter_s8(&runner->tensors[k], doors->xs_s8[k] + offset, chunk * streams);
         }
@@ -322,7 +308,7 @@ static int example_step(elstm_runner *runner, uint32_t step) {
         const void *x = elstm_example(model, &model->input[k]);
         for (uint32_t stream = 0; stream < runner->limits.streams; ++stream) {
             if (model->type == ELSTM_F32)
-                enter_f32(&tensor, (const float *)x + at, 1);
+                enter_f32(runner->kernels, &tensor, (const float *)x + at, 1);
             else
                 enter_s8(&tensor, (const int16_t *)x + at, 1);
             tensor.data = (unsigned char *)tensor.data + tensor.stride * value_size(tensor.type);

@@ -84,21 +84,22 @@ static int64_t requantized(int64_t acc, int32_t shift, int32_t multiplier) {
 
 /* ---- products ---- */
 
-enum { INIT_NONE, INIT_ROW, INIT_OWN, INITS };
-static const char *const init_names[INITS] = {"none", "a row", "y itself"};
+/* What a product does to y: replaces it, or adds to it. */
+enum { FRESH, ADDED, ENDS };
+static const char *const end_names[ENDS] = {"fresh", "added"};
 
 typedef struct {
     uint32_t groups, gates, columns, count; /* columns: quads in s8 */
     uint32_t extra;                         /* x_stride beyond the least */
-    int fill, init;
+    int fill, end;
 } product;
 
 static void begin_product(const char *kernel, const product *p, uint32_t seed) {
     check_begin("--seed %u: %s of %s, groups %u, gates %u, %s %u, count %u, x_stride + %u, %s, "
-                "init: %s",
+                "%s",
                 seed, kernel, set->name, p->groups, p->gates,
                 strcmp(kernel, "matmul_f32") == 0 ? "columns" : "quads", p->columns, p->count,
-                p->extra, fill_names[p->fill], init_names[p->init]);
+                p->extra, fill_names[p->fill], end_names[p->end]);
 }
 
 /* matmul_s8 (wide 0) or matmul_s16 (1), with prepare_s8. */
@@ -113,38 +114,39 @@ static void product_s8(const product *p, int wide, uint32_t seed) {
                                     rows * columns, -127, 127);
     const int8_t *narrow = wide ? NULL : take_s8(&random, p->fill, values, -128, 127);
     const int16_t *x16 = wide ? take_s16(&random, p->fill, values, -32768, 32767) : NULL;
-    const int64_t left = INT32_MAX - (int64_t)columns * 127 * (wide ? 32768 : 128);
+    const int64_t reach = (int64_t)columns * 127 * (wide ? 32768 : 128);
+    const int64_t left = INT32_MAX - reach;
     const int32_t limit = left < 1 << 26 ? (int32_t)left : 1 << 26;
     const int32_t *bias = take_s32(&random, RANDOM, rows, -limit, limit);
-    int32_t *prepared = take(&random, rows, sizeof *prepared);
+    /* left shifts where sums leave room for them, as opening an image checks */
+    const int32_t lowest = !wide && reach < 1 << 26 ? -4 : 0;
+    const int8_t *shift = take_s8(&random, RANDOM, rows, lowest, 27);
+    const elstm_rescale rescale = {shift, bias};
+    int32_t *surplus = take(&random, rows, sizeof *surplus);
     int32_t *y = take_s32(&random, RANDOM, (size_t)rows * p->count, -limit, limit);
     int32_t *expected = check_take((size_t)rows * p->count * sizeof *expected, 0);
-    const elstm_matrix_s8 w = {weights, p->groups, p->gates, p->columns};
+    elstm_matrix_s8 w = {weights, NULL, p->groups, p->gates, p->columns};
     for (uint32_t k = 0; k < p->count; ++k) {
         for (uint32_t r = 0; r < rows; ++r) {
             const int8_t *at = weights + (size_t)(r / lanes) * columns * lanes + r % lanes * 4;
-            int64_t sum = p->init == INIT_ROW ? bias[r] : p->init == INIT_OWN ? y[k * rows + r] : 0;
+            int64_t sum = 0;
             for (size_t c = 0; c < columns; ++c) {
                 const size_t place = k * stride + c;
                 sum += at[c / 4 * lanes * 4 + c % 4] * (wide ? x16[place] : narrow[place]);
             }
+            sum = p->end == ADDED ? sum + y[k * rows + r] : floor_shift(sum, shift[r]) + bias[r];
             CHECK(sum <= INT32_MAX && sum >= INT32_MIN, "the test itself overflows");
             expected[k * rows + r] = (int32_t)sum;
         }
     }
-    const int32_t *init = p->init == INIT_NONE ? NULL : p->init == INIT_ROW ? bias : y;
-    if (!wide && set->prepare_s8 != NULL) {
-        set->prepare_s8(&w, p->init == INIT_ROW ? bias : NULL, prepared);
-        /* what prepare_s8 gives is added to sums under way, as the recurrent product does */
-        if (p->init == INIT_OWN)
-            for (size_t k = 0; k < (size_t)rows * p->count; ++k) y[k] += prepared[k % rows];
-        else
-            init = prepared;
+    if (set->prepare_s8 != NULL) {
+        set->prepare_s8(&w, surplus);
+        w.surplus = surplus;
     }
     if (wide)
-        set->matmul_s16(&w, init, x16, stride, y, p->count);
+        set->matmul_s16(&w, p->end == ADDED ? NULL : &rescale, x16, stride, y, p->count);
     else
-        set->matmul_s8(&w, init, narrow, stride, y, p->count);
+        set->matmul_s8(&w, p->end == ADDED ? NULL : &rescale, narrow, stride, y, p->count);
     for (size_t k = 0; k < (size_t)rows * p->count; ++k)
         CHECK(y[k] == expected[k], "product %zu, row %zu: %d, expected %d", k / rows, k % rows,
               y[k], expected[k]);
@@ -169,17 +171,11 @@ static void product_f32(const product *p, uint32_t seed) {
     float *start = check_take((size_t)rows * p->count * sizeof *start, 0);
     memcpy(start, y, (size_t)rows * p->count * sizeof *start);
     const elstm_matrix_f32 w = {weights, p->groups, p->gates, p->columns};
-    set->matmul_f32(&w,
-                    p->init == INIT_NONE  ? NULL
-                    : p->init == INIT_ROW ? bias
-                                          : y,
-                    x, stride, y, p->count);
+    set->matmul_f32(&w, p->end == ADDED ? NULL : bias, x, stride, y, p->count);
     for (uint32_t k = 0; k < p->count; ++k) {
         for (uint32_t r = 0; r < rows; ++r) {
             const float *at = weights + (size_t)(r / lanes) * p->columns * lanes + r % lanes;
-            double sum = p->init == INIT_ROW   ? (double)bias[r]
-                         : p->init == INIT_OWN ? (double)start[k * rows + r]
-                                               : 0.0;
+            double sum = (double)(p->end == ADDED ? start[k * rows + r] : bias[r]);
             double size_of_all = fabs(sum);
             for (uint32_t c = 0; c < p->columns; ++c) {
                 const double term = (double)at[c * lanes] * (double)x[k * stride + c];
@@ -212,7 +208,7 @@ static void products(uint32_t seed) {
                                        1 + check_u32(&random) % 9,
                                        check_u32(&random) & 1 ? 0 : check_u32(&random) % 9,
                                        fill,
-                                       (int)(seed % INITS)};
+                                       (int)(seed / FILLS % ENDS)};
                     product_s8(&p, 0, seed);
                     product_s8(&p, 1, seed);
                     product_f32(&p, seed);
@@ -222,45 +218,14 @@ static void products(uint32_t seed) {
     }
     /* the widest rows that the bounds of an image admit: |ax| < 2^31 and < 2^27 */
     for (int fill = 0; fill < FILLS; ++fill, ++seed) {
-        const product widest_s16 = {1, 4, 120, 1, 0, fill, INIT_NONE};
-        const product widest_s8 = {2, 4, 1000, 2, 0, fill, INIT_ROW};
+        const product widest_s16 = {1, 4, 120, 1, 0, fill, ADDED};
+        const product widest_s8 = {2, 4, 1000, 2, 0, fill, FRESH};
         product_s8(&widest_s16, 1, seed);
         product_s8(&widest_s8, 0, seed);
     }
 }
 
 /* ---- rows ---- */
-
-/* Sums within the bounds that opening an image checks. */
-static void rescale(uint32_t groups, int fill, uint32_t seed) {
-    check_random random = check_seeded(seed);
-    const uint32_t rows = groups * ELSTM_GROUP;
-    check_begin("--seed %u: rescale_s8 of %s, rows %u, %s", seed, set->name, rows,
-                fill_names[fill]);
-    const int8_t *shift =
-        take_s8(&random, fill == RANDOM ? RANDOM : (int)(seed % FILLS), rows, -4, 27);
-    int32_t *acc = take(&random, rows, sizeof *acc);
-    int32_t *bias = take(&random, rows, sizeof *bias);
-    int32_t *expected = check_take(rows * sizeof *expected, 0);
-    for (uint32_t r = 0; r < rows; ++r) {
-        const int64_t bound = ((int64_t)1 << 27) - 1;
-        const int64_t widest = shift[r] < 0 ? bound >> -shift[r] : (int64_t)INT32_MAX;
-        const int64_t reach = shift[r] < 0 || shift[r] > 4 ? widest
-                              : widest < bound << shift[r] ? widest
-                                                           : bound << shift[r];
-        acc[r] = pick(&random, fill, r, (int32_t)-reach, (int32_t)reach);
-        const int64_t shifted = floor_shift(acc[r], shift[r]);
-        const int64_t left = bound - (shifted < 0 ? -shifted : shifted);
-        const int32_t most = left < 0 ? 0 : (int32_t)left;
-        bias[r] = pick(&random, fill == ONES ? RANDOM : fill, r, -most, most);
-        expected[r] = (int32_t)(shifted + bias[r]);
-    }
-    set->rescale_s8(acc, shift, bias, rows);
-    for (uint32_t r = 0; r < rows; ++r)
-        CHECK(acc[r] == expected[r], "row %u, shift %d, bias %d: %d, expected %d", r, shift[r],
-              bias[r], acc[r], expected[r]);
-    check_release();
-}
 
 static void requantize(uint32_t groups, int fill, uint32_t seed) {
     check_random random = check_seeded(seed);
@@ -453,7 +418,6 @@ static void test_set(uint32_t seed) {
         const uint32_t count = n <= 40 ? n : counts[n - 41];
         for (int fill = 0; fill < FILLS; ++fill) {
             for (uint32_t repeat = 0; repeat < 4; ++repeat, ++seed) {
-                rescale(count, fill, seed);
                 requantize(count, fill, seed);
                 if (count <= 129) lstm_s8(count, fill, seed);
                 if (count <= 129) lstm_f32(count, fill, seed);
@@ -473,7 +437,7 @@ typedef struct {
     float *wf, *xf, *yf, *cf, *hf;
     int8_t *ws, *x8, *h8, *y8, *shift;
     int16_t *x16, *z, *multiplier, *c16;
-    int32_t *bias, *acc;
+    int32_t *bias, *surplus, *acc;
 } bench;
 
 enum {
@@ -486,7 +450,6 @@ enum {
     BENCH_MATMUL_S8,
     BENCH_DENSE_S8,
     BENCH_MATMUL_S16,
-    BENCH_RESCALE_S8,
     BENCH_REQUANTIZE_S8,
     BENCH_LSTM_S8,
     BENCH_TANH_S16,
@@ -494,31 +457,32 @@ enum {
     BENCHES
 };
 static const char *const bench_names[BENCHES] = {
-    "matmul_f32", "matmul_f32, 1 gate", "lstm_f32",   "tanh_f32",   "sigmoid_f32",   "prepare_s8",
-    "matmul_s8",  "matmul_s8, 1 gate",  "matmul_s16", "rescale_s8", "requantize_s8", "lstm_s8",
-    "tanh_s16",   "sigmoid_s16"};
+    "matmul_f32", "matmul_f32, 1 gate", "lstm_f32",          "tanh_f32",   "sigmoid_f32",
+    "prepare_s8", "matmul_s8",          "matmul_s8, 1 gate", "matmul_s16", "requantize_s8",
+    "lstm_s8",    "tanh_s16",           "sigmoid_s16"};
 
 static void bench_once(const bench *b, int kernel) {
     const elstm_kernels *k = b->kernels;
     const uint32_t units = b->groups * ELSTM_GROUP, rows = 4 * units, quads = (b->columns + 3) / 4;
     const elstm_matrix_f32 wf = {b->wf, b->groups, 4, b->columns};
     const elstm_matrix_f32 df = {b->wf, b->groups, 1, b->columns};
-    const elstm_matrix_s8 ws = {b->ws, b->groups, 4, quads}, ds = {b->ws, b->groups, 1, quads};
+    const elstm_matrix_s8 ws = {b->ws, b->surplus, b->groups, 4, quads};
+    const elstm_matrix_s8 ds = {b->ws, b->surplus, b->groups, 1, quads};
+    const elstm_rescale rescale = {b->shift, b->bias};
     const elstm_requantize q = {b->shift, b->multiplier};
     const elstm_cell_s8 cell = {b->c16, b->h8, b->y8, 6554, 127, 0};
     switch (kernel) {
-    case BENCH_MATMUL_F32: k->matmul_f32(&wf, NULL, b->xf, b->columns, b->yf, b->count); break;
-    case BENCH_DENSE_F32: k->matmul_f32(&df, NULL, b->xf, b->columns, b->yf, b->count); break;
+    case BENCH_MATMUL_F32: k->matmul_f32(&wf, b->xf, b->xf, b->columns, b->yf, b->count); break;
+    case BENCH_DENSE_F32: k->matmul_f32(&df, b->xf, b->xf, b->columns, b->yf, b->count); break;
     case BENCH_LSTM_F32: k->lstm_f32(b->xf, b->cf, b->hf, b->yf, b->groups); break;
     case BENCH_TANH_F32: k->tanh_f32(b->yf, units); break;
     case BENCH_SIGMOID_F32: k->sigmoid_f32(b->yf, units); break;
     case BENCH_PREPARE_S8:
-        if (k->prepare_s8 != NULL) k->prepare_s8(&ws, b->bias, b->acc);
+        if (k->prepare_s8 != NULL) k->prepare_s8(&ws, b->surplus);
         break;
-    case BENCH_MATMUL_S8: k->matmul_s8(&ws, b->bias, b->x8, 4 * quads, b->acc, b->count); break;
-    case BENCH_DENSE_S8: k->matmul_s8(&ds, b->bias, b->x8, 4 * quads, b->acc, b->count); break;
-    case BENCH_MATMUL_S16: k->matmul_s16(&ws, b->bias, b->x16, 4 * quads, b->acc, b->count); break;
-    case BENCH_RESCALE_S8: k->rescale_s8(b->acc, b->shift, b->bias, rows); break;
+    case BENCH_MATMUL_S8: k->matmul_s8(&ws, &rescale, b->x8, 4 * quads, b->acc, b->count); break;
+    case BENCH_DENSE_S8: k->matmul_s8(&ds, &rescale, b->x8, 4 * quads, b->acc, b->count); break;
+    case BENCH_MATMUL_S16: k->matmul_s16(&ws, &rescale, b->x16, 4 * quads, b->acc, b->count); break;
     case BENCH_REQUANTIZE_S8: k->requantize_s8(b->acc, &q, b->z, rows); break;
     case BENCH_LSTM_S8: k->lstm_s8(b->acc, &q, &cell, b->groups); break;
     case BENCH_TANH_S16: k->tanh_s16(b->z, units); break;
@@ -606,6 +570,7 @@ static void run_bench(void) {
     b.multiplier = take_s16(&random, RANDOM, 1024, 0, 32767);
     b.c16 = take_s16(&random, RANDOM, 256, -32768, 32767);
     b.bias = take_s32(&random, RANDOM, 1024, -4096, 4096);
+    b.surplus = take_s32(&random, RANDOM, 1024, -4096, 4096);
     b.acc = take_s32(&random, RANDOM, 8 * 1024, -1000000, 1000000);
     printf("ns a call, median of %d rounds; in brackets times as fast as scalar, then as the set "
            "to the right.\n\n| kernel | columns, units | count |",

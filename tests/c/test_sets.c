@@ -38,14 +38,13 @@ static const elstm_kernels *yielded(const char *name) {
 
 static void product(const elstm_kernels *set) {
     int8_t weights[256], x[8];
-    int32_t y[32];
-    const elstm_matrix_s8 w = {weights, 1, 4, 2};
+    int32_t y[32] = {0}, surplus[32];
+    const elstm_matrix_s8 w = {weights, surplus, 1, 4, 2};
     memset(weights, 3, sizeof weights);
     memset(x, -5, sizeof x);
+    if (set->prepare_s8 != NULL) set->prepare_s8(&w, surplus);
     set->matmul_s8(&w, NULL, x, 8, y, 1);
-    /* a set that prepares its sums starts 128 * the row's weights too low */
-    const int32_t expected = -5 * 3 * 8 + (set->prepare_s8 == NULL ? 0 : 128 * 3 * 8);
-    for (int r = 0; r < 32; ++r) CHECK(y[r] == expected, "row %d is %d", r, (int)y[r]);
+    for (int r = 0; r < 32; ++r) CHECK(y[r] == -5 * 3 * 8, "row %d is %d", r, (int)y[r]);
 }
 
 static void leave(int number) { _exit(number == SIGILL ? 77 : 78); }
