@@ -56,7 +56,12 @@ typedef struct {
 typedef struct {
     const int8_t *shift;       /* -4 ... 27 */
     const int16_t *multiplier; /* 0 ... 32767 */
+    const int32_t *prepared;   /* what the set's prepare_lstm_s8 made, or NULL where it has none */
+    uint32_t up;               /* 4 where it found negative shifts, and 0 */
 } elstm_requantize;
+
+/* Room for it, in int32, for a cell of so many groups. */
+static inline uint32_t elstm_prepared_lstm_size(uint32_t groups) { return (groups + 1) / 2 * 96; }
 
 /* What a step of an s8 cell updates. */
 typedef struct {
@@ -75,7 +80,8 @@ struct elstm_kernels {
     const char *name;
     uint32_t align; /* of the arena's blocks, for speed alone: a power of two, at least 16 */
 
-    /* One row of values enters, finite or not (docs/numerics.md). */
+    /* One row of values enters, finite or not (docs/numerics.md). `value` has room for a multiple
+     * of 8 of them. */
     void (*enter_f32)(const float *x, float *value, uint32_t count);
     void (*enter_s16)(const float *x, float reciprocal, int16_t *value, uint32_t count);
 
@@ -99,6 +105,8 @@ struct elstm_kernels {
     /* The same of 16-bit x. */
     void (*matmul_s16)(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
                        size_t x_stride, int32_t *y, uint32_t count);
+    /* NULL, or: what lstm_s8 of this set wants beside q, in `prepared` and noted in q. */
+    void (*prepare_lstm_s8)(elstm_requantize *q, uint32_t groups, int32_t *prepared);
     /* z[r] = requantized acc[r], rows a multiple of 8. */
     void (*requantize_s8)(const int32_t *acc, const elstm_requantize *q, int16_t *z, uint32_t rows);
     /* One step of a sigmoid/tanh cell without clip: acc [groups][4][8], c and h [groups * 8] in
@@ -106,6 +114,9 @@ struct elstm_kernels {
      * docs/numerics.md. */
     void (*lstm_s8)(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups);
+    /* NULL, or: acc += W h, then lstm_s8, of one stream. acc is scratch afterwards. */
+    void (*recurrent_s8)(const elstm_matrix_s8 *w, int32_t *acc, const elstm_requantize *q,
+                         const elstm_cell_s8 *cell);
     /* v[k] = T(v[k]), or S. */
     void (*tanh_s16)(int16_t *v, uint32_t count);
     void (*sigmoid_s16)(int16_t *v, uint32_t count);

@@ -298,7 +298,7 @@ static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t
         _mm256_storeu_si256((__m256i *)(z + r), requantize16(a, b, q->shift + r, m));
     }
     if (r < rows) {
-        const elstm_requantize rest = {q->shift + r, q->multiplier + r};
+        const elstm_requantize rest = {q->shift + r, q->multiplier + r, NULL, 0};
         loops_requantize_s8(acc + r, &rest, z + r, rows - r);
     }
 }
@@ -412,7 +412,7 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     const segments t = load_segments();
     uint32_t group = 0;
     for (; group < groups; group += 2) {
-        const elstm_requantize rows = {q->shift + 32 * group, q->multiplier + 32 * group};
+        const elstm_requantize rows = {q->shift + 32 * group, q->multiplier + 32 * group, NULL, 0};
         cell16(acc + 32 * group, &rows, cell, 8 * group, group + 1 < groups ? 32 : 0, &t);
     }
 }

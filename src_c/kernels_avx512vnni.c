@@ -15,9 +15,11 @@
 #include <immintrin.h>
 
 #include "kernels_loops.h"
+#include "kernels_x86.h"
 
 /* ---- doors ---- */
 
+/* The first `count` lanes, or all 16. */
 static inline __mmask16 first16(uint32_t count) {
     return (__mmask16)(count < 16 ? (1u << count) - 1 : 0xFFFFu);
 }
@@ -29,25 +31,32 @@ static inline __m512 admit16(__m512 x) {
     return _mm512_min_ps(x, _mm512_set1_ps(ELSTM_LARGEST));
 }
 
+/* What enters is read again at once, and a masked store would not be forwarded to that load. */
 static void enter_f32(const float *x, float *value, uint32_t count) {
-    for (uint32_t k = 0; k < count; k += 16) {
-        const __mmask16 mask = first16(count - k);
-        _mm512_mask_storeu_ps(value + k, mask, admit16(_mm512_maskz_loadu_ps(mask, x + k)));
+    for (; count > 8; count -= 16, x += 16, value += 16) {
+        _mm512_storeu_ps(value, admit16(_mm512_maskz_loadu_ps(first16(count), x)));
+        if (count <= 16) return;
     }
+    _mm256_storeu_ps(value,
+                     _mm512_castps512_ps256(admit16(_mm512_maskz_loadu_ps(first16(count), x))));
 }
 
-/* The conversion rounds to nearest even and, of what lies within int16's range, is exact. */
+/* Converting rounds to nearest, ties to even. */
+static inline __m256i enter16(const float *x, float reciprocal, uint32_t count) {
+    __m512 q = _mm512_mul_ps(admit16(_mm512_maskz_loadu_ps(first16(count), x)),
+                             _mm512_set1_ps(reciprocal));
+    q = _mm512_max_ps(q, _mm512_set1_ps(-32767.0f));
+    q = _mm512_min_ps(q, _mm512_set1_ps(32767.0f));
+    return _mm512_cvtepi32_epi16(
+        _mm512_cvt_roundps_epi32(q, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
 static void enter_s16(const float *x, float reciprocal, int16_t *value, uint32_t count) {
-    for (uint32_t k = 0; k < count; k += 16) {
-        const __mmask16 mask = first16(count - k);
-        __m512 q =
-            _mm512_mul_ps(admit16(_mm512_maskz_loadu_ps(mask, x + k)), _mm512_set1_ps(reciprocal));
-        q = _mm512_max_ps(q, _mm512_set1_ps(-32767.0f));
-        q = _mm512_min_ps(q, _mm512_set1_ps(32767.0f));
-        const __m512i whole =
-            _mm512_cvt_roundps_epi32(q, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-        _mm512_mask_cvtepi32_storeu_epi16(value + k, mask, whole);
+    for (; count > 8; count -= 16, x += 16, value += 16) {
+        _mm256_storeu_si256((__m256i *)value, enter16(x, reciprocal, count));
+        if (count <= 16) return;
     }
+    _mm_storeu_si128((__m128i *)value, _mm256_castsi256_si128(enter16(x, reciprocal, count)));
 }
 
 /* ---- f32 ---- */
@@ -190,6 +199,17 @@ static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float
     }
 }
 
+/* In half a register. */
+static inline __m256 tanh8(__m256 x) {
+    x = _mm256_max_ps(x, _mm256_set1_ps(-ELSTM_TANH_CLAMP));
+    x = _mm256_min_ps(x, _mm256_set1_ps(ELSTM_TANH_CLAMP));
+    const __m256 u = _mm256_mul_ps(x, x);
+    __m256 p = _mm256_set1_ps(elstm_tanh_p[6]), q = _mm256_set1_ps(elstm_tanh_q[3]);
+    for (int k = 5; k >= 0; --k) p = _mm256_fmadd_ps(p, u, _mm256_set1_ps(elstm_tanh_p[k]));
+    for (int k = 2; k >= 0; --k) q = _mm256_fmadd_ps(q, u, _mm256_set1_ps(elstm_tanh_q[k]));
+    return _mm256_div_ps(_mm256_mul_ps(x, p), q);
+}
+
 static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
     for (uint32_t group = 0; group < groups; ++group, z += 32, c += 8, h += 8, y += 8) {
         /* i f in one register, g o in the other; tanh(g) = 2 sigmoid(2 g) - 1 would cost accuracy,
@@ -206,8 +226,7 @@ static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t grou
         const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), next);
         next = _mm256_maskz_mov_ps(_mm256_cmp_ps_mask(size, _mm256_set1_ps(ELSTM_TINY), _CMP_GE_OQ),
                                    next);
-        const __m256 out =
-            _mm256_mul_ps(o, _mm512_castps512_ps256(tanh16(_mm512_castps256_ps512(next))));
+        const __m256 out = _mm256_mul_ps(o, tanh8(next));
         _mm256_storeu_ps(c, next);
         _mm256_storeu_ps(h, out);
         _mm256_storeu_ps(y, out);
@@ -232,6 +251,10 @@ static void sigmoid_f32(float *v, uint32_t count) {
 
 static inline __m512i load512(const void *p) { return _mm512_loadu_si512(p); }
 
+static inline __m512i xor3(__m512i a, __m512i b, __m512i c) {
+    return _mm512_ternarylogic_epi32(a, b, c, 0x96);
+}
+
 /* vpdpbusd wants an unsigned operand, x + 128: what that adds to a row's sum is 128 times the sum
  * of its weights. */
 static void prepare_s8(const elstm_matrix_s8 *w, int32_t *surplus) {
@@ -243,6 +266,13 @@ static void prepare_s8(const elstm_matrix_s8 *w, int32_t *surplus) {
             for (uint32_t r = 0; r < lanes; ++r, weights += 4)
                 surplus[at + r] -= 128 * (weights[0] + weights[1] + weights[2] + weights[3]);
     }
+}
+
+/* The sum of four products a lane, added. As an instruction of our own: around the intrinsic gcc 12
+ * copies every sum twice, which takes half as long again. */
+static inline __m512i dot16(__m512i sum, __m512i x, __m512i w) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
 }
 
 /* Four x + 128, as often as a register holds them. */
@@ -275,19 +305,20 @@ static inline __attribute__((always_inline)) void end16(__m512i sum, const elstm
     _mm512_storeu_si512(y, sum);
 }
 
-/* Groups of four gates from group `first` on, as in tile_f32: two registers each. */
-static inline __attribute__((always_inline)) void
-tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale, const int8_t *x,
-        size_t x_stride, int32_t *y, int groups, int xs, int chains, int ahead) {
-    const size_t group_size = (size_t)w->quads * 128, row = 32 * (size_t)first;
-    const size_t rows = elstm_rows_s8(w);
+/* Sums of groups of four gates from group `first` on, two registers each: `xs` products at once
+ * over `groups` groups side by side, in `chains` chains of quads that meet in sum[xs * groups]. */
+static inline __attribute__((always_inline)) void sum_s8(const elstm_matrix_s8 *w, uint32_t first,
+                                                         const int8_t *x, size_t x_stride,
+                                                         int groups, int xs, int chains, int ahead,
+                                                         __m512i (*sum)[2]) {
+    const size_t group_size = (size_t)w->quads * 128;
     const int8_t *weights = w->weights + first * group_size;
-    __m512i sum[16][2];
     const int tiles = groups * xs;
-    for (int t = 0; t < tiles; ++t)
+    for (int t = 0; t < tiles * chains; ++t)
         for (int v = 0; v < 2; ++v)
-            sum[t][v] = load512(w->surplus + row + 32 * (t % groups) + 16 * v);
-    for (int t = tiles; t < tiles * chains; ++t) sum[t][0] = sum[t][1] = _mm512_setzero_si512();
+            sum[t][v] = t < tiles
+                            ? load512(w->surplus + 32 * (first + (uint32_t)(t % groups)) + 16 * v)
+                            : _mm512_setzero_si512();
     uint32_t left = w->quads;
     for (; left >= (uint32_t)chains; left -= (uint32_t)chains) {
         for (int k = 0; k < chains; ++k, x += 4, weights += 128) {
@@ -301,8 +332,8 @@ tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale, 
                 for (int j = 0; j < xs; ++j) {
                     const __m512i v = four_plus_128(x + (size_t)j * x_stride);
                     const int t = k * tiles + j * groups + g;
-                    sum[t][0] = _mm512_dpbusd_epi32(sum[t][0], v, w0);
-                    sum[t][1] = _mm512_dpbusd_epi32(sum[t][1], v, w1);
+                    sum[t][0] = dot16(sum[t][0], v, w0);
+                    sum[t][1] = dot16(sum[t][1], v, w1);
                 }
             }
         }
@@ -311,20 +342,31 @@ tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale, 
         for (int t = 0; t < tiles; ++t) {
             const int8_t *own = weights + (size_t)(t % groups) * group_size;
             const __m512i v = four_plus_128(x + (size_t)(t / groups) * x_stride);
-            sum[t][0] = _mm512_dpbusd_epi32(sum[t][0], v, load512(own));
-            sum[t][1] = _mm512_dpbusd_epi32(sum[t][1], v, load512(own + 64));
+            sum[t][0] = dot16(sum[t][0], v, load512(own));
+            sum[t][1] = dot16(sum[t][1], v, load512(own + 64));
         }
     }
     for (int t = 0; t < tiles; ++t) {
         for (int v = 0; v < 2; ++v) {
-            const size_t at = row + 32 * (size_t)(t % groups) + 16 * (size_t)v;
-            __m512i total = sum[t][v];
-            if (chains == 2) total = _mm512_add_epi32(total, sum[tiles + t][v]);
+            if (chains == 2) sum[t][v] = _mm512_add_epi32(sum[t][v], sum[tiles + t][v]);
             if (chains == 4)
-                total = _mm512_add_epi32(
-                    _mm512_add_epi32(total, sum[tiles + t][v]),
+                sum[t][v] = _mm512_add_epi32(
+                    _mm512_add_epi32(sum[t][v], sum[tiles + t][v]),
                     _mm512_add_epi32(sum[2 * tiles + t][v], sum[3 * tiles + t][v]));
-            end16(total, rescale, at, y + (size_t)(t / groups) * rows + at, 0);
+        }
+    }
+}
+
+/* The same, on to y. */
+static inline __attribute__((always_inline)) void
+tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale, const int8_t *x,
+        size_t x_stride, int32_t *y, int groups, int xs, int chains, int ahead) {
+    __m512i sum[16][2];
+    sum_s8(w, first, x, x_stride, groups, xs, chains, ahead, sum);
+    for (int t = 0; t < groups * xs; ++t) {
+        for (int v = 0; v < 2; ++v) {
+            const size_t at = 32 * ((size_t)first + (size_t)(t % groups)) + 16 * (size_t)v;
+            end16(sum[t][v], rescale, at, y + (size_t)(t / groups) * elstm_rows_s8(w) + at, 0);
         }
     }
 }
@@ -428,8 +470,8 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
                     const int t = k * tiles + j * groups + g;
                     for (int u = 0; u < 2; ++u) {
                         const __m512i values = load512(own + 64 * u);
-                        high[t][u] = _mm512_dpbusd_epi32(high[t][u], v_high, values);
-                        low[t][u] = _mm512_dpbusd_epi32(low[t][u], v_low, values);
+                        high[t][u] = dot16(high[t][u], v_high, values);
+                        low[t][u] = dot16(low[t][u], v_low, values);
                     }
                 }
             }
@@ -441,8 +483,8 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
             for (int u = 0; u < 2; ++u) {
                 const __m512i values =
                     load512(weights + (size_t)(t % groups) * group_size + 64 * u);
-                high[t][u] = _mm512_dpbusd_epi32(high[t][u], high_bytes(v), values);
-                low[t][u] = _mm512_dpbusd_epi32(low[t][u], low_bytes(v), values);
+                high[t][u] = dot16(high[t][u], high_bytes(v), values);
+                low[t][u] = dot16(low[t][u], low_bytes(v), values);
             }
         }
     }
@@ -527,7 +569,7 @@ static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t
     uint32_t r = 0;
     for (; r + 32 <= rows; r += 32)
         _mm512_storeu_si512(z + r, requantize32(acc + r, q->shift + r, q->multiplier + r));
-    const elstm_requantize rest = {q->shift + r, q->multiplier + r};
+    const elstm_requantize rest = {q->shift + r, q->multiplier + r, NULL, 0};
     loops_requantize_s8(acc + r, &rest, z + r, rows - r);
 }
 
@@ -544,39 +586,75 @@ static inline segments load_segments(void) {
                       entries(elstm_tanh_c3)};
 }
 
-/* raw of docs/numerics.md for 32 values. */
-static inline __m512i tanh_raw(__m512i v, const segments *t) {
-    const __m512i n = _mm512_xor_si512(_mm512_srai_epi16(v, 15), _mm512_set1_epi16(0x7FFF));
-    const __m512i b = _mm512_xor_si512(v, n);
-    const __m512i u = _mm512_mulhrs_epi16(b, b);
-    const __m512i k = _mm512_srli_epi16(u, 12);
-    const __m512i r = _mm512_xor_si512(_mm512_slli_epi16(u, 4), _mm512_set1_epi16((short)0x8000));
-    __m512i q = _mm512_permutexvar_epi16(k, t->c3);
-    q = _mm512_add_epi16(_mm512_permutexvar_epi16(k, t->c2), _mm512_mulhrs_epi16(q, r));
-    q = _mm512_add_epi16(_mm512_permutexvar_epi16(k, t->c1), _mm512_mulhrs_epi16(q, r));
-    q = _mm512_add_epi16(_mm512_permutexvar_epi16(k, t->c0), _mm512_mulhrs_epi16(q, r));
-    return _mm512_xor_si512(q, n);
+/* Registers on their way through T or S, side by side: each alone is one chain of latencies. */
+typedef struct {
+    __m512i v, sign, q; /* sign: v >> 15; q of docs/numerics.md */
+} way;
+
+/* Shifts and lookups share two of four pipes (Zen 4), so one of the shifts is a product. */
+static inline __attribute__((always_inline)) void cubic(way *w, int count, const segments *t) {
+    const __m512i *const rest[3] = {&t->c2, &t->c1, &t->c0};
+    __m512i k[5], r[5];
+    for (int j = 0; j < count; ++j) {
+        w[j].sign = _mm512_srai_epi16(w[j].v, 15);
+        const __m512i b = xor3(w[j].v, w[j].sign, _mm512_set1_epi16(0x7FFF));
+        r[j] = _mm512_mulhrs_epi16(b, b); /* u */
+    }
+    for (int j = 0; j < count; ++j) {
+        k[j] = _mm512_srli_epi16(r[j], 12);
+        r[j] = _mm512_xor_si512(_mm512_mullo_epi16(r[j], _mm512_set1_epi16(16)),
+                                _mm512_set1_epi16((short)0x8000));
+        w[j].q = _mm512_permutexvar_epi16(k[j], t->c3);
+    }
+    for (int step = 0; step < 3; ++step)
+        for (int j = 0; j < count; ++j)
+            w[j].q = _mm512_add_epi16(_mm512_permutexvar_epi16(k[j], *rest[step]),
+                                      _mm512_mulhrs_epi16(w[j].q, r[j]));
 }
 
-static inline __m512i tanh32(__m512i v, const segments *t) {
-    return _mm512_sub_epi16(tanh_raw(v, t), _mm512_srai_epi16(v, 15));
+/* raw - (v >> 15) */
+static inline __m512i tanh_of(const way *w) {
+    return _mm512_sub_epi16(xor3(w->q, w->sign, _mm512_set1_epi16(0x7FFF)), w->sign);
 }
 
-static inline __m512i sigmoid_of_raw(__m512i raw) {
-    /* raw is never 32767, so the sum stays within 16 bits */
-    return _mm512_add_epi16(_mm512_srai_epi16(_mm512_add_epi16(raw, _mm512_set1_epi16(1)), 1),
-                            _mm512_set1_epi16(16384));
+/* 16384 + ((raw + 1) >> 1) is half of raw + 32768, unsigned and rounded up. */
+static inline __m512i sigmoid_of(const way *w) {
+    return _mm512_avg_epu16(xor3(w->q, w->sign, _mm512_set1_epi16(-1)), _mm512_setzero_si512());
 }
 
-static inline __m512i sigmoid32(__m512i v, const segments *t) {
-    return sigmoid_of_raw(tanh_raw(v, t));
+/* tanh in the lower half, the sigmoid in the upper. */
+static inline __m512i tanh_sigmoid_of(const way *w) {
+    const __mmask32 lower = 0x0000FFFFu, upper = 0xFFFF0000u;
+    const __m512i raw =
+        xor3(w->q, w->sign, _mm512_mask_set1_epi16(_mm512_set1_epi16(-1), lower, 0x7FFF));
+    const __m512i mixed = _mm512_mask_sub_epi16(raw, lower, raw, w->sign);
+    return _mm512_mask_avg_epu16(mixed, upper, mixed, _mm512_setzero_si512());
+}
+
+/* tanh of 16 values, in half a register. */
+static inline __m256i tanh16_s16(__m256i v, const segments *t) {
+    const __m256i most = _mm256_set1_epi16(0x7FFF), sign = _mm256_srai_epi16(v, 15);
+    const __m256i b = _mm256_ternarylogic_epi32(v, sign, most, 0x96);
+    const __m256i u = _mm256_mulhrs_epi16(b, b);
+    const __m256i k = _mm256_srli_epi16(u, 12);
+    const __m256i r = _mm256_xor_si256(_mm256_slli_epi16(u, 4), _mm256_set1_epi16((short)0x8000));
+    __m256i q = _mm256_permutexvar_epi16(k, _mm512_castsi512_si256(t->c3));
+    q = _mm256_add_epi16(_mm256_permutexvar_epi16(k, _mm512_castsi512_si256(t->c2)),
+                         _mm256_mulhrs_epi16(q, r));
+    q = _mm256_add_epi16(_mm256_permutexvar_epi16(k, _mm512_castsi512_si256(t->c1)),
+                         _mm256_mulhrs_epi16(q, r));
+    q = _mm256_add_epi16(_mm256_permutexvar_epi16(k, _mm512_castsi512_si256(t->c0)),
+                         _mm256_mulhrs_epi16(q, r));
+    return _mm256_sub_epi16(_mm256_ternarylogic_epi32(q, sign, most, 0x96), sign);
 }
 
 static void tanh_s16(int16_t *v, uint32_t count) {
     const segments t = load_segments();
     for (uint32_t k = 0; k < count; k += 32) {
         const __mmask32 mask = count - k < 32 ? (__mmask32)((1u << (count - k)) - 1) : 0xFFFFFFFFu;
-        _mm512_mask_storeu_epi16(v + k, mask, tanh32(_mm512_maskz_loadu_epi16(mask, v + k), &t));
+        way w = {.v = _mm512_maskz_loadu_epi16(mask, v + k)};
+        cubic(&w, 1, &t);
+        _mm512_mask_storeu_epi16(v + k, mask, tanh_of(&w));
     }
 }
 
@@ -584,79 +662,183 @@ static void sigmoid_s16(int16_t *v, uint32_t count) {
     const segments t = load_segments();
     for (uint32_t k = 0; k < count; k += 32) {
         const __mmask32 mask = count - k < 32 ? (__mmask32)((1u << (count - k)) - 1) : 0xFFFFFFFFu;
-        _mm512_mask_storeu_epi16(v + k, mask, sigmoid32(_mm512_maskz_loadu_epi16(mask, v + k), &t));
+        way w = {.v = _mm512_maskz_loadu_epi16(mask, v + k)};
+        cubic(&w, 1, &t);
+        _mm512_mask_storeu_epi16(v + k, mask, sigmoid_of(&w));
     }
 }
 
-/* Four groups: each register of requantized rows is one group, i f g o of 8 units; unpacking turns
- * four of them into one register a gate, 32 units wide. Fewer groups leave the rest of the lanes
- * idle. */
-static inline void cell32(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
-                          uint32_t at, uint32_t groups, const segments *t) {
-    __m512i row[4];
-    for (uint32_t g = 0; g < 4; ++g)
-        row[g] = g < groups ? requantize32(acc + 32 * g, q->shift + 32 * g, q->multiplier + 32 * g)
-                            : _mm512_setzero_si512();
-    /* 128-bit pieces: a 4 x 4 transposition of (group, gate) to (gate, group) */
-    const __m512i ab_low = _mm512_shuffle_i32x4(row[0], row[1], 0x44); /* a.i a.f b.i b.f */
-    const __m512i ab_high = _mm512_shuffle_i32x4(row[0], row[1], 0xEE);
-    const __m512i cd_low = _mm512_shuffle_i32x4(row[2], row[3], 0x44);
-    const __m512i cd_high = _mm512_shuffle_i32x4(row[2], row[3], 0xEE);
-    const __m512i i = sigmoid32(_mm512_shuffle_i32x4(ab_low, cd_low, 0x88), t);
-    const __m512i f = sigmoid32(_mm512_shuffle_i32x4(ab_low, cd_low, 0xDD), t);
-    const __m512i g = tanh32(_mm512_shuffle_i32x4(ab_high, cd_high, 0x88), t);
-    const __m512i o = sigmoid32(_mm512_shuffle_i32x4(ab_high, cd_high, 0xDD), t);
-    const __mmask32 mask = groups < 4 ? (__mmask32)((1u << (8 * groups)) - 1) : 0xFFFFFFFFu;
-    const __m512i gained =
-        _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(i, g), _mm512_set1_epi16((short)cell->kappa));
-    const __m512i c = _mm512_adds_epi16(
-        _mm512_mulhrs_epi16(f, _mm512_maskz_loadu_epi16(mask, cell->c + at)), gained);
-    __m512i v = c;
-    for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm512_adds_epi16(v, v);
-    const __m512i h16 = _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(o, tanh32(v, t)),
+/* z of two groups from their sums, packed without sorting: i and f of both in w[0], g and o in
+ * w[1], in the order of elstm_cell_x86. */
+static inline __attribute__((always_inline)) void
+requantize_groups(const __m512i (*sum)[2], const elstm_cell_x86 *own, uint32_t up, way *w) {
+    for (int k = 0; k < 2; ++k) {
+        __m512i a = sum[0][k], b = sum[1][k];
+        if (up != 0) {
+            a = _mm512_slli_epi32(a, 4);
+            b = _mm512_slli_epi32(b, 4);
+        }
+        a = _mm512_srav_epi32(a, load512(own->shift[0] + 16 * k));
+        b = _mm512_srav_epi32(b, load512(own->shift[1] + 16 * k));
+        const __m512i t = _mm512_packs_epi32(a, b);
+        w[k].v =
+            _mm512_adds_epi16(t, _mm512_mulhrs_epi16(t, load512(own->multiplier[2 * k][0][0])));
+    }
+}
+
+/* The order of elstm_cell_x86 from that of units, and back: quarters 0 2 1 3. */
+#define SORTED 0xD8
+
+/* The gates of 32 units, each 16 in the order of elstm_cell_x86. */
+typedef struct {
+    __m512i i, f, g, o;
+} gates32;
+
+static inline gates32 gates_of(const way *w) {
+    const __m512i i_f = sigmoid_of(&w[0]), i_f2 = sigmoid_of(&w[2]);
+    const __m512i g_o = tanh_sigmoid_of(&w[1]), g_o2 = tanh_sigmoid_of(&w[3]);
+    return (gates32){_mm512_shuffle_i64x2(i_f, i_f2, 0x44), _mm512_shuffle_i64x2(i_f, i_f2, 0xEE),
+                     _mm512_shuffle_i64x2(g_o, g_o2, 0x44), _mm512_shuffle_i64x2(g_o, g_o2, 0xEE)};
+}
+
+/* c of 32 units; what its tanh is taken of. */
+static inline __m512i next_c(const gates32 *gates, const elstm_cell_s8 *cell, uint32_t at) {
+    const __m512i before = _mm512_permutex_epi64(load512(cell->c + at), SORTED);
+    const __m512i gained = _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(gates->i, gates->g),
+                                               _mm512_set1_epi16((short)cell->kappa));
+    __m512i c = _mm512_adds_epi16(_mm512_mulhrs_epi16(gates->f, before), gained);
+    _mm512_storeu_si512(cell->c + at, _mm512_permutex_epi64(c, SORTED));
+    for (uint32_t k = 0; k < cell->doublings; ++k) c = _mm512_adds_epi16(c, c);
+    return c;
+}
+
+static inline void next_h(const gates32 *gates, const elstm_cell_s8 *cell, uint32_t at,
+                          const way *c) {
+    const __m512i h16 = _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(gates->o, tanh_of(c)),
                                             _mm512_set1_epi16((short)cell->hidden_multiplier));
-    const __m256i h = _mm256_max_epi8(_mm512_cvtsepi16_epi8(h16), _mm256_set1_epi8(-127));
-    _mm512_mask_storeu_epi16(cell->c + at, mask, c);
-    _mm256_mask_storeu_epi8(cell->h + at, mask, h);
-    _mm256_mask_storeu_epi8(cell->y + at, mask, h);
+    const __m256i bytes = _mm512_cvtsepi16_epi8(_mm512_permutex_epi64(h16, SORTED));
+    const __m256i h = _mm256_max_epi8(bytes, _mm256_set1_epi8(-127));
+    _mm256_storeu_si256((__m256i *)(cell->h + at), h);
+    _mm256_storeu_si256((__m256i *)(cell->y + at), h);
 }
 
-/* One or two groups: the four gates of a group stay in one register, i f g o. */
-static inline void cell8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
-                         uint32_t at, const segments *t) {
-    const __m512i z = requantize32(acc, q->shift, q->multiplier);
-    const __m512i raw = tanh_raw(z, t);
-    const __m512i gates = _mm512_mask_blend_epi32(0x0F00, sigmoid_of_raw(raw),
-                                                  _mm512_sub_epi16(raw, _mm512_srai_epi16(z, 15)));
-    const __m128i i = _mm512_castsi512_si128(gates), f = _mm512_extracti32x4_epi32(gates, 1);
-    const __m128i g = _mm512_extracti32x4_epi32(gates, 2), o = _mm512_extracti32x4_epi32(gates, 3);
-    const __m128i gained =
-        _mm_mulhrs_epi16(_mm_mulhrs_epi16(i, g), _mm_set1_epi16((short)cell->kappa));
-    const __m128i c = _mm_adds_epi16(
-        _mm_mulhrs_epi16(f, _mm_loadu_si128((const __m128i *)(cell->c + at))), gained);
-    __m128i v = c;
-    for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm_adds_epi16(v, v);
-    const __m128i squashed = _mm512_castsi512_si128(tanh32(_mm512_castsi128_si512(v), t));
-    const __m128i h16 = _mm_mulhrs_epi16(_mm_mulhrs_epi16(o, squashed),
-                                         _mm_set1_epi16((short)cell->hidden_multiplier));
-    const __m128i h = _mm_max_epi8(_mm_packs_epi16(h16, h16), _mm_set1_epi8(-127));
-    _mm_storeu_si128((__m128i *)(cell->c + at), c);
-    _mm_storel_epi64((__m128i *)(cell->h + at), h);
-    _mm_storel_epi64((__m128i *)(cell->y + at), h);
+/* Two groups, or a lone one twice, with z in w. */
+static inline __attribute__((always_inline)) void
+cell16(way *w, int lone, const elstm_cell_s8 *cell, uint32_t at, const segments *t) {
+    cubic(w, 2, t);
+    const __m512i i_f = sigmoid_of(&w[0]), g_o = tanh_sigmoid_of(&w[1]);
+    const __m256i i = _mm512_castsi512_si256(i_f), f = _mm512_extracti64x4_epi64(i_f, 1);
+    const __m256i g = _mm512_castsi512_si256(g_o), o = _mm512_extracti64x4_epi64(g_o, 1);
+    const __m256i kappa = _mm256_set1_epi16((short)cell->kappa);
+    const __m256i scale = _mm256_set1_epi16((short)cell->hidden_multiplier);
+    const __m256i natural =
+        lone ? _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(cell->c + at)))
+             : _mm256_loadu_si256((const __m256i *)(cell->c + at));
+    const __m256i before = _mm256_permute4x64_epi64(natural, SORTED);
+    const __m256i c = _mm256_adds_epi16(_mm256_mulhrs_epi16(f, before),
+                                        _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(i, g), kappa));
+    __m256i v = c;
+    for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm256_adds_epi16(v, v);
+    const __m256i h16 = _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(o, tanh16_s16(v, t)), scale);
+    const __m256i bytes = _mm256_max_epi8(_mm256_packs_epi16(h16, h16), _mm256_set1_epi8(-127));
+    const __m128i h = _mm256_castsi256_si128(
+        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0)));
+    const __m256i after = _mm256_permute4x64_epi64(c, SORTED);
+    if (lone) {
+        _mm_storel_epi64((__m128i *)(cell->h + at), h);
+        _mm_storel_epi64((__m128i *)(cell->y + at), h);
+        _mm_storeu_si128((__m128i *)(cell->c + at), _mm256_castsi256_si128(after));
+    } else {
+        _mm_storeu_si128((__m128i *)(cell->h + at), h);
+        _mm_storeu_si128((__m128i *)(cell->y + at), h);
+        _mm256_storeu_si256((__m256i *)(cell->c + at), after);
+    }
 }
 
+static inline __attribute__((always_inline)) void requantize_memory(const int32_t *acc,
+                                                                    uint32_t second,
+                                                                    const elstm_cell_x86 *own,
+                                                                    uint32_t up, way *w) {
+    const __m512i sum[2][2] = {{load512(acc), load512(acc + 16)},
+                               {load512(acc + second), load512(acc + second + 16)}};
+    requantize_groups(sum, own, up, w);
+}
+
+/* The gates of one block of 32 units are under way beside the tanh of the c of the block before. */
 static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups) {
     const segments t = load_segments();
-    uint32_t group = 0;
-    for (; group + 3 <= groups; group += 4) {
-        const elstm_requantize rows = {q->shift + 32 * group, q->multiplier + 32 * group};
-        cell32(acc + 32 * group, &rows, cell, 8 * group, groups - group < 4 ? groups - group : 4,
-               &t);
+    const elstm_cell_x86 *own = (const elstm_cell_x86 *)(const void *)q->prepared;
+    uint32_t at = 0;
+    way w[5];
+    if (groups >= 4) {
+        gates32 gates;
+        requantize_memory(acc, 32, own, q->up, w);
+        requantize_memory(acc + 64, 32, own + 1, q->up, w + 2);
+        cubic(w, 4, &t);
+        gates = gates_of(w);
+        for (; groups >= 8; groups -= 4, at += 32) {
+            acc += 128;
+            own += 2;
+            w[4].v = next_c(&gates, cell, at);
+            requantize_memory(acc, 32, own, q->up, w);
+            requantize_memory(acc + 64, 32, own + 1, q->up, w + 2);
+            cubic(w, 5, &t);
+            next_h(&gates, cell, at, &w[4]);
+            gates = gates_of(w);
+        }
+        w[4].v = next_c(&gates, cell, at);
+        cubic(w + 4, 1, &t);
+        next_h(&gates, cell, at, &w[4]);
+        groups -= 4;
+        acc += 128;
+        own += 2;
+        at += 32;
     }
-    for (; group < groups; ++group) {
-        const elstm_requantize rows = {q->shift + 32 * group, q->multiplier + 32 * group};
-        cell8(acc + 32 * group, &rows, cell, 8 * group, &t);
+    for (; groups >= 2; groups -= 2, acc += 64, ++own, at += 16) {
+        requantize_memory(acc, 32, own, q->up, w);
+        cell16(w, 0, cell, at, &t);
+    }
+    if (groups != 0) {
+        requantize_memory(acc, 0, own, q->up, w);
+        cell16(w, 1, cell, at, &t);
+    }
+}
+
+/* Sums of a few groups over h, on top of acc, that stay in registers. */
+static inline __attribute__((always_inline)) void sum_h(const elstm_matrix_s8 *w, const int8_t *h,
+                                                        const int32_t *acc, int groups, int chains,
+                                                        __m512i (*sum)[2]) {
+    sum_s8(w, 0, h, 0, groups, 1, chains, 0, sum);
+    for (int g = 0; g < groups; ++g)
+        for (int v = 0; v < 2; ++v)
+            sum[g][v] = _mm512_add_epi32(sum[g][v], load512(acc + 32 * g + 16 * v));
+}
+
+/* 16 and 32 units need no sums in memory between the product and the cell. */
+static void recurrent_s8(const elstm_matrix_s8 *w, int32_t *acc, const elstm_requantize *q,
+                         const elstm_cell_s8 *cell) {
+    const elstm_cell_x86 *own = (const elstm_cell_x86 *)(const void *)q->prepared;
+    __m512i sum[4][2];
+    way z[4];
+    if (w->groups == 2) {
+        const segments t = load_segments();
+        sum_h(w, cell->h, acc, 2, 2, sum);
+        requantize_groups(sum, own, q->up, z);
+        cell16(z, 0, cell, 0, &t);
+    } else if (w->groups == 4) {
+        const segments t = load_segments();
+        sum_h(w, cell->h, acc, 4, 1, sum);
+        requantize_groups(sum, own, q->up, z);
+        requantize_groups(sum + 2, own + 1, q->up, z + 2);
+        cubic(z, 4, &t);
+        const gates32 gates = gates_of(z);
+        z[0].v = next_c(&gates, cell, 0);
+        cubic(z, 1, &t);
+        next_h(&gates, cell, 0, z);
+    } else {
+        matmul_s8(w, NULL, cell->h, 0, acc, 1);
+        lstm_s8(acc, q, cell, w->groups);
     }
 }
 
@@ -676,10 +858,12 @@ const elstm_kernels elstm_kernels_avx512vnni = {
     .tanh_f32 = tanh_f32,
     .sigmoid_f32 = sigmoid_f32,
     .prepare_s8 = prepare_s8,
+    .prepare_lstm_s8 = elstm_prepare_lstm_x86,
     .matmul_s8 = matmul_s8,
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
+    .recurrent_s8 = recurrent_s8,
     .tanh_s16 = tanh_s16,
     .sigmoid_s16 = sigmoid_s16,
 };

@@ -190,7 +190,7 @@ ELSTM_MAYBE_UNUSED static void loops_lstm_s8(const int32_t *acc, const elstm_req
     for (uint32_t group = 0; group < groups; ++group, acc += 4 * ELSTM_GROUP) {
         int16_t z[4 * ELSTM_GROUP];
         const elstm_requantize rows = {q->shift + group * 4 * ELSTM_GROUP,
-                                       q->multiplier + group * 4 * ELSTM_GROUP};
+                                       q->multiplier + group * 4 * ELSTM_GROUP, NULL, 0};
         loops_requantize_s8(acc, &rows, z, 4 * ELSTM_GROUP);
         for (uint32_t u = 0; u < ELSTM_GROUP; ++u) {
             const uint32_t k = group * ELSTM_GROUP + u;

@@ -60,14 +60,19 @@ static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernel
     const uint64_t block = limits.max_steps < BLOCK_STEPS ? limits.max_steps : BLOCK_STEPS;
     (void)in;
     sizes->state = 3 * units; /* c int16, h int8 */
-    sizes->prepared = kernels->prepare_s8 == NULL ? 0 : 2 * rows * sizeof(int32_t);
+    const uint64_t surplus = kernels->prepare_s8 == NULL ? 0 : 2 * rows;
+    const uint64_t cell =
+        kernels->prepare_lstm_s8 == NULL ? 0 : elstm_prepared_lstm_size(l->kernel.groups);
+    sizes->prepared = (surplus + cell) * sizeof(int32_t);
     sizes->scratch = block * limits.streams * rows * sizeof(int32_t);
 }
 
 static void prepare(elstm_op *op, const elstm_kernels *kernels) {
     elstm_lstm_s8 *l = &op->as.lstm_s8;
-    elstm_prepare_s8(kernels, &l->kernel, op->prepared);
-    elstm_prepare_s8(kernels, &l->recurrent, op->prepared + elstm_rows_s8(&l->kernel));
+    int32_t *at = elstm_prepare_s8(kernels, &l->kernel, op->prepared);
+    at = elstm_prepare_s8(kernels, &l->recurrent, at);
+    if (kernels->prepare_lstm_s8 != NULL)
+        kernels->prepare_lstm_s8(&l->requantize, l->kernel.groups, at);
 }
 
 /* Any functions, gates beyond 1, and the clip. */
@@ -78,7 +83,7 @@ static void general(const elstm_kernels *kernels, const elstm_lstm_s8 *l, const 
         int16_t z[4 * ELSTM_GROUP], p[ELSTM_GROUP];
         const uint32_t at = group * ELSTM_GROUP;
         const elstm_requantize rows = {l->requantize.shift + 4 * at,
-                                       l->requantize.multiplier + 4 * at};
+                                       l->requantize.multiplier + 4 * at, NULL, 0};
         kernels->requantize_s8(acc + 4 * at, &rows, z, 4 * ELSTM_GROUP);
         elstm_activate_s16(kernels, &l->gate, z, 2 * ELSTM_GROUP);
         elstm_activate_s16(kernels, &l->candidate, z + 2 * ELSTM_GROUP, ELSTM_GROUP);
@@ -119,9 +124,11 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
         kernels->matmul_s8(&l->kernel, &l->rescale,
                            (const int8_t *)in->data + (size_t)first * in->stride, in->stride, acc,
                            steps * streams);
+    const int joined = streams == 1 && l->plain && kernels->recurrent_s8 != NULL;
     for (uint32_t step = 0; step < steps; ++step) {
-        kernels->matmul_s8(&l->recurrent, NULL, (const int8_t *)state + 2 * (size_t)units, stride,
-                           acc, streams);
+        if (!joined)
+            kernels->matmul_s8(&l->recurrent, NULL, (const int8_t *)state + 2 * (size_t)units,
+                               stride, acc, streams);
         for (uint32_t stream = 0; stream < streams; ++stream, acc += rows, y += out->stride) {
             unsigned char *own = state + stream * stride;
             const elstm_cell_s8 cell = {(int16_t *)(void *)own,
@@ -130,7 +137,9 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
                                         l->cell_multiplier,
                                         l->hidden_multiplier,
                                         l->cell.doublings};
-            if (l->plain)
+            if (joined)
+                kernels->recurrent_s8(&l->recurrent, acc, &l->requantize, &cell);
+            else if (l->plain)
                 kernels->lstm_s8(acc, &l->requantize, &cell, l->kernel.groups);
             else
                 general(kernels, l, acc, &cell);

@@ -150,8 +150,9 @@ void elstm_tensor_describe(const elstm_model *model, uint32_t index, elstm_tenso
 const void *elstm_example(const elstm_model *model, const elstm_port *port);
 
 uint32_t elstm_groups(uint32_t units); /* of 8 */
-/* What the kernel set wants to know of a matrix, kept in surplus [rows] if it wants anything. */
-void elstm_prepare_s8(const elstm_kernels *kernels, elstm_matrix_s8 *matrix, int32_t *surplus);
+/* What the kernel set wants to know of a matrix, if anything, kept from `at` on; where that ends.
+ */
+int32_t *elstm_prepare_s8(const elstm_kernels *kernels, elstm_matrix_s8 *matrix, int32_t *at);
 
 /* Bounds of docs/numerics.md for one matrix and its rows; see rows_s8.c. */
 typedef struct {

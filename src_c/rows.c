@@ -5,10 +5,11 @@
 
 uint32_t elstm_groups(uint32_t units) { return (units + ELSTM_GROUP - 1) / ELSTM_GROUP; }
 
-void elstm_prepare_s8(const elstm_kernels *kernels, elstm_matrix_s8 *matrix, int32_t *surplus) {
-    if (kernels->prepare_s8 == NULL) return;
-    kernels->prepare_s8(matrix, surplus);
-    matrix->surplus = surplus;
+int32_t *elstm_prepare_s8(const elstm_kernels *kernels, elstm_matrix_s8 *matrix, int32_t *at) {
+    if (kernels->prepare_s8 == NULL) return at;
+    kernels->prepare_s8(matrix, at);
+    matrix->surplus = at;
+    return at + elstm_rows_s8(matrix);
 }
 
 int elstm_matrix_f32_holds(const elstm_matrix_f32 *matrix, uint32_t units) {

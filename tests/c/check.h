@@ -116,7 +116,7 @@ static inline float check_unit(check_random *random) {
 
 /* ---- fenced buffers ---- */
 
-#define CHECK_FENCES 16
+#define CHECK_FENCES 24
 #define CHECK_GUARD 64
 
 /* A region ends at a page nobody may touch, so reading past a buffer's end crashes whatever the

@@ -244,7 +244,7 @@ static void requantize(uint32_t groups, int fill, uint32_t seed) {
         const int32_t bits = shift[r] + 16 > 27 ? 27 : shift[r] + 16;
         acc[r] = check_between(&random, -(1 << bits) + 1, (1 << bits) - 1);
     }
-    const elstm_requantize q = {shift, multiplier};
+    const elstm_requantize q = {shift, multiplier, NULL, 0};
     set->requantize_s8(acc, &q, z, rows);
     for (uint32_t r = 0; r < rows; ++r)
         CHECK(z[r] == requantized(acc[r], shift[r], multiplier[r]),
@@ -292,7 +292,9 @@ static void lstm_s8(uint32_t groups, int fill, uint32_t seed) {
         const int64_t hidden = high(high(sigmoid_of[z[3]], tanh_of[v + 32768]), hm);
         h_expected[unit] = (int8_t)(hidden < -127 ? -127 : hidden > 127 ? 127 : hidden);
     }
-    const elstm_requantize q = {shift, multiplier};
+    elstm_requantize q = {shift, multiplier, NULL, 0};
+    int32_t *prepared = take(&random, elstm_prepared_lstm_size(groups), sizeof *prepared);
+    if (set->prepare_lstm_s8 != NULL) set->prepare_lstm_s8(&q, groups, prepared);
     const elstm_cell_s8 cell = {c, h, y, kappa, hm, doublings};
     set->lstm_s8(acc, &q, &cell, groups);
     for (uint32_t unit = 0; unit < units; ++unit) {
@@ -437,7 +439,7 @@ typedef struct {
     float *wf, *xf, *yf, *cf, *hf;
     int8_t *ws, *x8, *h8, *y8, *shift;
     int16_t *x16, *z, *multiplier, *c16;
-    int32_t *bias, *surplus, *acc;
+    int32_t *bias, *surplus, *prepared, *acc;
 } bench;
 
 enum {
@@ -469,7 +471,7 @@ static void bench_once(const bench *b, int kernel) {
     const elstm_matrix_s8 ws = {b->ws, b->surplus, b->groups, 4, quads};
     const elstm_matrix_s8 ds = {b->ws, b->surplus, b->groups, 1, quads};
     const elstm_rescale rescale = {b->shift, b->bias};
-    const elstm_requantize q = {b->shift, b->multiplier};
+    elstm_requantize q = {b->shift, b->multiplier, b->prepared, 0};
     const elstm_cell_s8 cell = {b->c16, b->h8, b->y8, 6554, 127, 0};
     switch (kernel) {
     case BENCH_MATMUL_F32: k->matmul_f32(&wf, b->xf, b->xf, b->columns, b->yf, b->count); break;
@@ -570,6 +572,7 @@ static void run_bench(void) {
     b.multiplier = take_s16(&random, RANDOM, 1024, 0, 32767);
     b.c16 = take_s16(&random, RANDOM, 256, -32768, 32767);
     b.bias = take_s32(&random, RANDOM, 1024, -4096, 4096);
+    b.prepared = take_s32(&random, RANDOM, 96 * 16, 3, 9);
     b.surplus = take_s32(&random, RANDOM, 1024, -4096, 4096);
     b.acc = take_s32(&random, RANDOM, 8 * 1024, -1000000, 1000000);
     printf("ns a call, median of %d rounds; in brackets times as fast as scalar, then as the set "
