@@ -84,6 +84,9 @@ struct elstm_kernels {
      * of 8 of them. */
     void (*enter_f32)(const float *x, float *value, uint32_t count);
     void (*enter_s16)(const float *x, float reciprocal, int16_t *value, uint32_t count);
+    /* One row leaves: y[k] = value[k] * scale. */
+    void (*leave_s8)(const int8_t *value, float scale, float *y, uint32_t count);
+    void (*leave_s16)(const int16_t *value, float scale, float *y, uint32_t count);
 
     /* y[k] = bias + W x[k], or y[k] += W x[k] where bias is NULL. x [columns] finite. Each sum
      * within rounding of the exact one; regrouping and fused multiply-adds allowed. */

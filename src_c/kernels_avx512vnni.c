@@ -59,6 +59,24 @@ static void enter_s16(const float *x, float reciprocal, int16_t *value, uint32_t
     _mm_storeu_si128((__m128i *)value, _mm256_castsi256_si128(enter16(x, reciprocal, count)));
 }
 
+static void leave_s8(const int8_t *value, float scale, float *y, uint32_t count) {
+    for (uint32_t k = 0; k < count; k += 16) {
+        const __mmask16 mask = first16(count - k);
+        const __m512i whole = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, value + k));
+        _mm512_mask_storeu_ps(y + k, mask,
+                              _mm512_mul_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(scale)));
+    }
+}
+
+static void leave_s16(const int16_t *value, float scale, float *y, uint32_t count) {
+    for (uint32_t k = 0; k < count; k += 16) {
+        const __mmask16 mask = first16(count - k);
+        const __m512i whole = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask, value + k));
+        _mm512_mask_storeu_ps(y + k, mask,
+                              _mm512_mul_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(scale)));
+    }
+}
+
 /* ---- f32 ---- */
 
 static inline __m512 tanh16(__m512 x) {
@@ -282,25 +300,26 @@ static inline __m512i four_plus_128(const int8_t *x) {
     return _mm512_xor_si512(_mm512_set1_epi32(bytes), _mm512_set1_epi8(-128));
 }
 
-/* sh(v, k), without bounds on v for k >= 0. */
-static inline __m512i shift16(__m512i v, const int8_t *shift) {
+/* How sums of 16 rows go on to y. `right` where no shift is negative. */
+typedef struct {
+    __m512i left, right, bias;
+} ending;
+
+static inline ending load_ending(const elstm_rescale *rescale, size_t at) {
+    if (rescale == NULL) return (ending){0};
     const __m512i zero = _mm512_setzero_si512();
-    const __m512i k = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)shift));
-    const __m512i left = _mm512_max_epi32(_mm512_sub_epi32(zero, k), zero);
-    return _mm512_srav_epi32(_mm512_sllv_epi32(v, left), _mm512_max_epi32(k, zero));
+    const __m512i k = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(rescale->shift + at)));
+    return (ending){_mm512_max_epi32(_mm512_sub_epi32(zero, k), zero), _mm512_max_epi32(k, zero),
+                    load512(rescale->bias + at)};
 }
 
-/* The sums of 16 rows, on to y. `right` where no shift is negative. */
 static inline __attribute__((always_inline)) void end16(__m512i sum, const elstm_rescale *rescale,
-                                                        size_t at, int32_t *y, int right) {
+                                                        const ending *e, int32_t *y, int right) {
     if (rescale == NULL) {
         sum = _mm512_add_epi32(sum, load512(y));
     } else {
-        const int8_t *shift = rescale->shift + at;
-        sum = right ? _mm512_srav_epi32(
-                          sum, _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)shift)))
-                    : shift16(sum, shift);
-        sum = _mm512_add_epi32(sum, load512(rescale->bias + at));
+        if (!right) sum = _mm512_sllv_epi32(sum, e->left);
+        sum = _mm512_add_epi32(_mm512_srav_epi32(sum, e->right), e->bias);
     }
     _mm512_storeu_si512(y, sum);
 }
@@ -361,13 +380,14 @@ static inline __attribute__((always_inline)) void sum_s8(const elstm_matrix_s8 *
 static inline __attribute__((always_inline)) void
 tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale, const int8_t *x,
         size_t x_stride, int32_t *y, int groups, int xs, int chains, int ahead) {
+    const size_t rows = elstm_rows_s8(w);
     __m512i sum[16][2];
     sum_s8(w, first, x, x_stride, groups, xs, chains, ahead, sum);
-    for (int t = 0; t < groups * xs; ++t) {
-        for (int v = 0; v < 2; ++v) {
-            const size_t at = 32 * ((size_t)first + (size_t)(t % groups)) + 16 * (size_t)v;
-            end16(sum[t][v], rescale, at, y + (size_t)(t / groups) * elstm_rows_s8(w) + at, 0);
-        }
+    for (int k = 0; k < 2 * groups; ++k) {
+        const size_t at = 32 * (size_t)first + 16 * (size_t)k;
+        const ending e = load_ending(rescale, at);
+        for (int j = 0; j < xs; ++j)
+            end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at, 0);
     }
 }
 
@@ -488,16 +508,17 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
             }
         }
     }
-    for (int t = 0; t < tiles; ++t) {
-        for (int v = 0; v < 2; ++v) {
-            const size_t at = row + 32 * (size_t)(t % groups) + 16 * (size_t)v;
-            __m512i total = high[t][v], rest = low[t][v];
-            for (int k = 1; k < chains; ++k) {
-                total = _mm512_add_epi32(total, high[k * tiles + t][v]);
-                rest = _mm512_add_epi32(rest, low[k * tiles + t][v]);
+    for (int k = 0; k < 2 * groups; ++k) {
+        const size_t at = row + 16 * (size_t)k;
+        const ending e = load_ending(rescale, at);
+        for (int j = 0; j < xs; ++j) {
+            __m512i up = high[j * groups + k / 2][k % 2], down = low[j * groups + k / 2][k % 2];
+            for (int c = 1; c < chains; ++c) {
+                up = _mm512_add_epi32(up, high[c * tiles + j * groups + k / 2][k % 2]);
+                down = _mm512_add_epi32(down, low[c * tiles + j * groups + k / 2][k % 2]);
             }
-            end16(_mm512_add_epi32(_mm512_slli_epi32(total, 8), rest), rescale, at,
-                  y + (size_t)(t / groups) * rows + at, 1);
+            end16(_mm512_add_epi32(_mm512_slli_epi32(up, 8), down), rescale, &e,
+                  y + (size_t)j * rows + at, 1);
         }
     }
 }
@@ -528,10 +549,14 @@ static inline void single_s16(const elstm_matrix_s8 *w, const elstm_rescale *res
 static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
                        size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t rows = elstm_rows_s8(w);
-    if (w->gates == 4)
-        for (; count >= 4; count -= 4, x += 4 * x_stride, y += 4 * (size_t)rows)
-            for (uint32_t group = 0; group < w->groups; ++group)
-                tile_s16(w, group, rescale, x, x_stride, y, 1, 4, 1);
+    if (w->gates == 4) {
+        for (; count >= 2; count -= 2, x += 2 * x_stride, y += 2 * (size_t)rows) {
+            uint32_t group = 0;
+            for (; group + 2 <= w->groups; group += 2)
+                tile_s16(w, group, rescale, x, x_stride, y, 2, 2, 1);
+            if (group < w->groups) tile_s16(w, group, rescale, x, x_stride, y, 1, 2, 1);
+        }
+    }
     for (; count > 0; --count, x += x_stride, y += rows) {
         if (w->gates == 4) {
             single_s16(w, rescale, x, y);
@@ -853,6 +878,8 @@ const elstm_kernels elstm_kernels_avx512vnni = {
     .align = 64,
     .enter_f32 = enter_f32,
     .enter_s16 = enter_s16,
+    .leave_s8 = leave_s8,
+    .leave_s16 = leave_s16,
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
     .tanh_f32 = tanh_f32,

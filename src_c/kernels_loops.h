@@ -39,6 +39,16 @@ ELSTM_MAYBE_UNUSED static void loops_enter_s16(const float *x, float reciprocal,
     }
 }
 
+ELSTM_MAYBE_UNUSED static void loops_leave_s8(const int8_t *value, float scale, float *y,
+                                              uint32_t count) {
+    for (uint32_t k = 0; k < count; ++k) y[k] = (float)value[k] * scale;
+}
+
+ELSTM_MAYBE_UNUSED static void loops_leave_s16(const int16_t *value, float scale, float *y,
+                                               uint32_t count) {
+    for (uint32_t k = 0; k < count; ++k) y[k] = (float)value[k] * scale;
+}
+
 /* ---- f32 ---- */
 
 static inline float loops_tanh_one(float x) {

@@ -166,18 +166,19 @@ static void enter_s8(elstm_tensor *tensor, const int16_t *x, uint32_t rows) {
         for (uint32_t k = 0; k < tensor->width; ++k) data[k] = x[k];
 }
 
-static void leave_f32(const elstm_tensor *tensor, float *y, uint32_t rows) {
+static void leave_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, float *y,
+                      uint32_t rows) {
     const size_t width = tensor->width, stride = tensor->stride;
-    for (uint32_t row = 0; row < rows; ++row, y += width) {
+    for (size_t row = 0; row < rows; ++row, y += width) {
         if (tensor->type == ELSTM_F32) {
             const float *data = (const float *)tensor->data + row * stride;
             for (size_t k = 0; k < width; ++k) y[k] = data[k];
         } else if (tensor->type == ELSTM_S16) {
-            const int16_t *data = (const int16_t *)tensor->data + row * stride;
-            for (size_t k = 0; k < width; ++k) y[k] = (float)data[k] * tensor->scale;
+            kernels->leave_s16((const int16_t *)tensor->data + row * stride, tensor->scale, y,
+                               tensor->width);
         } else {
-            const int8_t *data = (const int8_t *)tensor->data + row * stride;
-            for (size_t k = 0; k < width; ++k) y[k] = (float)data[k] * tensor->scale;
+            kernels->leave_s8((const int8_t *)tensor->data + row * stride, tensor->scale, y,
+                              tensor->width);
         }
     }
 }
@@ -208,7 +209,8 @@ void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *
         enter_f32(runner->kernels, &runner->tensors[k], xs[k], runner->limits.streams);
     step_ops(runner);
     for (uint32_t k = 0; k < model->outputs; ++k)
-        leave_f32(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
+        leave_f32(runner->kernels, &runner->tensors[model->output[k].tensor], ys[k],
+                  runner->limits.streams);
 }
 
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys) {
@@ -258,7 +260,7 @@ static elstm_status run(elstm_runner *runner, const run_doors *doors, uint32_t s
         for (uint32_t k = 0; k < model->outputs; ++k) {
             const elstm_tensor *tensor = &runner->tensors[model->output[k].tensor];
             if (doors->ys_f32 != NULL)
-                leave_f32(tensor, doors->ys_f32[k] + written[k], tensor->rows);
+                leave_f32(runner->kernels, tensor, doors->ys_f32[k] + written[k], tensor->rows);
             else
                 leave_s8(tensor, doors->ys_s8[k] + written[k], tensor->rows);
             written[k] += (size_t)tensor->rows * tensor->width;
