@@ -84,8 +84,10 @@ static inline __m512 tanh16(__m512 x) {
     x = _mm512_min_ps(x, _mm512_set1_ps(ELSTM_TANH_CLAMP));
     const __m512 u = _mm512_mul_ps(x, x);
     __m512 p = _mm512_set1_ps(elstm_tanh_p[6]), q = _mm512_set1_ps(elstm_tanh_q[3]);
-    for (int k = 5; k >= 0; --k) p = _mm512_fmadd_ps(p, u, _mm512_set1_ps(elstm_tanh_p[k]));
-    for (int k = 2; k >= 0; --k) q = _mm512_fmadd_ps(q, u, _mm512_set1_ps(elstm_tanh_q[k]));
+    ELSTM_UNROLL for (int k = 5; k >= 0; --k) p =
+        _mm512_fmadd_ps(p, u, _mm512_set1_ps(elstm_tanh_p[k]));
+    ELSTM_UNROLL for (int k = 2; k >= 0; --k) q =
+        _mm512_fmadd_ps(q, u, _mm512_set1_ps(elstm_tanh_q[k]));
     return _mm512_div_ps(_mm512_mul_ps(x, p), q);
 }
 
@@ -101,22 +103,24 @@ tile_f32(const float *w, size_t group_size, const float *bias, const float *x, s
          uint32_t columns, float *y, size_t rows, int groups, int xs, int chains, int ahead) {
     __m512 sum[16][2];
     const int tiles = groups * xs;
-    for (int t = 0; t < tiles; ++t) {
+    ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
         const float *start = bias == NULL ? y + (size_t)(t / groups) * rows : bias;
-        for (int v = 0; v < 2; ++v) sum[t][v] = _mm512_loadu_ps(start + 32 * (t % groups) + 16 * v);
+        ELSTM_UNROLL for (int v = 0; v < 2; ++v) sum[t][v] =
+            _mm512_loadu_ps(start + 32 * (t % groups) + 16 * v);
     }
-    for (int t = tiles; t < tiles * chains; ++t) sum[t][0] = sum[t][1] = _mm512_setzero_ps();
+    ELSTM_UNROLL for (int t = tiles; t < tiles * chains; ++t) sum[t][0] = sum[t][1] =
+        _mm512_setzero_ps();
     uint32_t column = 0;
     for (; column + (uint32_t)chains <= columns; column += (uint32_t)chains) {
-        for (int k = 0; k < chains; ++k, w += 32) {
-            for (int g = 0; g < groups; ++g) {
+        ELSTM_UNROLL for (int k = 0; k < chains; ++k, w += 32) {
+            ELSTM_UNROLL for (int g = 0; g < groups; ++g) {
                 const float *own = w + (size_t)g * group_size;
                 const __m512 w0 = _mm512_loadu_ps(own), w1 = _mm512_loadu_ps(own + 16);
                 if (ahead != 0) {
                     _mm_prefetch((const char *)own + ahead, _MM_HINT_T0);
                     _mm_prefetch((const char *)own + ahead + 64, _MM_HINT_T0);
                 }
-                for (int j = 0; j < xs; ++j) {
+                ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
                     const __m512 a = _mm512_set1_ps(x[(size_t)j * x_stride + column + (uint32_t)k]);
                     const int t = k * tiles + j * groups + g;
                     sum[t][0] = _mm512_fmadd_ps(w0, a, sum[t][0]);
@@ -126,16 +130,16 @@ tile_f32(const float *w, size_t group_size, const float *bias, const float *x, s
         }
     }
     for (; column < columns; ++column, w += 32) {
-        for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
             const float *own = w + (size_t)(t % groups) * group_size;
             const __m512 a = _mm512_set1_ps(x[(size_t)(t / groups) * x_stride + column]);
             sum[t][0] = _mm512_fmadd_ps(_mm512_loadu_ps(own), a, sum[t][0]);
             sum[t][1] = _mm512_fmadd_ps(_mm512_loadu_ps(own + 16), a, sum[t][1]);
         }
     }
-    for (int t = 0; t < tiles; ++t) {
+    ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
         float *out = y + (size_t)(t / groups) * rows + 32 * (t % groups);
-        for (int v = 0; v < 2; ++v) {
+        ELSTM_UNROLL for (int v = 0; v < 2; ++v) {
             __m512 total = sum[t][v];
             if (chains == 2) total = _mm512_add_ps(total, sum[tiles + t][v]);
             if (chains == 4)
@@ -152,11 +156,10 @@ static inline void group1_f32(const float *w, const float *start, const float *x
     __m256 sum[4];
     uint32_t column = 0;
     sum[0] = _mm256_loadu_ps(start);
-    for (int k = 1; k < 4; ++k) sum[k] = _mm256_setzero_ps();
+    ELSTM_UNROLL for (int k = 1; k < 4; ++k) sum[k] = _mm256_setzero_ps();
     for (; column + 4 <= columns; column += 4, w += 32)
-        for (int k = 0; k < 4; ++k)
-            sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * k),
-                                     _mm256_set1_ps(x[column + (uint32_t)k]), sum[k]);
+        ELSTM_UNROLL for (int k = 0; k < 4; ++k) sum[k] = _mm256_fmadd_ps(
+            _mm256_loadu_ps(w + 8 * k), _mm256_set1_ps(x[column + (uint32_t)k]), sum[k]);
     for (; column < columns; ++column, w += 8)
         sum[0] = _mm256_fmadd_ps(_mm256_loadu_ps(w), _mm256_set1_ps(x[column]), sum[0]);
     _mm256_storeu_ps(y,
@@ -223,8 +226,10 @@ static inline __m256 tanh8(__m256 x) {
     x = _mm256_min_ps(x, _mm256_set1_ps(ELSTM_TANH_CLAMP));
     const __m256 u = _mm256_mul_ps(x, x);
     __m256 p = _mm256_set1_ps(elstm_tanh_p[6]), q = _mm256_set1_ps(elstm_tanh_q[3]);
-    for (int k = 5; k >= 0; --k) p = _mm256_fmadd_ps(p, u, _mm256_set1_ps(elstm_tanh_p[k]));
-    for (int k = 2; k >= 0; --k) q = _mm256_fmadd_ps(q, u, _mm256_set1_ps(elstm_tanh_q[k]));
+    ELSTM_UNROLL for (int k = 5; k >= 0; --k) p =
+        _mm256_fmadd_ps(p, u, _mm256_set1_ps(elstm_tanh_p[k]));
+    ELSTM_UNROLL for (int k = 2; k >= 0; --k) q =
+        _mm256_fmadd_ps(q, u, _mm256_set1_ps(elstm_tanh_q[k]));
     return _mm256_div_ps(_mm256_mul_ps(x, p), q);
 }
 
@@ -333,22 +338,20 @@ static inline __attribute__((always_inline)) void sum_s8(const elstm_matrix_s8 *
     const size_t group_size = (size_t)w->quads * 128;
     const int8_t *weights = w->weights + first * group_size;
     const int tiles = groups * xs;
-    for (int t = 0; t < tiles * chains; ++t)
-        for (int v = 0; v < 2; ++v)
-            sum[t][v] = t < tiles
-                            ? load512(w->surplus + 32 * (first + (uint32_t)(t % groups)) + 16 * v)
-                            : _mm512_setzero_si512();
+    ELSTM_UNROLL for (int t = 0; t < tiles * chains; ++t) ELSTM_UNROLL for (int v = 0; v < 2; ++v)
+        sum[t][v] = t < tiles ? load512(w->surplus + 32 * (first + (uint32_t)(t % groups)) + 16 * v)
+                              : _mm512_setzero_si512();
     uint32_t left = w->quads;
     for (; left >= (uint32_t)chains; left -= (uint32_t)chains) {
-        for (int k = 0; k < chains; ++k, x += 4, weights += 128) {
-            for (int g = 0; g < groups; ++g) {
+        ELSTM_UNROLL for (int k = 0; k < chains; ++k, x += 4, weights += 128) {
+            ELSTM_UNROLL for (int g = 0; g < groups; ++g) {
                 const int8_t *own = weights + (size_t)g * group_size;
                 const __m512i w0 = load512(own), w1 = load512(own + 64);
                 if (ahead != 0) {
                     _mm_prefetch((const char *)own + ahead, _MM_HINT_T0);
                     _mm_prefetch((const char *)own + ahead + 64, _MM_HINT_T0);
                 }
-                for (int j = 0; j < xs; ++j) {
+                ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
                     const __m512i v = four_plus_128(x + (size_t)j * x_stride);
                     const int t = k * tiles + j * groups + g;
                     sum[t][0] = dot16(sum[t][0], v, w0);
@@ -358,15 +361,15 @@ static inline __attribute__((always_inline)) void sum_s8(const elstm_matrix_s8 *
         }
     }
     for (; left > 0; --left, x += 4, weights += 128) {
-        for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
             const int8_t *own = weights + (size_t)(t % groups) * group_size;
             const __m512i v = four_plus_128(x + (size_t)(t / groups) * x_stride);
             sum[t][0] = dot16(sum[t][0], v, load512(own));
             sum[t][1] = dot16(sum[t][1], v, load512(own + 64));
         }
     }
-    for (int t = 0; t < tiles; ++t) {
-        for (int v = 0; v < 2; ++v) {
+    ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL for (int v = 0; v < 2; ++v) {
             if (chains == 2) sum[t][v] = _mm512_add_epi32(sum[t][v], sum[tiles + t][v]);
             if (chains == 4)
                 sum[t][v] = _mm512_add_epi32(
@@ -383,10 +386,10 @@ tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale, 
     const size_t rows = elstm_rows_s8(w);
     __m512i sum[16][2];
     sum_s8(w, first, x, x_stride, groups, xs, chains, ahead, sum);
-    for (int k = 0; k < 2 * groups; ++k) {
+    ELSTM_UNROLL for (int k = 0; k < 2 * groups; ++k) {
         const size_t at = 32 * (size_t)first + 16 * (size_t)k;
         const ending e = load_ending(rescale, at);
-        for (int j = 0; j < xs; ++j)
+        ELSTM_UNROLL for (int j = 0; j < xs; ++j)
             end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at, 0);
     }
 }
@@ -472,8 +475,8 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
     const int8_t *weights = w->weights + first * group_size;
     __m512i high[8][2], low[8][2];
     const int tiles = groups * xs;
-    for (int t = 0; t < tiles * chains; ++t) {
-        for (int v = 0; v < 2; ++v) {
+    ELSTM_UNROLL for (int t = 0; t < tiles * chains; ++t) {
+        ELSTM_UNROLL for (int v = 0; v < 2; ++v) {
             high[t][v] = t < tiles ? load512(w->surplus + row + 32 * (t % groups) + 16 * v)
                                    : _mm512_setzero_si512();
             low[t][v] = _mm512_setzero_si512();
@@ -481,14 +484,14 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
     }
     uint32_t left = w->quads;
     for (; left >= (uint32_t)chains; left -= (uint32_t)chains) {
-        for (int k = 0; k < chains; ++k, x += 4, weights += 128) {
-            for (int j = 0; j < xs; ++j) {
+        ELSTM_UNROLL for (int k = 0; k < chains; ++k, x += 4, weights += 128) {
+            ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
                 const __m512i v = four_s16(x + (size_t)j * x_stride);
                 const __m512i v_high = high_bytes(v), v_low = low_bytes(v);
-                for (int g = 0; g < groups; ++g) {
+                ELSTM_UNROLL for (int g = 0; g < groups; ++g) {
                     const int8_t *own = weights + (size_t)g * group_size;
                     const int t = k * tiles + j * groups + g;
-                    for (int u = 0; u < 2; ++u) {
+                    ELSTM_UNROLL for (int u = 0; u < 2; ++u) {
                         const __m512i values = load512(own + 64 * u);
                         high[t][u] = dot16(high[t][u], v_high, values);
                         low[t][u] = dot16(low[t][u], v_low, values);
@@ -498,9 +501,9 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
         }
     }
     for (; left > 0; --left, x += 4, weights += 128) {
-        for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
             const __m512i v = four_s16(x + (size_t)(t / groups) * x_stride);
-            for (int u = 0; u < 2; ++u) {
+            ELSTM_UNROLL for (int u = 0; u < 2; ++u) {
                 const __m512i values =
                     load512(weights + (size_t)(t % groups) * group_size + 64 * u);
                 high[t][u] = dot16(high[t][u], high_bytes(v), values);
@@ -508,12 +511,12 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
             }
         }
     }
-    for (int k = 0; k < 2 * groups; ++k) {
+    ELSTM_UNROLL for (int k = 0; k < 2 * groups; ++k) {
         const size_t at = row + 16 * (size_t)k;
         const ending e = load_ending(rescale, at);
-        for (int j = 0; j < xs; ++j) {
+        ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
             __m512i up = high[j * groups + k / 2][k % 2], down = low[j * groups + k / 2][k % 2];
-            for (int c = 1; c < chains; ++c) {
+            ELSTM_UNROLL for (int c = 1; c < chains; ++c) {
                 up = _mm512_add_epi32(up, high[c * tiles + j * groups + k / 2][k % 2]);
                 down = _mm512_add_epi32(down, low[c * tiles + j * groups + k / 2][k % 2]);
             }
@@ -620,21 +623,21 @@ typedef struct {
 static inline __attribute__((always_inline)) void cubic(way *w, int count, const segments *t) {
     const __m512i *const rest[3] = {&t->c2, &t->c1, &t->c0};
     __m512i k[5], r[5];
-    for (int j = 0; j < count; ++j) {
+    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
         w[j].sign = _mm512_srai_epi16(w[j].v, 15);
         const __m512i b = xor3(w[j].v, w[j].sign, _mm512_set1_epi16(0x7FFF));
         r[j] = _mm512_mulhrs_epi16(b, b); /* u */
     }
-    for (int j = 0; j < count; ++j) {
+    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
         k[j] = _mm512_srli_epi16(r[j], 12);
         r[j] = _mm512_xor_si512(_mm512_mullo_epi16(r[j], _mm512_set1_epi16(16)),
                                 _mm512_set1_epi16((short)0x8000));
         w[j].q = _mm512_permutexvar_epi16(k[j], t->c3);
     }
-    for (int step = 0; step < 3; ++step)
-        for (int j = 0; j < count; ++j)
-            w[j].q = _mm512_add_epi16(_mm512_permutexvar_epi16(k[j], *rest[step]),
-                                      _mm512_mulhrs_epi16(w[j].q, r[j]));
+    ELSTM_UNROLL for (int step = 0; step < 3; ++step) ELSTM_UNROLL for (int j = 0; j < count; ++j)
+        w[j]
+            .q = _mm512_add_epi16(_mm512_permutexvar_epi16(k[j], *rest[step]),
+                                  _mm512_mulhrs_epi16(w[j].q, r[j]));
 }
 
 /* raw - (v >> 15) */
@@ -697,7 +700,7 @@ static void sigmoid_s16(int16_t *v, uint32_t count) {
  * w[1], in the order of elstm_cell_x86. */
 static inline __attribute__((always_inline)) void
 requantize_groups(const __m512i (*sum)[2], const elstm_cell_x86 *own, uint32_t up, way *w) {
-    for (int k = 0; k < 2; ++k) {
+    ELSTM_UNROLL for (int k = 0; k < 2; ++k) {
         __m512i a = sum[0][k], b = sum[1][k];
         if (up != 0) {
             a = _mm512_slli_epi32(a, 4);
@@ -835,9 +838,8 @@ static inline __attribute__((always_inline)) void sum_h(const elstm_matrix_s8 *w
                                                         const int32_t *acc, int groups, int chains,
                                                         __m512i (*sum)[2]) {
     sum_s8(w, 0, h, 0, groups, 1, chains, 0, sum);
-    for (int g = 0; g < groups; ++g)
-        for (int v = 0; v < 2; ++v)
-            sum[g][v] = _mm512_add_epi32(sum[g][v], load512(acc + 32 * g + 16 * v));
+    ELSTM_UNROLL for (int g = 0; g < groups; ++g) ELSTM_UNROLL for (int v = 0; v < 2; ++v)
+        sum[g][v] = _mm512_add_epi32(sum[g][v], load512(acc + 32 * g + 16 * v));
 }
 
 /* 16 and 32 units need no sums in memory between the product and the cell. */

@@ -4,6 +4,13 @@
 
 #include "kernels.h"
 
+/* Before every loop over registers: left to itself gcc 12 keeps arrays of them in memory. */
+#if defined(__clang__)
+#define ELSTM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define ELSTM_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 /* What the cell of two groups wants beside it, as they pack 32-bit rows of both to 16 bits without
  * sorting: a register of one gate is units 0 ... 3 of the first group, of the second, units 4 ... 7
  * of the first, of the second. */
