@@ -52,9 +52,9 @@ typedef struct {
     uint32_t vectors, chains, groups;
 } shape;
 
-enum { SHAPES = 8, MOST = 16 };
-static const shape shapes[SHAPES] = {{1, 4, 1}, {2, 4, 1}, {4, 2, 1}, {4, 4, 1},
-                                     {8, 1, 1}, {8, 2, 1}, {2, 2, 2}, {2, 1, 4}};
+enum { SHAPES = 10, MOST = 16 };
+static const shape shapes[SHAPES] = {{1, 4, 1}, {2, 2, 1}, {2, 4, 1}, {4, 1, 1}, {4, 2, 1},
+                                     {4, 4, 1}, {8, 1, 1}, {8, 2, 1}, {2, 2, 2}, {2, 1, 4}};
 
 /* Where register k of a column stands; fetches a cache line further on. */
 INLINE const unsigned char *at(const unsigned char *w, uint32_t k, shape f, size_t block,
@@ -213,16 +213,19 @@ AVX2 INLINE void dot_f32_256(const stream *s, shape f, size_t ahead) {
 /* A copy of a dot product for every shape, with and without prefetch: all inner loops have constant
  * counts. */
 #define COPY(dot, k)                                                                               \
-    case k:                                                                                        \
-        s->ahead != 0 ? dot(s, shapes[k], s->ahead) : dot(s, shapes[k], 0);                        \
-        break;
+    if (shape == k) s->ahead != 0 ? dot(s, shapes[k], s->ahead) : dot(s, shapes[k], 0)
 #define COPIES(name, target, dot)                                                                  \
     target static void name(const stream *s, int shape) {                                          \
-        switch (shape) {                                                                           \
-            COPY(dot, 0)                                                                           \
-            COPY(dot, 1) COPY(dot, 2) COPY(dot, 3) COPY(dot, 4) COPY(dot, 5) COPY(dot, 6)          \
-                COPY(dot, 7)                                                                       \
-        }                                                                                          \
+        COPY(dot, 0);                                                                              \
+        COPY(dot, 1);                                                                              \
+        COPY(dot, 2);                                                                              \
+        COPY(dot, 3);                                                                              \
+        COPY(dot, 4);                                                                              \
+        COPY(dot, 5);                                                                              \
+        COPY(dot, 6);                                                                              \
+        COPY(dot, 7);                                                                              \
+        COPY(dot, 8);                                                                              \
+        COPY(dot, 9);                                                                              \
     }
 
 COPIES(vnni, AVX512, dot_s8_512)
@@ -489,7 +492,8 @@ static int ascending(const void *a, const void *b) {
 }
 
 static double time_dots(const limit *l, unsigned calls) {
-    for (uint32_t k = 0; k < l->layers; ++k) dots(&l->layer[k], l->kind);
+    for (int warm = 0; warm < 2; ++warm)
+        for (uint32_t k = 0; k < l->layers; ++k) dots(&l->layer[k], l->kind);
     const double start = now();
     for (unsigned call = 0; call < calls; ++call)
         for (uint32_t k = 0; k < l->layers; ++k) dots(&l->layer[k], l->kind);
@@ -505,7 +509,7 @@ static double time_gates(const limit *l, unsigned calls) {
 }
 
 static unsigned batch(double (*time)(const limit *, unsigned), const limit *l) {
-    unsigned calls = 1;
+    unsigned calls = 2;
     while (time(l, calls) * calls < BATCH_NS) calls *= 2;
     return calls;
 }
