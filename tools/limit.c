@@ -210,30 +210,37 @@ AVX2 INLINE void dot_f32_256(const stream *s, shape f, size_t ahead) {
     }
 }
 
-/* A copy of a dot product for every shape, with and without prefetch: all inner loops have constant
- * counts. */
-#define COPY(dot, k)                                                                               \
-    if (shape == k) s->ahead != 0 ? dot(s, shapes[k], s->ahead) : dot(s, shapes[k], 0)
-#define COPIES(name, target, dot)                                                                  \
-    target static void name(const stream *s, int shape) {                                          \
-        COPY(dot, 0);                                                                              \
-        COPY(dot, 1);                                                                              \
-        COPY(dot, 2);                                                                              \
-        COPY(dot, 3);                                                                              \
-        COPY(dot, 4);                                                                              \
-        COPY(dot, 5);                                                                              \
-        COPY(dot, 6);                                                                              \
-        COPY(dot, 7);                                                                              \
-        COPY(dot, 8);                                                                              \
-        COPY(dot, 9);                                                                              \
-    }
+/* A dot product over whole streams. */
+typedef void run(const stream *s);
 
-COPIES(vnni, AVX512, dot_s8_512)
-COPIES(signed_planes, AVX2, dot_s8_256_planes)
-COPIES(extended, AVX2, dot_s8_256_extended)
-COPIES(even_odd, AVX2, dot_s8_256_even_odd)
-COPIES(fma_512, AVX512, dot_f32_512)
-COPIES(fma_256, AVX2, dot_f32_256)
+/* A copy of a dot product for every shape, without and with prefetch: all inner loops have constant
+ * counts. */
+#define COPY(target, dot, k)                                                                       \
+    target static void dot##_##k(const stream *s) { dot(s, shapes[k], 0); }                        \
+    target static void dot##_##k##_ahead(const stream *s) { dot(s, shapes[k], s->ahead); }
+#define COPIES(target, dot)                                                                        \
+    COPY(target, dot, 0)                                                                           \
+    COPY(target, dot, 1)                                                                           \
+    COPY(target, dot, 2)                                                                           \
+    COPY(target, dot, 3)                                                                           \
+    COPY(target, dot, 4)                                                                           \
+    COPY(target, dot, 5)                                                                           \
+    COPY(target, dot, 6)                                                                           \
+    COPY(target, dot, 7)                                                                           \
+    COPY(target, dot, 8)                                                                           \
+    COPY(target, dot, 9)                                                                           \
+    static run *const dot##_copies[SHAPES][2] = {                                                  \
+        {dot##_0, dot##_0_ahead}, {dot##_1, dot##_1_ahead}, {dot##_2, dot##_2_ahead},              \
+        {dot##_3, dot##_3_ahead}, {dot##_4, dot##_4_ahead}, {dot##_5, dot##_5_ahead},              \
+        {dot##_6, dot##_6_ahead}, {dot##_7, dot##_7_ahead}, {dot##_8, dot##_8_ahead},              \
+        {dot##_9, dot##_9_ahead}};
+
+COPIES(AVX512, dot_s8_512)
+COPIES(AVX2, dot_s8_256_planes)
+COPIES(AVX2, dot_s8_256_extended)
+COPIES(AVX2, dot_s8_256_even_odd)
+COPIES(AVX512, dot_f32_512)
+COPIES(AVX2, dot_f32_256)
 
 /* ---- gate functions: tanh of docs/numerics.md over `count` values ---- */
 
@@ -324,22 +331,22 @@ typedef struct {
     uint32_t lanes; /* rows in a register */
     int forms;
     form form[3];
-    void (*dot[3])(const stream *, int shape);
+    run *const (*dot[3])[2]; /* [SHAPES][2] */
     void (*gates)(const void *values, void *results, uint32_t count);
 } kind;
 
 enum { KINDS = 4 };
 static const kind kinds[KINDS] = {
-    {"avx512vnni", "s8", 16, 1, {UNSIGNED_PLANES}, {vnni}, gates_s8_512},
-    {"avx512vnni", "f32", 16, 1, {FLOATS}, {fma_512}, gates_f32_512},
+    {"avx512vnni", "s8", 16, 1, {UNSIGNED_PLANES}, {dot_s8_512_copies}, gates_s8_512},
+    {"avx512vnni", "f32", 16, 1, {FLOATS}, {dot_f32_512_copies}, gates_f32_512},
     {.set = "avx2",
      .type = "s8",
      .lanes = 8,
      .forms = 3,
      .form = {SIGNED_PLANES, EXTENDED, EVEN_ODD},
-     .dot = {signed_planes, extended, even_odd},
+     .dot = {dot_s8_256_planes_copies, dot_s8_256_extended_copies, dot_s8_256_even_odd_copies},
      .gates = gates_s8_256},
-    {"avx2", "f32", 8, 1, {FLOATS}, {fma_256}, gates_f32_256},
+    {"avx2", "f32", 8, 1, {FLOATS}, {dot_f32_256_copies}, gates_f32_256},
 };
 
 enum { LAYERS = 8, VALUES = 1280, TRIALS = 9, ROUNDS = 41, BATCH_NS = 30000 };
@@ -350,6 +357,7 @@ typedef struct {
     int8_t *weights;              /* [rows][columns] */
     int16_t *x;                   /* [columns] */
     int form, passes, shape;
+    run *run;
     stream pass[2];
 } layer;
 
@@ -463,15 +471,21 @@ static void prepare(layer *l, const kind *kind, void *sums) {
     l->pass[0].sums = l->pass[1].sums = sums;
 }
 
-static void dots(const layer *l, const kind *kind) {
-    for (int p = 0; p < l->passes; ++p) kind->dot[l->form](&l->pass[p], l->shape);
+static void dots(const layer *l) {
+    for (int p = 0; p < l->passes; ++p) l->run(&l->pass[p]);
+}
+
+/* Takes the copy of the chosen form and shape that fetches `ahead` bytes ahead. */
+static void take(layer *l, const kind *kind, size_t ahead) {
+    l->run = kind->dot[l->form][l->shape][ahead != 0];
+    l->pass[0].ahead = l->pass[1].ahead = ahead;
 }
 
 /* The sums against plain C in 64 bits; modulo 2^32, as x + 32768 may leave it before it comes back.
  * In f32 every product and sum is a whole number below 2^24. */
 static void check(const layer *l, const kind *kind) {
     const form form = kind->form[l->form];
-    dots(l, kind);
+    dots(l);
     for (uint32_t row = 0; row < l->rows; ++row) {
         int64_t sum = 0;
         for (uint32_t j = 0; j < l->columns; ++j) {
@@ -493,10 +507,10 @@ static int ascending(const void *a, const void *b) {
 
 static double time_dots(const limit *l, unsigned calls) {
     for (int warm = 0; warm < 2; ++warm)
-        for (uint32_t k = 0; k < l->layers; ++k) dots(&l->layer[k], l->kind);
+        for (uint32_t k = 0; k < l->layers; ++k) dots(&l->layer[k]);
     const double start = now();
     for (unsigned call = 0; call < calls; ++call)
-        for (uint32_t k = 0; k < l->layers; ++k) dots(&l->layer[k], l->kind);
+        for (uint32_t k = 0; k < l->layers; ++k) dots(&l->layer[k]);
     return (now() - start) / calls;
 }
 
@@ -539,6 +553,7 @@ static void check_gates(const limit *l) {
 static void choose(layer *l, const kind *kind) {
     static const size_t distances[4] = {0, 512, 1024, 2048};
     double best = 1e300;
+    size_t ahead = 0;
     layer fastest = *l;
     void *sums = memory((size_t)l->rows * sizeof(int32_t));
     for (l->form = 0; l->form < (l->wide == 0 ? 1 : kind->forms); ++l->form)
@@ -551,13 +566,16 @@ static void choose(layer *l, const kind *kind) {
                 if (l->rows % (kind->lanes * f.vectors * f.groups) != 0 || narrow % f.chains != 0)
                     continue;
                 prepare(l, kind, sums);
-                check(l, kind);
+                for (int k = 0; k < 2; ++k) {
+                    take(l, kind, distances[k]);
+                    check(l, kind);
+                }
                 limit alone = {.kind = kind, .layer = {*l}, .layers = 1};
                 const unsigned calls = batch(time_dots, &alone);
                 double times[4][TRIALS];
                 for (int trial = 0; trial < TRIALS; ++trial)
                     for (int k = 0; k < 4; ++k) {
-                        for (int p = 0; p < 2; ++p) alone.layer[0].pass[p].ahead = distances[k];
+                        take(&alone.layer[0], kind, distances[k]);
                         times[k][trial] = time_dots(&alone, calls);
                     }
                 for (int k = 0; k < 4; ++k) {
@@ -565,14 +583,13 @@ static void choose(layer *l, const kind *kind) {
                     if (times[k][TRIALS / 2] >= best) continue;
                     best = times[k][TRIALS / 2];
                     fastest = *l;
-                    fastest.pass[0].ahead = fastest.pass[1].ahead = distances[k];
+                    ahead = distances[k];
                 }
                 unpack(l);
             }
-    const size_t ahead = fastest.pass[0].ahead;
     *l = fastest;
     prepare(l, kind, sums);
-    l->pass[0].ahead = l->pass[1].ahead = ahead;
+    take(l, kind, ahead);
 }
 
 /* A stack such as "9,64 64,64 64:6" made of its fastest dot products; NULL for an unknown set or
