@@ -18,7 +18,7 @@ check: format lint types layers test-c symbols test  ## the gate: all that must 
 
 format:          ## fails where a file is not formatted
 	ruff format --check .
-	clang-format --dry-run -Werror src_c/*.[ch] tests/c/*.[ch]
+	clang-format --dry-run -Werror src_c/*.[ch] tests/c/*.[ch] tools/*.c tools/*.cpp
 
 lint:
 	ruff check .
@@ -43,6 +43,7 @@ parity:          ## against live Keras, PyTorch, ONNX Runtime and TFLite: pip in
 
 bench:           ## what the committed figures rest on
 	$(PYTHON) tools/bench_call.py
+	$(PYTHON) tools/bench_step.py
 	$(PYTHON) tools/bench_import.py
 	$(PYTHON) tools/test_c.py --bench
 

@@ -12,19 +12,16 @@ import ctypes
 import itertools
 import os
 import statistics
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+from bench_step import noise, step_library
 
 from edgelstm.model import Dense, Last, Lstm, Model, Tensor
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner
 
-ROOT = Path(__file__).parent.parent
 ROUNDS, STEPS = 61, 1000
 
 
@@ -43,20 +40,6 @@ def model(inputs: int, units: int, outputs: int = 4) -> Model:
     )
     widths = {"x": inputs, "h": units, "kept": units, "y": outputs}
     return Model(tuple(Tensor(*item) for item in widths.items()), layers, ("x",), ("y",))
-
-
-def library(folder: str) -> ctypes.CDLL:
-    """The C core with the timing loop of bench_call.c."""
-    path = f"{folder}/bench_call.so"
-    sources = [ROOT / "tools/bench_call.c", *sorted((ROOT / "src_c").glob("*.c"))]
-    command = ["cc", "-std=c99", "-O3", "-ffp-contract=off", "-fPIC", "-shared", f"-I{ROOT / 'src_c'}", "-o", path]
-    subprocess.run([*command, *map(str, sources)], check=True)
-    lib = ctypes.CDLL(path)
-    lib.bench_open.restype = ctypes.c_void_p
-    lib.bench_open.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p]
-    lib.bench_steps.restype = ctypes.c_double
-    lib.bench_steps.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint]
-    return lib
 
 
 def loop(call: Callable[[], object]) -> float:
@@ -86,23 +69,23 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     print("| inputs, units | type | kernels | C call, ns | `step()` adds, ns | `step(x)`, new array, adds, ns |")
     print("|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        lib = library(folder)
-        for inputs, units in ((8, 16), (9, 64)):
-            net = model(inputs, units)
-            samples = np.random.default_rng(1).standard_normal((4, 32, inputs)).astype(np.float32)
-            for kind, packed in (("f32", net), ("s8", quantize(net, samples))):
-                runner = Runner(packed)
-                handle = lib.bench_open(runner.image, len(runner.image), runner.kernels.encode())
-                rows = []
-                for _ in range(ROUNDS):
-                    fresh = [samples[0, 0].copy() for _ in range(STEPS)]
-                    pool = (ctypes.c_void_p * STEPS)(*(x.ctypes.data for x in fresh))
-                    c, bound = lib.bench_steps(handle, None, STEPS), loop(runner.step)
-                    c_fresh, given = lib.bench_steps(handle, pool, STEPS), loop_fresh(runner.step, fresh)
-                    rows.append((c, bound - c, given - c_fresh))
-                c, bound, given = (statistics.median(column) for column in zip(*rows, strict=True))
-                print(f"| {inputs}, {units} | {kind} | {runner.kernels} | {c:.0f} | {bound:.0f} | {given:.0f} |")
+    lib = step_library()
+    for inputs, units in ((8, 16), (9, 64)):
+        net = model(inputs, units)
+        samples = np.random.default_rng(1).standard_normal((4, 32, inputs)).astype(np.float32)
+        x = noise(inputs)
+        for kind, packed in (("f32", net), ("s8", quantize(net, samples))):
+            runner = Runner(packed)
+            handle = lib.bench_open(runner.image, len(runner.image), runner.kernels.encode(), x.ctypes.data)
+            rows = []
+            for _ in range(ROUNDS):
+                fresh = [x[0].copy() for _ in range(STEPS)]
+                pool = (ctypes.c_void_p * STEPS)(*(x.ctypes.data for x in fresh))
+                c, bound = lib.bench_steps_f32(handle, STEPS, None), loop(runner.step)
+                c_fresh, given = lib.bench_steps_f32(handle, STEPS, pool), loop_fresh(runner.step, fresh)
+                rows.append((c, bound - c, given - c_fresh))
+            c, bound, given = (statistics.median(column) for column in zip(*rows, strict=True))
+            print(f"| {inputs}, {units} | {kind} | {runner.kernels} | {c:.0f} | {bound:.0f} | {given:.0f} |")
 
 
 if __name__ == "__main__":
