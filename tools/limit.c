@@ -349,7 +349,7 @@ static const kind kinds[KINDS] = {
     {"avx2", "f32", 8, 1, {FLOATS}, {dot_f32_256_copies}, gates_f32_256},
 };
 
-enum { LAYERS = 8, VALUES = 1280, TRIALS = 9, ROUNDS = 41, BATCH_NS = 30000 };
+enum { LAYERS = 8, VALUES = 1280, TRIALS = 5, ROUNDS = 41, BATCH_NS = 30000 };
 
 /* A layer, and its fastest dot product: one pass over both matrices, or one over each. */
 typedef struct {
@@ -549,47 +549,58 @@ static void check_gates(const limit *l) {
     }
 }
 
-/* Tries every form, number of passes, shape and prefetch distance of a layer; keeps the fastest. */
-static void choose(layer *l, const kind *kind) {
+/* Tries the prefetch distances of a form, number of passes and shape; the time of the fastest. */
+static double fastest_ahead(layer *l, const kind *kind, void *sums, size_t *ahead) {
     static const size_t distances[4] = {0, 512, 1024, 2048};
     double best = 1e300;
-    size_t ahead = 0;
+    prepare(l, kind, sums);
+    for (int k = 0; k < 2; ++k) {
+        take(l, kind, distances[k]);
+        check(l, kind);
+    }
+    limit alone = {.kind = kind, .layer = {*l}, .layers = 1};
+    const unsigned calls = batch(time_dots, &alone);
+    for (int trial = 0; trial < TRIALS; ++trial)
+        for (int k = 0; k < 4; ++k) {
+            take(&alone.layer[0], kind, distances[k]);
+            const double time = time_dots(&alone, calls);
+            if (time >= best) continue;
+            best = time;
+            *ahead = distances[k];
+        }
+    unpack(l);
+    return best;
+}
+
+/* Whether a layer's rows and columns fill a shape. */
+static int fits(const layer *l, const kind *kind, shape f) {
+    const uint32_t narrow = (l->columns - l->wide) / (kind->form[0] == FLOATS ? 1 : 4);
+    return l->rows % (kind->lanes * f.vectors * f.groups) == 0 && narrow % f.chains == 0;
+}
+
+/* Keeps the fastest way of a layer: that of the lowest time, in two surveys some time apart, as
+ * other work on the machine only ever adds. */
+static void choose(layer *l, const kind *kind) {
+    const int forms = l->wide == 0 ? 1 : kind->forms;
+    const int passes = l->wide == 0 || l->wide == l->columns ? 1 : 2;
+    double best = 1e300;
+    size_t ahead = 0, best_ahead = 0;
     layer fastest = *l;
     void *sums = memory((size_t)l->rows * sizeof(int32_t));
-    for (l->form = 0; l->form < (l->wide == 0 ? 1 : kind->forms); ++l->form)
-        for (l->passes = 1; l->passes <= (l->wide == 0 || l->wide == l->columns ? 1 : 2);
-             ++l->passes)
-            for (l->shape = 0; l->shape < SHAPES; ++l->shape) {
-                const shape f = shapes[l->shape];
-                const uint32_t narrow =
-                    (l->columns - l->wide) / (l->wide == 0 && kind->form[0] == FLOATS ? 1 : 4);
-                if (l->rows % (kind->lanes * f.vectors * f.groups) != 0 || narrow % f.chains != 0)
-                    continue;
-                prepare(l, kind, sums);
-                for (int k = 0; k < 2; ++k) {
-                    take(l, kind, distances[k]);
-                    check(l, kind);
-                }
-                limit alone = {.kind = kind, .layer = {*l}, .layers = 1};
-                const unsigned calls = batch(time_dots, &alone);
-                double times[4][TRIALS];
-                for (int trial = 0; trial < TRIALS; ++trial)
-                    for (int k = 0; k < 4; ++k) {
-                        take(&alone.layer[0], kind, distances[k]);
-                        times[k][trial] = time_dots(&alone, calls);
-                    }
-                for (int k = 0; k < 4; ++k) {
-                    qsort(times[k], TRIALS, sizeof(double), ascending);
-                    if (times[k][TRIALS / 2] >= best) continue;
-                    best = times[k][TRIALS / 2];
-                    fastest = *l;
-                    ahead = distances[k];
-                }
-                unpack(l);
-            }
+    for (int way = 0; way < 2 * forms * passes * SHAPES; ++way) {
+        l->shape = way % SHAPES;
+        l->form = way / SHAPES % forms;
+        l->passes = way / SHAPES / forms % passes + 1;
+        if (!fits(l, kind, shapes[l->shape])) continue;
+        const double time = fastest_ahead(l, kind, sums, &ahead);
+        if (time >= best) continue;
+        best = time;
+        best_ahead = ahead;
+        fastest = *l;
+    }
     *l = fastest;
     prepare(l, kind, sums);
-    take(l, kind, ahead);
+    take(l, kind, best_ahead);
 }
 
 /* A stack such as "9,64 64,64 64:6" made of its fastest dot products; NULL for an unknown set or
