@@ -8,7 +8,7 @@
 #include <time.h>
 
 /* Rows of input; a run takes them all, single steps walk over the first few again and again. */
-enum { ROWS = 128, WALKED = 16, WARM = 2 };
+enum { ROWS = 128, WALKED = 16, WARM = 8 };
 
 typedef struct {
     elstm_model model;

@@ -145,8 +145,8 @@ def rtneural_libraries(tree: Path) -> dict[str, ctypes.CDLL]:
 
 
 def batch(call: Callable[[int], float]) -> Timer:
-    """`call` with as many steps as take BATCH_NS, two at least."""
-    steps = 2
+    """`call` with as many steps as take BATCH_NS, four at least."""
+    steps = 4
     while steps * call(steps) < BATCH_NS:
         steps *= 2
     return lambda: call(steps)

@@ -349,7 +349,7 @@ static const kind kinds[KINDS] = {
     {"avx2", "f32", 8, 1, {FLOATS}, {dot_f32_256_copies}, gates_f32_256},
 };
 
-enum { LAYERS = 8, VALUES = 1280, TRIALS = 5, ROUNDS = 41, BATCH_NS = 30000 };
+enum { LAYERS = 8, VALUES = 1280, TRIALS = 5, ROUNDS = 41, BATCH_NS = 30000, WARM = 8 };
 
 /* A layer, and its fastest dot product: one pass over both matrices, or one over each. */
 typedef struct {
@@ -506,7 +506,7 @@ static int ascending(const void *a, const void *b) {
 }
 
 static double time_dots(const limit *l, unsigned calls) {
-    for (int warm = 0; warm < 2; ++warm)
+    for (int warm = 0; warm < WARM; ++warm)
         for (uint32_t k = 0; k < l->layers; ++k) dots(&l->layer[k]);
     const double start = now();
     for (unsigned call = 0; call < calls; ++call)
@@ -523,7 +523,7 @@ static double time_gates(const limit *l, unsigned calls) {
 }
 
 static unsigned batch(double (*time)(const limit *, unsigned), const limit *l) {
-    unsigned calls = 2;
+    unsigned calls = 4;
     while (time(l, calls) * calls < BATCH_NS) calls *= 2;
     return calls;
 }
