@@ -95,6 +95,8 @@ struct elstm_kernels {
     /* One step of a sigmoid/tanh cell: z [groups][4][8], c and h [groups * 8] in place, y [groups *
      * 8] = h. */
     void (*lstm_f32)(const float *z, float *c, float *h, float *y, uint32_t groups);
+    /* NULL, or: z + W h, then lstm_f32, of one stream. */
+    void (*recurrent_f32)(const elstm_matrix_f32 *w, const float *z, float *c, float *h, float *y);
     /* v[k] = tanh(v[k]), or the sigmoid. */
     void (*tanh_f32)(float *v, uint32_t count);
     void (*sigmoid_f32)(float *v, uint32_t count);

@@ -79,40 +79,125 @@ static void leave_s16(const int16_t *value, float scale, float *y, uint32_t coun
 
 /* ---- f32 ---- */
 
-static inline __m512 tanh16(__m512 x) {
-    x = _mm512_max_ps(x, _mm512_set1_ps(-ELSTM_TANH_CLAMP));
-    x = _mm512_min_ps(x, _mm512_set1_ps(ELSTM_TANH_CLAMP));
-    const __m512 u = _mm512_mul_ps(x, x);
-    __m512 p = _mm512_set1_ps(elstm_tanh_p[6]), q = _mm512_set1_ps(elstm_tanh_q[3]);
-    ELSTM_UNROLL for (int k = 5; k >= 0; --k) p =
-        _mm512_fmadd_ps(p, u, _mm512_set1_ps(elstm_tanh_p[k]));
-    ELSTM_UNROLL for (int k = 2; k >= 0; --k) q =
-        _mm512_fmadd_ps(q, u, _mm512_set1_ps(elstm_tanh_q[k]));
-    return _mm512_div_ps(_mm512_mul_ps(x, p), q);
+/* c[0] + c[1] u */
+static inline __m512 linear16(const float *c, __m512 u) {
+    return _mm512_fmadd_ps(_mm512_set1_ps(c[1]), u, _mm512_set1_ps(c[0]));
 }
 
-static inline __m512 sigmoid16(__m512 x) {
-    const __m512 half = _mm512_set1_ps(0.5f);
-    return _mm512_fmadd_ps(half, tanh16(_mm512_mul_ps(half, x)), half);
+static inline __m256 linear8(const float *c, __m256 u) {
+    return _mm256_fmadd_ps(_mm256_set1_ps(c[1]), u, _mm256_set1_ps(c[0]));
 }
 
-/* Groups of four gates, two registers each: i f and g o. `xs` products at once over `groups` groups
- * side by side, each sum in `chains` chains of columns. */
-static inline __attribute__((always_inline)) void
-tile_f32(const float *w, size_t group_size, const float *bias, const float *x, size_t x_stride,
-         uint32_t columns, float *y, size_t rows, int groups, int xs, int chains, int ahead) {
-    __m512 sum[16][2];
-    const int tiles = groups * xs;
-    ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
-        const float *start = bias == NULL ? y + (size_t)(t / groups) * rows : bias;
-        ELSTM_UNROLL for (int v = 0; v < 2; ++v) sum[t][v] =
-            _mm512_loadu_ps(start + 32 * (t % groups) + 16 * v);
+/* tanh of registers side by side: each alone is one chain of latencies. Pairs of coefficients
+ * first, for chains half as long as Horner's. */
+static inline __attribute__((always_inline)) void tanh_16(__m512 *x, int count) {
+    const float *p = elstm_tanh_p, *q = elstm_tanh_q;
+    __m512 u[4], u2[4], over[4], under[4];
+    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+        x[j] = _mm512_max_ps(x[j], _mm512_set1_ps(-ELSTM_TANH_CLAMP));
+        x[j] = _mm512_min_ps(x[j], _mm512_set1_ps(ELSTM_TANH_CLAMP));
+        u[j] = _mm512_mul_ps(x[j], x[j]);
+        u2[j] = _mm512_mul_ps(u[j], u[j]);
     }
-    ELSTM_UNROLL for (int t = tiles; t < tiles * chains; ++t) sum[t][0] = sum[t][1] =
-        _mm512_setzero_ps();
-    uint32_t column = 0;
-    for (; column + (uint32_t)chains <= columns; column += (uint32_t)chains) {
-        ELSTM_UNROLL for (int k = 0; k < chains; ++k, w += 32) {
+    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+        over[j] = linear16(p + 4, u[j]);
+        over[j] = _mm512_fmadd_ps(_mm512_set1_ps(p[6]), u2[j], over[j]);
+        over[j] = _mm512_fmadd_ps(over[j], u2[j], linear16(p + 2, u[j]));
+        over[j] = _mm512_fmadd_ps(over[j], u2[j], linear16(p, u[j]));
+        under[j] = _mm512_fmadd_ps(linear16(q + 2, u[j]), u2[j], linear16(q, u[j]));
+    }
+    ELSTM_UNROLL for (int j = 0; j < count; ++j) x[j] =
+        _mm512_div_ps(_mm512_mul_ps(x[j], over[j]), under[j]);
+}
+
+/* The same in halves of registers. */
+static inline __attribute__((always_inline)) void tanh_8(__m256 *x, int count) {
+    const float *p = elstm_tanh_p, *q = elstm_tanh_q;
+    __m256 u[2], u2[2], over[2], under[2];
+    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+        x[j] = _mm256_max_ps(x[j], _mm256_set1_ps(-ELSTM_TANH_CLAMP));
+        x[j] = _mm256_min_ps(x[j], _mm256_set1_ps(ELSTM_TANH_CLAMP));
+        u[j] = _mm256_mul_ps(x[j], x[j]);
+        u2[j] = _mm256_mul_ps(u[j], u[j]);
+    }
+    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+        over[j] = linear8(p + 4, u[j]);
+        over[j] = _mm256_fmadd_ps(_mm256_set1_ps(p[6]), u2[j], over[j]);
+        over[j] = _mm256_fmadd_ps(over[j], u2[j], linear8(p + 2, u[j]));
+        over[j] = _mm256_fmadd_ps(over[j], u2[j], linear8(p, u[j]));
+        under[j] = _mm256_fmadd_ps(linear8(q + 2, u[j]), u2[j], linear8(q, u[j]));
+    }
+    ELSTM_UNROLL for (int j = 0; j < count; ++j) x[j] =
+        _mm256_div_ps(_mm256_mul_ps(x[j], over[j]), under[j]);
+}
+
+/* The cell of one or two groups, from their sums: i and f in sum[.][0], g and o in sum[.][1]. */
+static inline __attribute__((always_inline)) void cells_f32(const __m512 (*sum)[2], float *c,
+                                                            float *h, float *y, int groups) {
+    /* tanh(g) = 2 sigmoid(2 g) - 1 would cost accuracy, so that g is scaled in and out instead:
+     * sigmoid(x) = 0.5 + 0.5 tanh(x / 2) */
+    const __m512 half = _mm512_set1_ps(0.5f);
+    const __m512 in_scale = _mm512_insertf32x8(half, _mm256_set1_ps(1.0f), 0);
+    const __m512 out_offset = _mm512_insertf32x8(half, _mm256_setzero_ps(), 0);
+    __m512 v[4];
+    __m256 next[2], squashed[2];
+    ELSTM_UNROLL for (int k = 0; k < groups; ++k) {
+        v[2 * k] = _mm512_mul_ps(half, sum[k][0]);
+        v[2 * k + 1] = _mm512_mul_ps(in_scale, sum[k][1]);
+    }
+    tanh_16(v, 2 * groups);
+    ELSTM_UNROLL for (int k = 0; k < groups; ++k) {
+        const __m512 i_f = _mm512_fmadd_ps(half, v[2 * k], half);
+        const __m512 g_o = v[2 * k + 1] = _mm512_fmadd_ps(in_scale, v[2 * k + 1], out_offset);
+        next[k] = _mm256_fmadd_ps(
+            _mm512_extractf32x8_ps(i_f, 1), _mm256_loadu_ps(c + 8 * k),
+            _mm256_mul_ps(_mm512_castps512_ps256(i_f), _mm512_castps512_ps256(g_o)));
+        const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), next[k]);
+        squashed[k] = next[k] = _mm256_maskz_mov_ps(
+            _mm256_cmp_ps_mask(size, _mm256_set1_ps(ELSTM_TINY), _CMP_GE_OQ), next[k]);
+    }
+    tanh_8(squashed, groups);
+    ELSTM_UNROLL for (int k = 0; k < groups; ++k) {
+        const __m256 out = _mm256_mul_ps(_mm512_extractf32x8_ps(v[2 * k + 1], 1), squashed[k]);
+        _mm256_storeu_ps(c + 8 * k, next[k]);
+        _mm256_storeu_ps(h + 8 * k, out);
+        _mm256_storeu_ps(y + 8 * k, out);
+    }
+}
+
+static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
+    __m512 sum[2][2];
+    for (; groups > 0; z += 64, c += 16, h += 16, y += 16) {
+        sum[0][0] = _mm512_loadu_ps(z);
+        sum[0][1] = _mm512_loadu_ps(z + 16);
+        if (groups == 1) {
+            cells_f32(sum, c, h, y, 1);
+            return;
+        }
+        sum[1][0] = _mm512_loadu_ps(z + 32);
+        sum[1][1] = _mm512_loadu_ps(z + 48);
+        cells_f32(sum, c, h, y, 2);
+        groups -= 2;
+    }
+}
+
+/* Sums of groups of four gates, two registers each, that start from `start`: `xs` products at once
+ * over `groups` groups side by side, in `chains` chains of columns that meet in sum[xs * groups].
+ */
+static inline __attribute__((always_inline)) void sum_f32(const float *w, size_t group_size,
+                                                          const float *start, size_t start_stride,
+                                                          const float *x, size_t x_stride,
+                                                          uint32_t columns, int groups, int xs,
+                                                          int chains, int ahead, __m512 (*sum)[2]) {
+    const int tiles = groups * xs;
+    ELSTM_UNROLL for (int t = 0; t < tiles * chains; ++t) {
+        const float *from = start + (size_t)(t / groups) * start_stride + 32 * (t % groups);
+        ELSTM_UNROLL for (int v = 0; v < 2; ++v) sum[t][v] =
+            t < tiles ? _mm512_loadu_ps(from + 16 * v) : _mm512_setzero_ps();
+    }
+    uint32_t left = columns;
+    for (; left >= (uint32_t)chains; left -= (uint32_t)chains) {
+        ELSTM_UNROLL for (int k = 0; k < chains; ++k, ++x, w += 32) {
             ELSTM_UNROLL for (int g = 0; g < groups; ++g) {
                 const float *own = w + (size_t)g * group_size;
                 const __m512 w0 = _mm512_loadu_ps(own), w1 = _mm512_loadu_ps(own + 16);
@@ -121,7 +206,7 @@ tile_f32(const float *w, size_t group_size, const float *bias, const float *x, s
                     _mm_prefetch((const char *)own + ahead + 64, _MM_HINT_T0);
                 }
                 ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
-                    const __m512 a = _mm512_set1_ps(x[(size_t)j * x_stride + column + (uint32_t)k]);
+                    const __m512 a = _mm512_set1_ps(x[(size_t)j * x_stride]);
                     const int t = k * tiles + j * groups + g;
                     sum[t][0] = _mm512_fmadd_ps(w0, a, sum[t][0]);
                     sum[t][1] = _mm512_fmadd_ps(w1, a, sum[t][1]);
@@ -129,24 +214,38 @@ tile_f32(const float *w, size_t group_size, const float *bias, const float *x, s
             }
         }
     }
-    for (; column < columns; ++column, w += 32) {
+    for (; left > 0; --left, ++x, w += 32) {
         ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
             const float *own = w + (size_t)(t % groups) * group_size;
-            const __m512 a = _mm512_set1_ps(x[(size_t)(t / groups) * x_stride + column]);
+            const __m512 a = _mm512_set1_ps(x[(size_t)(t / groups) * x_stride]);
             sum[t][0] = _mm512_fmadd_ps(_mm512_loadu_ps(own), a, sum[t][0]);
             sum[t][1] = _mm512_fmadd_ps(_mm512_loadu_ps(own + 16), a, sum[t][1]);
         }
     }
     ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
-        float *out = y + (size_t)(t / groups) * rows + 32 * (t % groups);
         ELSTM_UNROLL for (int v = 0; v < 2; ++v) {
-            __m512 total = sum[t][v];
-            if (chains == 2) total = _mm512_add_ps(total, sum[tiles + t][v]);
+            if (chains == 2) sum[t][v] = _mm512_add_ps(sum[t][v], sum[tiles + t][v]);
             if (chains == 4)
-                total = _mm512_add_ps(_mm512_add_ps(total, sum[tiles + t][v]),
-                                      _mm512_add_ps(sum[2 * tiles + t][v], sum[3 * tiles + t][v]));
-            _mm512_storeu_ps(out + 16 * v, total);
+                sum[t][v] =
+                    _mm512_add_ps(_mm512_add_ps(sum[t][v], sum[tiles + t][v]),
+                                  _mm512_add_ps(sum[2 * tiles + t][v], sum[3 * tiles + t][v]));
         }
+    }
+}
+
+/* The same from bias, or from y itself, and on to y. */
+static inline __attribute__((always_inline)) void
+tile_f32(const elstm_matrix_f32 *w, uint32_t first, const float *bias, const float *x,
+         size_t x_stride, float *y, int groups, int xs, int chains, int ahead) {
+    const size_t rows = elstm_rows_f32(w), group_size = (size_t)w->columns * 32;
+    __m512 sum[16][2];
+    y += 32 * (size_t)first;
+    sum_f32(w->weights + first * group_size, group_size, bias == NULL ? y : bias + 32 * first,
+            bias == NULL ? rows : 0, x, x_stride, w->columns, groups, xs, chains, ahead, sum);
+    ELSTM_UNROLL for (int t = 0; t < groups * xs; ++t) {
+        float *out = y + (size_t)(t / groups) * rows + 32 * (t % groups);
+        _mm512_storeu_ps(out, sum[t][0]);
+        _mm512_storeu_ps(out + 16, sum[t][1]);
     }
 }
 
@@ -174,39 +273,26 @@ static inline void group1_f32(const float *w, const float *start, const float *x
 /* One x over groups of four gates. */
 static inline void single_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
                               float *y) {
-    const size_t group_size = (size_t)w->columns * 32, size = 4 * group_size * w->groups;
-    const float *weights = w->weights;
-    uint32_t left = w->groups;
-    if (size <= SIDE_BY_SIDE) {
-        for (; left >= 2; left -= 2, weights += 2 * group_size, y += 64) {
-            tile_f32(weights, group_size, bias, x, 0, w->columns, y, 0, 2, 1, 2, 0);
-            if (bias != NULL) bias += 64;
-        }
-    }
-    for (; left > 0; --left, weights += group_size, y += 32) {
-        if (size < FAR)
-            tile_f32(weights, group_size, bias, x, 0, w->columns, y, 0, 1, 1, 4, 0);
-        else
-            tile_f32(weights, group_size, bias, x, 0, w->columns, y, 0, 1, 1, 4, 1024);
-        if (bias != NULL) bias += 32;
-    }
+    const size_t size = (size_t)w->columns * 128 * w->groups;
+    uint32_t group = 0;
+    if (size <= SIDE_BY_SIDE)
+        for (; group + 2 <= w->groups; group += 2) tile_f32(w, group, bias, x, 0, y, 2, 1, 2, 0);
+    if (size < FAR)
+        for (; group < w->groups; ++group) tile_f32(w, group, bias, x, 0, y, 1, 1, 4, 0);
+    else
+        for (; group < w->groups; ++group) tile_f32(w, group, bias, x, 0, y, 1, 1, 4, 1024);
 }
 
 static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
                        size_t x_stride, float *y, uint32_t count) {
     const uint32_t rows = elstm_rows_f32(w);
-    const size_t group_size = (size_t)w->columns * w->gates * ELSTM_GROUP;
     if (w->gates == 4) {
         for (; count >= 8; count -= 8, x += 8 * x_stride, y += 8 * (size_t)rows)
             for (uint32_t group = 0; group < w->groups; ++group)
-                tile_f32(w->weights + group * group_size, group_size,
-                         bias == NULL ? NULL : bias + 32 * group, x, x_stride, w->columns,
-                         y + 32 * group, rows, 1, 8, 1, 0);
+                tile_f32(w, group, bias, x, x_stride, y, 1, 8, 1, 0);
         for (; count >= 4; count -= 4, x += 4 * x_stride, y += 4 * (size_t)rows)
             for (uint32_t group = 0; group < w->groups; ++group)
-                tile_f32(w->weights + group * group_size, group_size,
-                         bias == NULL ? NULL : bias + 32 * group, x, x_stride, w->columns,
-                         y + 32 * group, rows, 1, 4, 1, 0);
+                tile_f32(w, group, bias, x, x_stride, y, 1, 4, 1, 0);
     }
     for (; count > 0; --count, x += x_stride, y += rows) {
         if (w->gates == 4) {
@@ -215,58 +301,52 @@ static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float
         }
         const float *start = bias == NULL ? y : bias;
         for (uint32_t group = 0; group < w->groups; ++group)
-            group1_f32(w->weights + group * group_size, start + 8 * group, x, w->columns,
-                       y + 8 * group);
+            group1_f32(w->weights + (size_t)group * w->columns * 8, start + 8 * group, x,
+                       w->columns, y + 8 * group);
     }
 }
 
-/* In half a register. */
-static inline __m256 tanh8(__m256 x) {
-    x = _mm256_max_ps(x, _mm256_set1_ps(-ELSTM_TANH_CLAMP));
-    x = _mm256_min_ps(x, _mm256_set1_ps(ELSTM_TANH_CLAMP));
-    const __m256 u = _mm256_mul_ps(x, x);
-    __m256 p = _mm256_set1_ps(elstm_tanh_p[6]), q = _mm256_set1_ps(elstm_tanh_q[3]);
-    ELSTM_UNROLL for (int k = 5; k >= 0; --k) p =
-        _mm256_fmadd_ps(p, u, _mm256_set1_ps(elstm_tanh_p[k]));
-    ELSTM_UNROLL for (int k = 2; k >= 0; --k) q =
-        _mm256_fmadd_ps(q, u, _mm256_set1_ps(elstm_tanh_q[k]));
-    return _mm256_div_ps(_mm256_mul_ps(x, p), q);
-}
-
-static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
-    for (uint32_t group = 0; group < groups; ++group, z += 32, c += 8, h += 8, y += 8) {
-        /* i f in one register, g o in the other; tanh(g) = 2 sigmoid(2 g) - 1 would cost accuracy,
-         * so g is scaled in and out instead: sigmoid(x) = 0.5 + 0.5 tanh(x / 2) */
-        const __m512 half = _mm512_set1_ps(0.5f);
-        const __m512 in_scale = _mm512_insertf32x8(half, _mm256_set1_ps(1.0f), 0);
-        const __m512 out_offset = _mm512_insertf32x8(half, _mm256_setzero_ps(), 0);
-        const __m512 i_f = sigmoid16(_mm512_loadu_ps(z));
-        const __m512 g_o = _mm512_fmadd_ps(
-            in_scale, tanh16(_mm512_mul_ps(in_scale, _mm512_loadu_ps(z + 16))), out_offset);
-        const __m256 i = _mm512_castps512_ps256(i_f), f = _mm512_extractf32x8_ps(i_f, 1);
-        const __m256 g = _mm512_castps512_ps256(g_o), o = _mm512_extractf32x8_ps(g_o, 1);
-        __m256 next = _mm256_fmadd_ps(f, _mm256_loadu_ps(c), _mm256_mul_ps(i, g));
-        const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), next);
-        next = _mm256_maskz_mov_ps(_mm256_cmp_ps_mask(size, _mm256_set1_ps(ELSTM_TINY), _CMP_GE_OQ),
-                                   next);
-        const __m256 out = _mm256_mul_ps(o, tanh8(next));
-        _mm256_storeu_ps(c, next);
-        _mm256_storeu_ps(h, out);
-        _mm256_storeu_ps(y, out);
+/* Two groups at a time go from sums to h without memory in between. h stays what it was until all
+ * have read it. */
+static void recurrent_f32(const elstm_matrix_f32 *w, const float *z, float *c, float *h, float *y) {
+    const size_t group_size = (size_t)w->columns * 32, size = 4 * group_size * w->groups;
+    const float *weights = w->weights;
+    uint32_t group = 0;
+    __m512 sum[4][2], second[4][2];
+    for (; group + 2 <= w->groups; group += 2, weights += 2 * group_size, z += 64) {
+        if (size <= SIDE_BY_SIDE) {
+            sum_f32(weights, group_size, z, 0, h, 0, w->columns, 2, 1, 2, 0, sum);
+        } else {
+            sum_f32(weights, 0, z, 0, h, 0, w->columns, 1, 1, 4, 0, sum);
+            sum_f32(weights + group_size, 0, z + 32, 0, h, 0, w->columns, 1, 1, 4, 0, second);
+            sum[1][0] = second[0][0];
+            sum[1][1] = second[0][1];
+        }
+        cells_f32(sum, c + 8 * group, y + 8 * group, y + 8 * group, 2);
     }
+    if (group < w->groups) {
+        sum_f32(weights, 0, z, 0, h, 0, w->columns, 1, 1, 4, 0, sum);
+        cells_f32(sum, c + 8 * group, y + 8 * group, y + 8 * group, 1);
+    }
+    for (uint32_t k = 0; k < 8 * w->groups; k += 8) _mm256_storeu_ps(h + k, _mm256_loadu_ps(y + k));
 }
 
 static void tanh_f32(float *v, uint32_t count) {
     for (uint32_t k = 0; k < count; k += 16) {
         const __mmask16 mask = first16(count - k);
-        _mm512_mask_storeu_ps(v + k, mask, tanh16(_mm512_maskz_loadu_ps(mask, v + k)));
+        __m512 x = _mm512_maskz_loadu_ps(mask, v + k);
+        tanh_16(&x, 1);
+        _mm512_mask_storeu_ps(v + k, mask, x);
     }
 }
 
 static void sigmoid_f32(float *v, uint32_t count) {
+    const __m512 half = _mm512_set1_ps(0.5f);
     for (uint32_t k = 0; k < count; k += 16) {
         const __mmask16 mask = first16(count - k);
-        _mm512_mask_storeu_ps(v + k, mask, sigmoid16(_mm512_maskz_loadu_ps(mask, v + k)));
+        __m512 x = _mm512_mul_ps(half, _mm512_maskz_loadu_ps(mask, v + k));
+        tanh_16(&x, 1);
+        _mm512_mask_storeu_ps(v + k, mask, _mm512_fmadd_ps(half, x, half));
     }
 }
 
@@ -884,6 +964,7 @@ const elstm_kernels elstm_kernels_avx512vnni = {
     .leave_s16 = leave_s16,
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
+    .recurrent_f32 = recurrent_f32,
     .tanh_f32 = tanh_f32,
     .sigmoid_f32 = sigmoid_f32,
     .prepare_s8 = prepare_s8,

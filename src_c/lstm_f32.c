@@ -83,11 +83,14 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     float *y = (float *)out->data + (size_t)first * out->stride;
     float *z = runner->scratch;
     kernels->matmul_f32(&l->kernel, l->bias, x, in->stride, z, steps * streams);
+    const int joined = streams == 1 && plain && kernels->recurrent_f32 != NULL;
     for (uint32_t step = 0; step < steps; ++step) {
-        kernels->matmul_f32(&l->recurrent, NULL, state, stride, z, streams);
+        if (!joined) kernels->matmul_f32(&l->recurrent, NULL, state, stride, z, streams);
         for (uint32_t stream = 0; stream < streams; ++stream, z += rows, y += out->stride) {
             float *h = state + stream * stride, *c = h + units;
-            if (plain)
+            if (joined)
+                kernels->recurrent_f32(&l->recurrent, z, c, h, y);
+            else if (plain)
                 kernels->lstm_f32(z, c, h, y, l->kernel.groups);
             else
                 general(kernels, l, z, c, h, y);
