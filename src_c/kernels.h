@@ -71,6 +71,18 @@ typedef struct {
     uint32_t doublings;
 } elstm_cell_s8;
 
+/* A sigmoid/tanh cell without clip. */
+typedef struct {
+    const elstm_matrix_f32 *kernel, *recurrent;
+    const float *bias;
+} elstm_plain_f32;
+
+typedef struct {
+    const elstm_matrix_s8 *kernel, *recurrent;
+    const elstm_rescale *rescale;
+    const elstm_requantize *requantize;
+} elstm_plain_s8;
+
 /* Every kernel: buffers do not overlap unless said; lengths may be 1; pointers need natural
  * alignment only, though 64 bytes are faster on x86.
  *
@@ -95,8 +107,11 @@ struct elstm_kernels {
     /* One step of a sigmoid/tanh cell: z [groups][4][8], c and h [groups * 8] in place, y [groups *
      * 8] = h. */
     void (*lstm_f32)(const float *z, float *c, float *h, float *y, uint32_t groups);
-    /* NULL, or: z + W h, then lstm_f32, of one stream. */
-    void (*recurrent_f32)(const elstm_matrix_f32 *w, const float *z, float *c, float *h, float *y);
+    /* NULL, or: what the kernels before it do for one stream, in one: z + W h, then the cell. */
+    void (*recurrent_f32)(const elstm_matrix_f32 *r, const float *z, float *c, float *h, float *y);
+    /* NULL, or: that and the product of x before it. z [rows] is scratch. */
+    void (*step_f32)(const elstm_plain_f32 *l, const float *x, float *z, float *c, float *h,
+                     float *y);
     /* v[k] = tanh(v[k]), or the sigmoid. */
     void (*tanh_f32)(float *v, uint32_t count);
     void (*sigmoid_f32)(float *v, uint32_t count);
@@ -119,9 +134,12 @@ struct elstm_kernels {
      * docs/numerics.md. */
     void (*lstm_s8)(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups);
-    /* NULL, or: acc += W h, then lstm_s8, of one stream. acc is scratch afterwards. */
-    void (*recurrent_s8)(const elstm_matrix_s8 *w, int32_t *acc, const elstm_requantize *q,
+    /* NULL, or: acc + W h, then the cell, of one stream. acc is scratch afterwards. */
+    void (*recurrent_s8)(const elstm_matrix_s8 *r, int32_t *acc, const elstm_requantize *q,
                          const elstm_cell_s8 *cell);
+    /* NULL, or: that and the product of a 16-bit x before it. acc [rows] is scratch. */
+    void (*step_s16)(const elstm_plain_s8 *l, const int16_t *x, int32_t *acc,
+                     const elstm_cell_s8 *cell);
     /* v[k] = T(v[k]), or S. */
     void (*tanh_s16)(int16_t *v, uint32_t count);
     void (*sigmoid_s16)(int16_t *v, uint32_t count);

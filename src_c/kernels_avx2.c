@@ -52,10 +52,10 @@ static inline __m256 tanh8(__m256 x) {
     x = _mm256_min_ps(x, _mm256_set1_ps(ELSTM_TANH_CLAMP));
     const __m256 u = _mm256_mul_ps(x, x);
     __m256 p = _mm256_set1_ps(elstm_tanh_p[6]), q = _mm256_set1_ps(elstm_tanh_q[3]);
-    ELSTM_UNROLL for (int k = 5; k >= 0; --k) p =
-        _mm256_fmadd_ps(p, u, _mm256_set1_ps(elstm_tanh_p[k]));
-    ELSTM_UNROLL for (int k = 2; k >= 0; --k) q =
-        _mm256_fmadd_ps(q, u, _mm256_set1_ps(elstm_tanh_q[k]));
+    ELSTM_UNROLL
+    for (int k = 5; k >= 0; --k) p = _mm256_fmadd_ps(p, u, _mm256_set1_ps(elstm_tanh_p[k]));
+    ELSTM_UNROLL
+    for (int k = 2; k >= 0; --k) q = _mm256_fmadd_ps(q, u, _mm256_set1_ps(elstm_tanh_q[k]));
     return _mm256_div_ps(_mm256_mul_ps(x, p), q);
 }
 
@@ -66,36 +66,44 @@ static inline __m256 sigmoid8(__m256 x) {
 
 /* `vectors` registers of 8 rows side by side in memory, `xs` products at once, each sum in `chains`
  * chains of columns; `step` floats from one column to the next. */
-static inline __attribute__((always_inline)) void
-tile_f32(const float *w, size_t step, const float *bias, const float *x, size_t x_stride,
-         uint32_t columns, float *y, size_t rows, int vectors, int xs, int chains, int ahead) {
+ELSTM_INLINE void tile_f32(const float *w, size_t step, const float *bias, const float *x,
+                           size_t x_stride, uint32_t columns, float *y, size_t rows, int vectors,
+                           int xs, int chains, int ahead) {
     __m256 sum[12];
     const int tiles = vectors * xs;
-    ELSTM_UNROLL for (int t = 0; t < tiles; ++t) sum[t] = _mm256_loadu_ps(
-        (bias == NULL ? y + (size_t)(t / vectors) * rows : bias) + 8 * (t % vectors));
-    ELSTM_UNROLL for (int t = tiles; t < tiles * chains; ++t) sum[t] = _mm256_setzero_ps();
+    ELSTM_UNROLL
+    for (int t = 0; t < tiles; ++t)
+        sum[t] = _mm256_loadu_ps((bias == NULL ? y + (size_t)(t / vectors) * rows : bias) +
+                                 8 * (t % vectors));
+    ELSTM_UNROLL
+    for (int t = tiles; t < tiles * chains; ++t) sum[t] = _mm256_setzero_ps();
     uint32_t column = 0;
     for (; column + (uint32_t)chains <= columns; column += (uint32_t)chains) {
-        ELSTM_UNROLL for (int k = 0; k < chains; ++k, w += step) {
+        ELSTM_UNROLL
+        for (int k = 0; k < chains; ++k, w += step) {
             if (ahead != 0) {
                 _mm_prefetch((const char *)w + ahead, _MM_HINT_T0);
                 if (vectors > 2) _mm_prefetch((const char *)w + ahead + 64, _MM_HINT_T0);
             }
-            ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
+            ELSTM_UNROLL
+            for (int j = 0; j < xs; ++j) {
                 const __m256 a =
                     _mm256_broadcast_ss(x + (size_t)j * x_stride + column + (uint32_t)k);
-                ELSTM_UNROLL for (int v = 0; v < vectors; ++v) {
+                ELSTM_UNROLL
+                for (int v = 0; v < vectors; ++v) {
                     const int t = k * tiles + j * vectors + v;
                     sum[t] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * v), a, sum[t]);
                 }
             }
         }
     }
-    for (; column < columns; ++column, w += step)
-        ELSTM_UNROLL for (int t = 0; t < tiles; ++t) sum[t] = _mm256_fmadd_ps(
-            _mm256_loadu_ps(w + 8 * (t % vectors)),
-            _mm256_broadcast_ss(x + (size_t)(t / vectors) * x_stride + column), sum[t]);
-    ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
+    for (; column < columns; ++column, w += step) ELSTM_UNROLL
+    for (int t = 0; t < tiles; ++t)
+        sum[t] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * (t % vectors)),
+                                 _mm256_broadcast_ss(x + (size_t)(t / vectors) * x_stride + column),
+                                 sum[t]);
+    ELSTM_UNROLL
+    for (int t = 0; t < tiles; ++t) {
         __m256 total = sum[t];
         if (chains == 2) total = _mm256_add_ps(total, sum[tiles + t]);
         if (chains == 4)
@@ -204,22 +212,23 @@ static inline void end8(__m256i sum, const elstm_rescale *rescale, size_t at, in
 }
 
 /* From row `at` on: `vectors` registers of 8 rows, the gates of one or two groups. */
-static inline __attribute__((always_inline)) void chains_s8(const elstm_matrix_s8 *w, size_t at,
-                                                            const elstm_rescale *rescale,
-                                                            const int8_t *x, int32_t *y,
-                                                            int vectors) {
+ELSTM_INLINE void chains_s8(const elstm_matrix_s8 *w, size_t at, const elstm_rescale *rescale,
+                            const int8_t *x, int32_t *y, int vectors) {
     const size_t step = 32 * (size_t)w->gates, group_size = w->quads * step;
     const int8_t *weights = w->weights + at / (8 * w->gates) * group_size;
     __m256i sum[8];
-    ELSTM_UNROLL for (int v = 0; v < vectors; ++v) sum[v] = _mm256_setzero_si256();
+    ELSTM_UNROLL
+    for (int v = 0; v < vectors; ++v) sum[v] = _mm256_setzero_si256();
     for (uint32_t quad = 0; quad < w->quads; ++quad, x += 4, weights += step) {
         const __m256i four_x = four(x), magnitude = _mm256_abs_epi8(four_x);
-        ELSTM_UNROLL for (int v = 0; v < vectors; ++v) {
+        ELSTM_UNROLL
+        for (int v = 0; v < vectors; ++v) {
             const int8_t *own = v < 4 ? weights + 32 * v : weights + group_size + 32 * (v - 4);
             sum[v] = dot8(sum[v], _mm256_loadu_si256((const __m256i *)own), four_x, magnitude);
         }
     }
-    ELSTM_UNROLL for (int v = 0; v < vectors; ++v)
+    ELSTM_UNROLL
+    for (int v = 0; v < vectors; ++v)
         end8(sum[v], rescale, at + 8 * (size_t)v, y + at + 8 * (size_t)v);
 }
 
@@ -238,19 +247,19 @@ static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, co
 }
 
 /* Weights widened to int16; each 64-bit lane pair sums two halves of a row, joined at the end. */
-static inline __attribute__((always_inline)) void chains_s16(const elstm_matrix_s8 *w, size_t at,
-                                                             const elstm_rescale *rescale,
-                                                             const int16_t *x, int32_t *y,
-                                                             int vectors) {
+ELSTM_INLINE void chains_s16(const elstm_matrix_s8 *w, size_t at, const elstm_rescale *rescale,
+                             const int16_t *x, int32_t *y, int vectors) {
     const size_t step = 32 * (size_t)w->gates;
     const int8_t *weights = w->weights + at / (8 * w->gates) * w->quads * step;
     __m256i low[4], high[4];
-    ELSTM_UNROLL for (int v = 0; v < vectors; ++v) low[v] = high[v] = _mm256_setzero_si256();
+    ELSTM_UNROLL
+    for (int v = 0; v < vectors; ++v) low[v] = high[v] = _mm256_setzero_si256();
     for (uint32_t quad = 0; quad < w->quads; ++quad, x += 4, weights += step) {
         int64_t bytes;
         memcpy(&bytes, x, sizeof bytes);
         const __m256i four_x = _mm256_set1_epi64x(bytes);
-        ELSTM_UNROLL for (int v = 0; v < vectors; ++v) {
+        ELSTM_UNROLL
+        for (int v = 0; v < vectors; ++v) {
             const __m128i *own = (const __m128i *)(weights + 32 * v);
             low[v] = _mm256_add_epi32(
                 low[v], _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(own)), four_x));
@@ -258,7 +267,8 @@ static inline __attribute__((always_inline)) void chains_s16(const elstm_matrix_
                 high[v], _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(own + 1)), four_x));
         }
     }
-    ELSTM_UNROLL for (int v = 0; v < vectors; ++v)
+    ELSTM_UNROLL
+    for (int v = 0; v < vectors; ++v)
         end8(_mm256_permute4x64_epi64(_mm256_hadd_epi32(low[v], high[v]), 0xD8), rescale,
              at + 8 * (size_t)v, y + at + 8 * (size_t)v);
 }
@@ -370,7 +380,8 @@ static void sigmoid_s16(int16_t *v, uint32_t count) {
 static inline void cell16(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                           uint32_t at, uint32_t second, const segments *t) {
     __m256i z[4];
-    ELSTM_UNROLL for (int g = 0; g < 4; ++g) {
+    ELSTM_UNROLL
+    for (int g = 0; g < 4; ++g) {
         const uint32_t r = 8u * (uint32_t)g;
         __m256i a = _mm256_loadu_si256((const __m256i *)(acc + r));
         __m256i b = _mm256_loadu_si256((const __m256i *)(acc + second + r));

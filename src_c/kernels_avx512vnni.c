@@ -90,50 +90,53 @@ static inline __m256 linear8(const float *c, __m256 u) {
 
 /* tanh of registers side by side: each alone is one chain of latencies. Pairs of coefficients
  * first, for chains half as long as Horner's. */
-static inline __attribute__((always_inline)) void tanh_16(__m512 *x, int count) {
+ELSTM_INLINE void tanh_16(__m512 *x, int count) {
     const float *p = elstm_tanh_p, *q = elstm_tanh_q;
     __m512 u[4], u2[4], over[4], under[4];
-    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) {
         x[j] = _mm512_max_ps(x[j], _mm512_set1_ps(-ELSTM_TANH_CLAMP));
         x[j] = _mm512_min_ps(x[j], _mm512_set1_ps(ELSTM_TANH_CLAMP));
         u[j] = _mm512_mul_ps(x[j], x[j]);
         u2[j] = _mm512_mul_ps(u[j], u[j]);
     }
-    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) {
         over[j] = linear16(p + 4, u[j]);
         over[j] = _mm512_fmadd_ps(_mm512_set1_ps(p[6]), u2[j], over[j]);
         over[j] = _mm512_fmadd_ps(over[j], u2[j], linear16(p + 2, u[j]));
         over[j] = _mm512_fmadd_ps(over[j], u2[j], linear16(p, u[j]));
         under[j] = _mm512_fmadd_ps(linear16(q + 2, u[j]), u2[j], linear16(q, u[j]));
     }
-    ELSTM_UNROLL for (int j = 0; j < count; ++j) x[j] =
-        _mm512_div_ps(_mm512_mul_ps(x[j], over[j]), under[j]);
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) x[j] = _mm512_div_ps(_mm512_mul_ps(x[j], over[j]), under[j]);
 }
 
 /* The same in halves of registers. */
-static inline __attribute__((always_inline)) void tanh_8(__m256 *x, int count) {
+ELSTM_INLINE void tanh_8(__m256 *x, int count) {
     const float *p = elstm_tanh_p, *q = elstm_tanh_q;
     __m256 u[2], u2[2], over[2], under[2];
-    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) {
         x[j] = _mm256_max_ps(x[j], _mm256_set1_ps(-ELSTM_TANH_CLAMP));
         x[j] = _mm256_min_ps(x[j], _mm256_set1_ps(ELSTM_TANH_CLAMP));
         u[j] = _mm256_mul_ps(x[j], x[j]);
         u2[j] = _mm256_mul_ps(u[j], u[j]);
     }
-    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) {
         over[j] = linear8(p + 4, u[j]);
         over[j] = _mm256_fmadd_ps(_mm256_set1_ps(p[6]), u2[j], over[j]);
         over[j] = _mm256_fmadd_ps(over[j], u2[j], linear8(p + 2, u[j]));
         over[j] = _mm256_fmadd_ps(over[j], u2[j], linear8(p, u[j]));
         under[j] = _mm256_fmadd_ps(linear8(q + 2, u[j]), u2[j], linear8(q, u[j]));
     }
-    ELSTM_UNROLL for (int j = 0; j < count; ++j) x[j] =
-        _mm256_div_ps(_mm256_mul_ps(x[j], over[j]), under[j]);
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) x[j] = _mm256_div_ps(_mm256_mul_ps(x[j], over[j]), under[j]);
 }
 
 /* The cell of one or two groups, from their sums: i and f in sum[.][0], g and o in sum[.][1]. */
-static inline __attribute__((always_inline)) void cells_f32(const __m512 (*sum)[2], float *c,
-                                                            float *h, float *y, int groups) {
+ELSTM_INLINE void cells_f32(const __m512 (*sum)[2], float *c, float *h, float *y, int groups) {
     /* tanh(g) = 2 sigmoid(2 g) - 1 would cost accuracy, so that g is scaled in and out instead:
      * sigmoid(x) = 0.5 + 0.5 tanh(x / 2) */
     const __m512 half = _mm512_set1_ps(0.5f);
@@ -141,12 +144,14 @@ static inline __attribute__((always_inline)) void cells_f32(const __m512 (*sum)[
     const __m512 out_offset = _mm512_insertf32x8(half, _mm256_setzero_ps(), 0);
     __m512 v[4];
     __m256 next[2], squashed[2];
-    ELSTM_UNROLL for (int k = 0; k < groups; ++k) {
+    ELSTM_UNROLL
+    for (int k = 0; k < groups; ++k) {
         v[2 * k] = _mm512_mul_ps(half, sum[k][0]);
         v[2 * k + 1] = _mm512_mul_ps(in_scale, sum[k][1]);
     }
     tanh_16(v, 2 * groups);
-    ELSTM_UNROLL for (int k = 0; k < groups; ++k) {
+    ELSTM_UNROLL
+    for (int k = 0; k < groups; ++k) {
         const __m512 i_f = _mm512_fmadd_ps(half, v[2 * k], half);
         const __m512 g_o = v[2 * k + 1] = _mm512_fmadd_ps(in_scale, v[2 * k + 1], out_offset);
         next[k] = _mm256_fmadd_ps(
@@ -157,7 +162,8 @@ static inline __attribute__((always_inline)) void cells_f32(const __m512 (*sum)[
             _mm256_cmp_ps_mask(size, _mm256_set1_ps(ELSTM_TINY), _CMP_GE_OQ), next[k]);
     }
     tanh_8(squashed, groups);
-    ELSTM_UNROLL for (int k = 0; k < groups; ++k) {
+    ELSTM_UNROLL
+    for (int k = 0; k < groups; ++k) {
         const __m256 out = _mm256_mul_ps(_mm512_extractf32x8_ps(v[2 * k + 1], 1), squashed[k]);
         _mm256_storeu_ps(c + 8 * k, next[k]);
         _mm256_storeu_ps(h + 8 * k, out);
@@ -165,47 +171,46 @@ static inline __attribute__((always_inline)) void cells_f32(const __m512 (*sum)[
     }
 }
 
+static inline void load_sums(const float *z, __m512 (*sum)[2]) {
+    sum[0][0] = _mm512_loadu_ps(z);
+    sum[0][1] = _mm512_loadu_ps(z + 16);
+}
+
 static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
     __m512 sum[2][2];
-    for (; groups > 0; z += 64, c += 16, h += 16, y += 16) {
-        sum[0][0] = _mm512_loadu_ps(z);
-        sum[0][1] = _mm512_loadu_ps(z + 16);
-        if (groups == 1) {
-            cells_f32(sum, c, h, y, 1);
-            return;
-        }
-        sum[1][0] = _mm512_loadu_ps(z + 32);
-        sum[1][1] = _mm512_loadu_ps(z + 48);
+    for (; groups >= 2; groups -= 2, z += 64, c += 16, h += 16, y += 16) {
+        load_sums(z, sum);
+        load_sums(z + 32, sum + 1);
         cells_f32(sum, c, h, y, 2);
-        groups -= 2;
+    }
+    if (groups != 0) {
+        load_sums(z, sum);
+        cells_f32(sum, c, h, y, 1);
     }
 }
 
-/* Sums of groups of four gates, two registers each, that start from `start`: `xs` products at once
- * over `groups` groups side by side, in `chains` chains of columns that meet in sum[xs * groups].
- */
-static inline __attribute__((always_inline)) void sum_f32(const float *w, size_t group_size,
-                                                          const float *start, size_t start_stride,
-                                                          const float *x, size_t x_stride,
-                                                          uint32_t columns, int groups, int xs,
-                                                          int chains, int ahead, __m512 (*sum)[2]) {
+/* Adds to sum[xs * groups], two registers a group of four gates: `xs` products at once over
+ * `groups` groups side by side, in `chains` chains of columns. */
+ELSTM_INLINE void sum_f32(const float *w, size_t group_size, const float *x, size_t x_stride,
+                          uint32_t columns, int groups, int xs, int chains, int ahead,
+                          __m512 (*sum)[2]) {
     const int tiles = groups * xs;
-    ELSTM_UNROLL for (int t = 0; t < tiles * chains; ++t) {
-        const float *from = start + (size_t)(t / groups) * start_stride + 32 * (t % groups);
-        ELSTM_UNROLL for (int v = 0; v < 2; ++v) sum[t][v] =
-            t < tiles ? _mm512_loadu_ps(from + 16 * v) : _mm512_setzero_ps();
-    }
+    ELSTM_UNROLL
+    for (int t = tiles; t < tiles * chains; ++t) sum[t][0] = sum[t][1] = _mm512_setzero_ps();
     uint32_t left = columns;
     for (; left >= (uint32_t)chains; left -= (uint32_t)chains) {
-        ELSTM_UNROLL for (int k = 0; k < chains; ++k, ++x, w += 32) {
-            ELSTM_UNROLL for (int g = 0; g < groups; ++g) {
+        ELSTM_UNROLL
+        for (int k = 0; k < chains; ++k, ++x, w += 32) {
+            ELSTM_UNROLL
+            for (int g = 0; g < groups; ++g) {
                 const float *own = w + (size_t)g * group_size;
                 const __m512 w0 = _mm512_loadu_ps(own), w1 = _mm512_loadu_ps(own + 16);
                 if (ahead != 0) {
                     _mm_prefetch((const char *)own + ahead, _MM_HINT_T0);
                     _mm_prefetch((const char *)own + ahead + 64, _MM_HINT_T0);
                 }
-                ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
+                ELSTM_UNROLL
+                for (int j = 0; j < xs; ++j) {
                     const __m512 a = _mm512_set1_ps(x[(size_t)j * x_stride]);
                     const int t = k * tiles + j * groups + g;
                     sum[t][0] = _mm512_fmadd_ps(w0, a, sum[t][0]);
@@ -215,15 +220,18 @@ static inline __attribute__((always_inline)) void sum_f32(const float *w, size_t
         }
     }
     for (; left > 0; --left, ++x, w += 32) {
-        ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL
+        for (int t = 0; t < tiles; ++t) {
             const float *own = w + (size_t)(t % groups) * group_size;
             const __m512 a = _mm512_set1_ps(x[(size_t)(t / groups) * x_stride]);
             sum[t][0] = _mm512_fmadd_ps(_mm512_loadu_ps(own), a, sum[t][0]);
             sum[t][1] = _mm512_fmadd_ps(_mm512_loadu_ps(own + 16), a, sum[t][1]);
         }
     }
-    ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
-        ELSTM_UNROLL for (int v = 0; v < 2; ++v) {
+    ELSTM_UNROLL
+    for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL
+        for (int v = 0; v < 2; ++v) {
             if (chains == 2) sum[t][v] = _mm512_add_ps(sum[t][v], sum[tiles + t][v]);
             if (chains == 4)
                 sum[t][v] =
@@ -234,15 +242,21 @@ static inline __attribute__((always_inline)) void sum_f32(const float *w, size_t
 }
 
 /* The same from bias, or from y itself, and on to y. */
-static inline __attribute__((always_inline)) void
-tile_f32(const elstm_matrix_f32 *w, uint32_t first, const float *bias, const float *x,
-         size_t x_stride, float *y, int groups, int xs, int chains, int ahead) {
+ELSTM_INLINE void tile_f32(const elstm_matrix_f32 *w, uint32_t first, const float *bias,
+                           const float *x, size_t x_stride, float *y, int groups, int xs,
+                           int chains, int ahead) {
     const size_t rows = elstm_rows_f32(w), group_size = (size_t)w->columns * 32;
     __m512 sum[16][2];
     y += 32 * (size_t)first;
-    sum_f32(w->weights + first * group_size, group_size, bias == NULL ? y : bias + 32 * first,
-            bias == NULL ? rows : 0, x, x_stride, w->columns, groups, xs, chains, ahead, sum);
-    ELSTM_UNROLL for (int t = 0; t < groups * xs; ++t) {
+    ELSTM_UNROLL
+    for (int t = 0; t < groups * xs; ++t) {
+        const float *start = bias == NULL ? y + (size_t)(t / groups) * rows : bias + 32 * first;
+        load_sums(start + 32 * (t % groups), sum + t);
+    }
+    sum_f32(w->weights + first * group_size, group_size, x, x_stride, w->columns, groups, xs,
+            chains, ahead, sum);
+    ELSTM_UNROLL
+    for (int t = 0; t < groups * xs; ++t) {
         float *out = y + (size_t)(t / groups) * rows + 32 * (t % groups);
         _mm512_storeu_ps(out, sum[t][0]);
         _mm512_storeu_ps(out + 16, sum[t][1]);
@@ -255,10 +269,12 @@ static inline void group1_f32(const float *w, const float *start, const float *x
     __m256 sum[4];
     uint32_t column = 0;
     sum[0] = _mm256_loadu_ps(start);
-    ELSTM_UNROLL for (int k = 1; k < 4; ++k) sum[k] = _mm256_setzero_ps();
-    for (; column + 4 <= columns; column += 4, w += 32)
-        ELSTM_UNROLL for (int k = 0; k < 4; ++k) sum[k] = _mm256_fmadd_ps(
-            _mm256_loadu_ps(w + 8 * k), _mm256_set1_ps(x[column + (uint32_t)k]), sum[k]);
+    ELSTM_UNROLL
+    for (int k = 1; k < 4; ++k) sum[k] = _mm256_setzero_ps();
+    for (; column + 4 <= columns; column += 4, w += 32) ELSTM_UNROLL
+    for (int k = 0; k < 4; ++k)
+        sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(w + 8 * k),
+                                 _mm256_set1_ps(x[column + (uint32_t)k]), sum[k]);
     for (; column < columns; ++column, w += 8)
         sum[0] = _mm256_fmadd_ps(_mm256_loadu_ps(w), _mm256_set1_ps(x[column]), sum[0]);
     _mm256_storeu_ps(y,
@@ -306,29 +322,55 @@ static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float
     }
 }
 
+static inline void copy_h(const float *y, float *h, uint32_t groups) {
+    for (; groups > 0; --groups, y += 8, h += 8) _mm256_storeu_ps(h, _mm256_loadu_ps(y));
+}
+
 /* Two groups at a time go from sums to h without memory in between. h stays what it was until all
  * have read it. */
-static void recurrent_f32(const elstm_matrix_f32 *w, const float *z, float *c, float *h, float *y) {
-    const size_t group_size = (size_t)w->columns * 32, size = 4 * group_size * w->groups;
-    const float *weights = w->weights;
+static void recurrent_f32(const elstm_matrix_f32 *r, const float *z, float *c, float *h, float *y) {
+    const size_t group_size = (size_t)r->columns * 32;
+    const float *weights = r->weights;
     uint32_t group = 0;
-    __m512 sum[4][2], second[4][2];
-    for (; group + 2 <= w->groups; group += 2, weights += 2 * group_size, z += 64) {
-        if (size <= SIDE_BY_SIDE) {
-            sum_f32(weights, group_size, z, 0, h, 0, w->columns, 2, 1, 2, 0, sum);
-        } else {
-            sum_f32(weights, 0, z, 0, h, 0, w->columns, 1, 1, 4, 0, sum);
-            sum_f32(weights + group_size, 0, z + 32, 0, h, 0, w->columns, 1, 1, 4, 0, second);
-            sum[1][0] = second[0][0];
-            sum[1][1] = second[0][1];
-        }
+    for (; group + 2 <= r->groups; group += 2, weights += 2 * group_size, z += 64) {
+        __m512 sum[4][2], second[4][2];
+        load_sums(z, sum);
+        load_sums(z + 32, second);
+        sum_f32(weights, 0, h, 0, r->columns, 1, 1, 4, 0, sum);
+        sum_f32(weights + group_size, 0, h, 0, r->columns, 1, 1, 4, 0, second);
+        sum[1][0] = second[0][0];
+        sum[1][1] = second[0][1];
         cells_f32(sum, c + 8 * group, y + 8 * group, y + 8 * group, 2);
     }
-    if (group < w->groups) {
-        sum_f32(weights, 0, z, 0, h, 0, w->columns, 1, 1, 4, 0, sum);
+    if (group < r->groups) {
+        __m512 sum[4][2];
+        load_sums(z, sum);
+        sum_f32(weights, 0, h, 0, r->columns, 1, 1, 4, 0, sum);
         cells_f32(sum, c + 8 * group, y + 8 * group, y + 8 * group, 1);
     }
-    for (uint32_t k = 0; k < 8 * w->groups; k += 8) _mm256_storeu_ps(h + k, _mm256_loadu_ps(y + k));
+    copy_h(y, h, r->groups);
+}
+
+/* Where all weights fit the first cache, inputs too go to h without memory in between. */
+static void step_f32(const elstm_plain_f32 *l, const float *x, float *z, float *c, float *h,
+                     float *y) {
+    const elstm_matrix_f32 *w = l->kernel, *r = l->recurrent;
+    const size_t w_size = (size_t)w->columns * 32, r_size = (size_t)r->columns * 32;
+    if (w->groups % 2 != 0 || 4 * (w_size + r_size) * w->groups > SIDE_BY_SIDE) {
+        matmul_f32(w, l->bias, x, 0, z, 1);
+        recurrent_f32(r, z, c, h, y);
+        return;
+    }
+    float *out = w->groups == 2 ? h : y;
+    for (uint32_t group = 0; group < w->groups; group += 2) {
+        __m512 sum[4][2];
+        load_sums(l->bias + 32 * group, sum);
+        load_sums(l->bias + 32 * group + 32, sum + 1);
+        sum_f32(w->weights + group * w_size, w_size, x, 0, w->columns, 2, 1, 2, 0, sum);
+        sum_f32(r->weights + group * r_size, r_size, h, 0, r->columns, 2, 1, 2, 0, sum);
+        cells_f32(sum, c + 8 * group, out + 8 * group, y + 8 * group, 2);
+    }
+    if (out == y) copy_h(y, h, w->groups);
 }
 
 static void tanh_f32(float *v, uint32_t count) {
@@ -398,8 +440,8 @@ static inline ending load_ending(const elstm_rescale *rescale, size_t at) {
                     load512(rescale->bias + at)};
 }
 
-static inline __attribute__((always_inline)) void end16(__m512i sum, const elstm_rescale *rescale,
-                                                        const ending *e, int32_t *y, int right) {
+ELSTM_INLINE void end16(__m512i sum, const elstm_rescale *rescale, const ending *e, int32_t *y,
+                        int right) {
     if (rescale == NULL) {
         sum = _mm512_add_epi32(sum, load512(y));
     } else {
@@ -411,27 +453,30 @@ static inline __attribute__((always_inline)) void end16(__m512i sum, const elstm
 
 /* Sums of groups of four gates from group `first` on, two registers each: `xs` products at once
  * over `groups` groups side by side, in `chains` chains of quads that meet in sum[xs * groups]. */
-static inline __attribute__((always_inline)) void sum_s8(const elstm_matrix_s8 *w, uint32_t first,
-                                                         const int8_t *x, size_t x_stride,
-                                                         int groups, int xs, int chains, int ahead,
-                                                         __m512i (*sum)[2]) {
+ELSTM_INLINE void sum_s8(const elstm_matrix_s8 *w, uint32_t first, const int8_t *x, size_t x_stride,
+                         int groups, int xs, int chains, int ahead, __m512i (*sum)[2]) {
     const size_t group_size = (size_t)w->quads * 128;
     const int8_t *weights = w->weights + first * group_size;
     const int tiles = groups * xs;
-    ELSTM_UNROLL for (int t = 0; t < tiles * chains; ++t) ELSTM_UNROLL for (int v = 0; v < 2; ++v)
+    ELSTM_UNROLL
+    for (int t = 0; t < tiles * chains; ++t) ELSTM_UNROLL
+    for (int v = 0; v < 2; ++v)
         sum[t][v] = t < tiles ? load512(w->surplus + 32 * (first + (uint32_t)(t % groups)) + 16 * v)
                               : _mm512_setzero_si512();
     uint32_t left = w->quads;
     for (; left >= (uint32_t)chains; left -= (uint32_t)chains) {
-        ELSTM_UNROLL for (int k = 0; k < chains; ++k, x += 4, weights += 128) {
-            ELSTM_UNROLL for (int g = 0; g < groups; ++g) {
+        ELSTM_UNROLL
+        for (int k = 0; k < chains; ++k, x += 4, weights += 128) {
+            ELSTM_UNROLL
+            for (int g = 0; g < groups; ++g) {
                 const int8_t *own = weights + (size_t)g * group_size;
                 const __m512i w0 = load512(own), w1 = load512(own + 64);
                 if (ahead != 0) {
                     _mm_prefetch((const char *)own + ahead, _MM_HINT_T0);
                     _mm_prefetch((const char *)own + ahead + 64, _MM_HINT_T0);
                 }
-                ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
+                ELSTM_UNROLL
+                for (int j = 0; j < xs; ++j) {
                     const __m512i v = four_plus_128(x + (size_t)j * x_stride);
                     const int t = k * tiles + j * groups + g;
                     sum[t][0] = dot16(sum[t][0], v, w0);
@@ -441,15 +486,18 @@ static inline __attribute__((always_inline)) void sum_s8(const elstm_matrix_s8 *
         }
     }
     for (; left > 0; --left, x += 4, weights += 128) {
-        ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL
+        for (int t = 0; t < tiles; ++t) {
             const int8_t *own = weights + (size_t)(t % groups) * group_size;
             const __m512i v = four_plus_128(x + (size_t)(t / groups) * x_stride);
             sum[t][0] = dot16(sum[t][0], v, load512(own));
             sum[t][1] = dot16(sum[t][1], v, load512(own + 64));
         }
     }
-    ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
-        ELSTM_UNROLL for (int v = 0; v < 2; ++v) {
+    ELSTM_UNROLL
+    for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL
+        for (int v = 0; v < 2; ++v) {
             if (chains == 2) sum[t][v] = _mm512_add_epi32(sum[t][v], sum[tiles + t][v]);
             if (chains == 4)
                 sum[t][v] = _mm512_add_epi32(
@@ -460,16 +508,18 @@ static inline __attribute__((always_inline)) void sum_s8(const elstm_matrix_s8 *
 }
 
 /* The same, on to y. */
-static inline __attribute__((always_inline)) void
-tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale, const int8_t *x,
-        size_t x_stride, int32_t *y, int groups, int xs, int chains, int ahead) {
+ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
+                          const int8_t *x, size_t x_stride, int32_t *y, int groups, int xs,
+                          int chains, int ahead) {
     const size_t rows = elstm_rows_s8(w);
     __m512i sum[16][2];
     sum_s8(w, first, x, x_stride, groups, xs, chains, ahead, sum);
-    ELSTM_UNROLL for (int k = 0; k < 2 * groups; ++k) {
+    ELSTM_UNROLL
+    for (int k = 0; k < 2 * groups; ++k) {
         const size_t at = 32 * (size_t)first + 16 * (size_t)k;
         const ending e = load_ending(rescale, at);
-        ELSTM_UNROLL for (int j = 0; j < xs; ++j)
+        ELSTM_UNROLL
+        for (int j = 0; j < xs; ++j)
             end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at, 0);
     }
 }
@@ -546,17 +596,17 @@ static inline __m512i four_s16(const int16_t *x) {
     return _mm512_set1_epi64(bytes);
 }
 
-/* As tile_s8, with two sums a row. */
-static inline __attribute__((always_inline)) void
-tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale, const int16_t *x,
-         size_t x_stride, int32_t *y, int groups, int xs, int chains) {
+/* As sum_s8, with two sums a row on the way. */
+ELSTM_INLINE void sum_s16(const elstm_matrix_s8 *w, uint32_t first, const int16_t *x,
+                          size_t x_stride, int groups, int xs, int chains, __m512i (*sum)[2]) {
     const size_t group_size = (size_t)w->quads * 128, row = 32 * (size_t)first;
-    const size_t rows = elstm_rows_s8(w);
     const int8_t *weights = w->weights + first * group_size;
     __m512i high[8][2], low[8][2];
     const int tiles = groups * xs;
-    ELSTM_UNROLL for (int t = 0; t < tiles * chains; ++t) {
-        ELSTM_UNROLL for (int v = 0; v < 2; ++v) {
+    ELSTM_UNROLL
+    for (int t = 0; t < tiles * chains; ++t) {
+        ELSTM_UNROLL
+        for (int v = 0; v < 2; ++v) {
             high[t][v] = t < tiles ? load512(w->surplus + row + 32 * (t % groups) + 16 * v)
                                    : _mm512_setzero_si512();
             low[t][v] = _mm512_setzero_si512();
@@ -564,14 +614,18 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
     }
     uint32_t left = w->quads;
     for (; left >= (uint32_t)chains; left -= (uint32_t)chains) {
-        ELSTM_UNROLL for (int k = 0; k < chains; ++k, x += 4, weights += 128) {
-            ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
+        ELSTM_UNROLL
+        for (int k = 0; k < chains; ++k, x += 4, weights += 128) {
+            ELSTM_UNROLL
+            for (int j = 0; j < xs; ++j) {
                 const __m512i v = four_s16(x + (size_t)j * x_stride);
                 const __m512i v_high = high_bytes(v), v_low = low_bytes(v);
-                ELSTM_UNROLL for (int g = 0; g < groups; ++g) {
+                ELSTM_UNROLL
+                for (int g = 0; g < groups; ++g) {
                     const int8_t *own = weights + (size_t)g * group_size;
                     const int t = k * tiles + j * groups + g;
-                    ELSTM_UNROLL for (int u = 0; u < 2; ++u) {
+                    ELSTM_UNROLL
+                    for (int u = 0; u < 2; ++u) {
                         const __m512i values = load512(own + 64 * u);
                         high[t][u] = dot16(high[t][u], v_high, values);
                         low[t][u] = dot16(low[t][u], v_low, values);
@@ -581,9 +635,11 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
         }
     }
     for (; left > 0; --left, x += 4, weights += 128) {
-        ELSTM_UNROLL for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL
+        for (int t = 0; t < tiles; ++t) {
             const __m512i v = four_s16(x + (size_t)(t / groups) * x_stride);
-            ELSTM_UNROLL for (int u = 0; u < 2; ++u) {
+            ELSTM_UNROLL
+            for (int u = 0; u < 2; ++u) {
                 const __m512i values =
                     load512(weights + (size_t)(t % groups) * group_size + 64 * u);
                 high[t][u] = dot16(high[t][u], high_bytes(v), values);
@@ -591,18 +647,33 @@ tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
             }
         }
     }
-    ELSTM_UNROLL for (int k = 0; k < 2 * groups; ++k) {
-        const size_t at = row + 16 * (size_t)k;
-        const ending e = load_ending(rescale, at);
-        ELSTM_UNROLL for (int j = 0; j < xs; ++j) {
-            __m512i up = high[j * groups + k / 2][k % 2], down = low[j * groups + k / 2][k % 2];
-            ELSTM_UNROLL for (int c = 1; c < chains; ++c) {
-                up = _mm512_add_epi32(up, high[c * tiles + j * groups + k / 2][k % 2]);
-                down = _mm512_add_epi32(down, low[c * tiles + j * groups + k / 2][k % 2]);
+    ELSTM_UNROLL
+    for (int t = 0; t < tiles; ++t) {
+        ELSTM_UNROLL
+        for (int v = 0; v < 2; ++v) {
+            ELSTM_UNROLL
+            for (int k = 1; k < chains; ++k) {
+                high[t][v] = _mm512_add_epi32(high[t][v], high[k * tiles + t][v]);
+                low[t][v] = _mm512_add_epi32(low[t][v], low[k * tiles + t][v]);
             }
-            end16(_mm512_add_epi32(_mm512_slli_epi32(up, 8), down), rescale, &e,
-                  y + (size_t)j * rows + at, 1);
+            sum[t][v] = _mm512_add_epi32(_mm512_slli_epi32(high[t][v], 8), low[t][v]);
         }
+    }
+}
+
+ELSTM_INLINE void tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
+                           const int16_t *x, size_t x_stride, int32_t *y, int groups, int xs,
+                           int chains) {
+    const size_t rows = elstm_rows_s8(w);
+    __m512i sum[8][2];
+    sum_s16(w, first, x, x_stride, groups, xs, chains, sum);
+    ELSTM_UNROLL
+    for (int k = 0; k < 2 * groups; ++k) {
+        const size_t at = 32 * (size_t)first + 16 * (size_t)k;
+        const ending e = load_ending(rescale, at);
+        ELSTM_UNROLL
+        for (int j = 0; j < xs; ++j)
+            end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at, 1);
     }
 }
 
@@ -700,23 +771,26 @@ typedef struct {
 } way;
 
 /* Shifts and lookups share two of four pipes (Zen 4), so one of the shifts is a product. */
-static inline __attribute__((always_inline)) void cubic(way *w, int count, const segments *t) {
+ELSTM_INLINE void cubic(way *w, int count, const segments *t) {
     const __m512i *const rest[3] = {&t->c2, &t->c1, &t->c0};
     __m512i k[5], r[5];
-    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) {
         w[j].sign = _mm512_srai_epi16(w[j].v, 15);
         const __m512i b = xor3(w[j].v, w[j].sign, _mm512_set1_epi16(0x7FFF));
         r[j] = _mm512_mulhrs_epi16(b, b); /* u */
     }
-    ELSTM_UNROLL for (int j = 0; j < count; ++j) {
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) {
         k[j] = _mm512_srli_epi16(r[j], 12);
         r[j] = _mm512_xor_si512(_mm512_mullo_epi16(r[j], _mm512_set1_epi16(16)),
                                 _mm512_set1_epi16((short)0x8000));
         w[j].q = _mm512_permutexvar_epi16(k[j], t->c3);
     }
-    ELSTM_UNROLL for (int step = 0; step < 3; ++step) ELSTM_UNROLL for (int j = 0; j < count; ++j)
-        w[j]
-            .q = _mm512_add_epi16(_mm512_permutexvar_epi16(k[j], *rest[step]),
+    ELSTM_UNROLL
+    for (int step = 0; step < 3; ++step) ELSTM_UNROLL
+    for (int j = 0; j < count; ++j)
+        w[j].q = _mm512_add_epi16(_mm512_permutexvar_epi16(k[j], *rest[step]),
                                   _mm512_mulhrs_epi16(w[j].q, r[j]));
 }
 
@@ -778,9 +852,10 @@ static void sigmoid_s16(int16_t *v, uint32_t count) {
 
 /* z of two groups from their sums, packed without sorting: i and f of both in w[0], g and o in
  * w[1], in the order of elstm_cell_x86. */
-static inline __attribute__((always_inline)) void
-requantize_groups(const __m512i (*sum)[2], const elstm_cell_x86 *own, uint32_t up, way *w) {
-    ELSTM_UNROLL for (int k = 0; k < 2; ++k) {
+ELSTM_INLINE void requantize_groups(const __m512i (*sum)[2], const elstm_cell_x86 *own, uint32_t up,
+                                    way *w) {
+    ELSTM_UNROLL
+    for (int k = 0; k < 2; ++k) {
         __m512i a = sum[0][k], b = sum[1][k];
         if (up != 0) {
             a = _mm512_slli_epi32(a, 4);
@@ -831,8 +906,8 @@ static inline void next_h(const gates32 *gates, const elstm_cell_s8 *cell, uint3
 }
 
 /* Two groups, or a lone one twice, with z in w. */
-static inline __attribute__((always_inline)) void
-cell16(way *w, int lone, const elstm_cell_s8 *cell, uint32_t at, const segments *t) {
+ELSTM_INLINE void cell16(way *w, int lone, const elstm_cell_s8 *cell, uint32_t at,
+                         const segments *t) {
     cubic(w, 2, t);
     const __m512i i_f = sigmoid_of(&w[0]), g_o = tanh_sigmoid_of(&w[1]);
     const __m256i i = _mm512_castsi512_si256(i_f), f = _mm512_extracti64x4_epi64(i_f, 1);
@@ -863,10 +938,8 @@ cell16(way *w, int lone, const elstm_cell_s8 *cell, uint32_t at, const segments 
     }
 }
 
-static inline __attribute__((always_inline)) void requantize_memory(const int32_t *acc,
-                                                                    uint32_t second,
-                                                                    const elstm_cell_x86 *own,
-                                                                    uint32_t up, way *w) {
+ELSTM_INLINE void requantize_memory(const int32_t *acc, uint32_t second, const elstm_cell_x86 *own,
+                                    uint32_t up, way *w) {
     const __m512i sum[2][2] = {{load512(acc), load512(acc + 16)},
                                {load512(acc + second), load512(acc + second + 16)}};
     requantize_groups(sum, own, up, w);
@@ -913,39 +986,74 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     }
 }
 
-/* Sums of a few groups over h, on top of acc, that stay in registers. */
-static inline __attribute__((always_inline)) void sum_h(const elstm_matrix_s8 *w, const int8_t *h,
-                                                        const int32_t *acc, int groups, int chains,
-                                                        __m512i (*sum)[2]) {
-    sum_s8(w, 0, h, 0, groups, 1, chains, 0, sum);
-    ELSTM_UNROLL for (int g = 0; g < groups; ++g) ELSTM_UNROLL for (int v = 0; v < 2; ++v)
-        sum[g][v] = _mm512_add_epi32(sum[g][v], load512(acc + 32 * g + 16 * v));
-}
-
-/* 16 and 32 units need no sums in memory between the product and the cell. */
-static void recurrent_s8(const elstm_matrix_s8 *w, int32_t *acc, const elstm_requantize *q,
-                         const elstm_cell_s8 *cell) {
+/* The cell of 16 or 32 units from their sums. */
+ELSTM_INLINE void cells_s8(const __m512i (*sum)[2], const elstm_requantize *q,
+                           const elstm_cell_s8 *cell, int groups) {
+    const segments t = load_segments();
     const elstm_cell_x86 *own = (const elstm_cell_x86 *)(const void *)q->prepared;
-    __m512i sum[4][2];
     way z[4];
-    if (w->groups == 2) {
-        const segments t = load_segments();
-        sum_h(w, cell->h, acc, 2, 2, sum);
-        requantize_groups(sum, own, q->up, z);
+    requantize_groups(sum, own, q->up, z);
+    if (groups == 2) {
         cell16(z, 0, cell, 0, &t);
-    } else if (w->groups == 4) {
-        const segments t = load_segments();
-        sum_h(w, cell->h, acc, 4, 1, sum);
-        requantize_groups(sum, own, q->up, z);
+    } else {
         requantize_groups(sum + 2, own + 1, q->up, z + 2);
         cubic(z, 4, &t);
         const gates32 gates = gates_of(z);
         z[0].v = next_c(&gates, cell, 0);
         cubic(z, 1, &t);
         next_h(&gates, cell, 0, z);
+    }
+}
+
+ELSTM_INLINE void small_recurrent(const elstm_matrix_s8 *r, const int32_t *acc,
+                                  const elstm_requantize *q, const elstm_cell_s8 *cell,
+                                  int groups) {
+    __m512i sum[4][2];
+    sum_s8(r, 0, cell->h, 0, groups, 1, 4 / groups, 0, sum);
+    ELSTM_UNROLL
+    for (int k = 0; k < 2 * groups; ++k)
+        sum[k / 2][k % 2] = _mm512_add_epi32(sum[k / 2][k % 2], load512(acc + 16 * k));
+    cells_s8(sum, q, cell, groups);
+}
+
+/* 16 and 32 units need no sums in memory between the product and the cell. */
+static void recurrent_s8(const elstm_matrix_s8 *r, int32_t *acc, const elstm_requantize *q,
+                         const elstm_cell_s8 *cell) {
+    if (r->groups == 2) {
+        small_recurrent(r, acc, q, cell, 2);
+    } else if (r->groups == 4) {
+        small_recurrent(r, acc, q, cell, 4);
     } else {
-        matmul_s8(w, NULL, cell->h, 0, acc, 1);
-        lstm_s8(acc, q, cell, w->groups);
+        matmul_s8(r, NULL, cell->h, 0, acc, 1);
+        lstm_s8(acc, q, cell, r->groups);
+    }
+}
+
+ELSTM_INLINE void small_step(const elstm_plain_s8 *l, const int16_t *x, const elstm_cell_s8 *cell,
+                             int groups) {
+    __m512i sum[4][2], recurrent[4][2];
+    sum_s16(l->kernel, 0, x, 0, groups, 1, 1, sum);
+    sum_s8(l->recurrent, 0, cell->h, 0, groups, 1, 4 / groups, 0, recurrent);
+    ELSTM_UNROLL
+    for (int k = 0; k < 2 * groups; ++k) {
+        const ending e = load_ending(l->rescale, 16 * (size_t)k);
+        const __m512i own = _mm512_srav_epi32(sum[k / 2][k % 2], e.right);
+        sum[k / 2][k % 2] =
+            _mm512_add_epi32(_mm512_add_epi32(own, e.bias), recurrent[k / 2][k % 2]);
+    }
+    cells_s8(sum, l->requantize, cell, groups);
+}
+
+/* Nor between inputs and the cell. */
+static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *acc,
+                     const elstm_cell_s8 *cell) {
+    if (l->kernel->groups == 2) {
+        small_step(l, x, cell, 2);
+    } else if (l->kernel->groups == 4) {
+        small_step(l, x, cell, 4);
+    } else {
+        matmul_s16(l->kernel, l->rescale, x, 0, acc, 1);
+        recurrent_s8(l->recurrent, acc, l->requantize, cell);
     }
 }
 
@@ -965,6 +1073,7 @@ const elstm_kernels elstm_kernels_avx512vnni = {
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
     .recurrent_f32 = recurrent_f32,
+    .step_f32 = step_f32,
     .tanh_f32 = tanh_f32,
     .sigmoid_f32 = sigmoid_f32,
     .prepare_s8 = prepare_s8,
@@ -974,6 +1083,7 @@ const elstm_kernels elstm_kernels_avx512vnni = {
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
     .recurrent_s8 = recurrent_s8,
+    .step_s16 = step_s16,
     .tanh_s16 = tanh_s16,
     .sigmoid_s16 = sigmoid_s16,
 };

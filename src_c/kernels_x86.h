@@ -4,6 +4,9 @@
 
 #include "kernels.h"
 
+/* For functions whose last arguments are constants: each call is a loop of its own. */
+#define ELSTM_INLINE static inline __attribute__((always_inline))
+
 /* Before every loop over registers: left to itself gcc 12 keeps arrays of them in memory. */
 #if defined(__clang__)
 #define ELSTM_UNROLL _Pragma("clang loop unroll(full)")

@@ -46,6 +46,11 @@ static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernel
     sizes->scratch = block * limits.streams * 4 * units * sizeof(float);
 }
 
+/* The case that the cells of the kernels serve. */
+static int is_plain(const elstm_lstm_f32 *l) {
+    return l->gate.kind == ELSTM_SIGMOID && l->activation.kind == ELSTM_TANH && l->cell_clip <= 0;
+}
+
 /* Any activations, and the clip: z [groups][4][8] becomes gates in place. */
 static void general(const elstm_kernels *kernels, const elstm_lstm_f32 *l, float *z, float *c,
                     float *h, float *y) {
@@ -76,8 +81,7 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
     const uint32_t streams = runner->limits.streams, units = l->kernel.groups * ELSTM_GROUP;
     const size_t rows = (size_t)4 * units, stride = runner->model->state_size / sizeof(float);
-    const int plain =
-        l->gate.kind == ELSTM_SIGMOID && l->activation.kind == ELSTM_TANH && l->cell_clip <= 0;
+    const int plain = is_plain(l);
     float *state = (float *)(void *)(runner->state + op->state_offset);
     const float *x = (const float *)in->data + (size_t)first * in->stride;
     float *y = (float *)out->data + (size_t)first * out->stride;
@@ -98,7 +102,17 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     }
 }
 
-static void step(elstm_runner *runner, const elstm_op *op) { block(runner, op, 0, 1); }
+static void step(elstm_runner *runner, const elstm_op *op) {
+    const elstm_lstm_f32 *l = &op->as.lstm_f32;
+    if (runner->limits.streams != 1 || !is_plain(l) || runner->kernels->step_f32 == NULL) {
+        block(runner, op, 0, 1);
+        return;
+    }
+    const elstm_plain_f32 plain = {&l->kernel, &l->recurrent, l->bias};
+    float *h = (float *)(void *)(runner->state + op->state_offset);
+    runner->kernels->step_f32(&plain, runner->tensors[op->in].data, runner->scratch,
+                              h + l->kernel.groups * ELSTM_GROUP, h, runner->tensors[op->out].data);
+}
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     const uint32_t streams = runner->limits.streams, steps = runner->tensors[op->in].rows / streams;

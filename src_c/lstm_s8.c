@@ -75,6 +75,14 @@ static void prepare(elstm_op *op, const elstm_kernels *kernels) {
         kernels->prepare_lstm_s8(&l->requantize, l->kernel.groups, at);
 }
 
+/* A stream's state is c, then h. */
+static elstm_cell_s8 cell_of(const elstm_lstm_s8 *l, unsigned char *state, int8_t *y) {
+    const size_t units = (size_t)l->kernel.groups * ELSTM_GROUP;
+    return (elstm_cell_s8){
+        (int16_t *)(void *)state, (int8_t *)state + 2 * units, y,
+        l->cell_multiplier,       l->hidden_multiplier,        l->cell.doublings};
+}
+
 /* Any functions, gates beyond 1, and the clip. */
 static void general(const elstm_kernels *kernels, const elstm_lstm_s8 *l, const int32_t *acc,
                     const elstm_cell_s8 *cell) {
@@ -130,13 +138,7 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
             kernels->matmul_s8(&l->recurrent, NULL, (const int8_t *)state + 2 * (size_t)units,
                                stride, acc, streams);
         for (uint32_t stream = 0; stream < streams; ++stream, acc += rows, y += out->stride) {
-            unsigned char *own = state + stream * stride;
-            const elstm_cell_s8 cell = {(int16_t *)(void *)own,
-                                        (int8_t *)own + 2 * (size_t)units,
-                                        y,
-                                        l->cell_multiplier,
-                                        l->hidden_multiplier,
-                                        l->cell.doublings};
+            const elstm_cell_s8 cell = cell_of(l, state + stream * stride, y);
             if (joined)
                 kernels->recurrent_s8(&l->recurrent, acc, &l->requantize, &cell);
             else if (l->plain)
@@ -147,7 +149,19 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     }
 }
 
-static void step(elstm_runner *runner, const elstm_op *op) { block(runner, op, 0, 1); }
+static void step(elstm_runner *runner, const elstm_op *op) {
+    const elstm_lstm_s8 *l = &op->as.lstm_s8;
+    const elstm_tensor *in = &runner->tensors[op->in];
+    if (runner->limits.streams != 1 || !l->plain || in->type != ELSTM_S16 ||
+        runner->kernels->step_s16 == NULL) {
+        block(runner, op, 0, 1);
+        return;
+    }
+    const elstm_plain_s8 plain = {&l->kernel, &l->recurrent, &l->rescale, &l->requantize};
+    const elstm_cell_s8 cell =
+        cell_of(l, runner->state + op->state_offset, runner->tensors[op->out].data);
+    runner->kernels->step_s16(&plain, in->data, runner->scratch, &cell);
+}
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     const uint32_t streams = runner->limits.streams, steps = runner->tensors[op->in].rows / streams;
