@@ -181,10 +181,17 @@ static void sigmoid_f32(float *v, uint32_t count) {
 
 /* ---- s8 ---- */
 
+/* sum + v. As an instruction of our own: around the intrinsic gcc 12 copies sums from register to
+ * register, and to memory. */
+static inline __m256i add_to(__m256i sum, __m256i v) {
+    __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(v));
+    return sum;
+}
+
 /* |x| times sign(w, x): a pair's sum is at most 2 * 128 * 127, which 16 bits hold. */
 static inline __m256i dot8(__m256i sum, __m256i w, __m256i x, __m256i magnitude) {
     const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(w, x));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return add_to(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 static inline __m256i four(const int8_t *x) {
@@ -193,30 +200,31 @@ static inline __m256i four(const int8_t *x) {
     return _mm256_set1_epi32(bytes);
 }
 
-/* sh(v, k) for 8 lanes: left by max(-k, 0), then right by max(k, 0). */
-static inline __m256i shift8(__m256i v, const int8_t *shift) {
-    const __m256i k = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)shift));
-    const __m256i zero = _mm256_setzero_si256();
-    const __m256i left = _mm256_max_epi32(_mm256_sub_epi32(zero, k), zero);
-    return _mm256_srav_epi32(_mm256_sllv_epi32(v, left), _mm256_max_epi32(k, zero));
-}
-
-/* The sums of 8 rows, on to y. */
-static inline void end8(__m256i sum, const elstm_rescale *rescale, size_t at, int32_t *y) {
-    if (rescale == NULL)
+/* How sums of 8 rows go on to y: sh(sum, k) is left by max(-k, 0), then right by max(k, 0). `right`
+ * where no shift is negative. */
+ELSTM_INLINE void end8(__m256i sum, const elstm_rescale *rescale, size_t at, int32_t *y,
+                       int right) {
+    if (rescale == NULL) {
         sum = _mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *)y));
-    else
-        sum = _mm256_add_epi32(shift8(sum, rescale->shift + at),
+    } else {
+        const __m256i zero = _mm256_setzero_si256();
+        __m256i k = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(rescale->shift + at)));
+        if (!right) {
+            const __m256i left = _mm256_max_epi32(_mm256_sub_epi32(zero, k), zero);
+            sum = _mm256_sllv_epi32(sum, left);
+            k = _mm256_max_epi32(k, zero);
+        }
+        sum = _mm256_add_epi32(_mm256_srav_epi32(sum, k),
                                _mm256_loadu_si256((const __m256i *)(rescale->bias + at)));
+    }
     _mm256_storeu_si256((__m256i *)y, sum);
 }
 
-/* From row `at` on: `vectors` registers of 8 rows, the gates of one or two groups. */
-ELSTM_INLINE void chains_s8(const elstm_matrix_s8 *w, size_t at, const elstm_rescale *rescale,
-                            const int8_t *x, int32_t *y, int vectors) {
+/* Sums from row `at` on: `vectors` registers of 8 rows, the gates of one or two groups. */
+ELSTM_INLINE void sum_s8(const elstm_matrix_s8 *w, size_t at, const int8_t *x, int vectors,
+                         __m256i *sum) {
     const size_t step = 32 * (size_t)w->gates, group_size = w->quads * step;
     const int8_t *weights = w->weights + at / (8 * w->gates) * group_size;
-    __m256i sum[8];
     ELSTM_UNROLL
     for (int v = 0; v < vectors; ++v) sum[v] = _mm256_setzero_si256();
     for (uint32_t quad = 0; quad < w->quads; ++quad, x += 4, weights += step) {
@@ -227,9 +235,15 @@ ELSTM_INLINE void chains_s8(const elstm_matrix_s8 *w, size_t at, const elstm_res
             sum[v] = dot8(sum[v], _mm256_loadu_si256((const __m256i *)own), four_x, magnitude);
         }
     }
+}
+
+ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, size_t at, const elstm_rescale *rescale,
+                          const int8_t *x, int32_t *y, int vectors) {
+    __m256i sum[8];
+    sum_s8(w, at, x, vectors, sum);
     ELSTM_UNROLL
     for (int v = 0; v < vectors; ++v)
-        end8(sum[v], rescale, at + 8 * (size_t)v, y + at + 8 * (size_t)v);
+        end8(sum[v], rescale, at + 8 * (size_t)v, y + at + 8 * (size_t)v, 0);
 }
 
 static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
@@ -238,10 +252,10 @@ static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, co
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
         uint32_t at = 0;
         if (w->gates == 4) {
-            for (; at + 64 <= rows; at += 64) chains_s8(w, at, rescale, x, y, 8);
-            if (at < rows) chains_s8(w, at, rescale, x, y, 4);
+            for (; at + 64 <= rows; at += 64) tile_s8(w, at, rescale, x, y, 8);
+            if (at < rows) tile_s8(w, at, rescale, x, y, 4);
         } else {
-            for (; at < rows; at += 8) chains_s8(w, at, rescale, x, y, 1);
+            for (; at < rows; at += 8) tile_s8(w, at, rescale, x, y, 1);
         }
     }
 }
@@ -261,16 +275,16 @@ ELSTM_INLINE void chains_s16(const elstm_matrix_s8 *w, size_t at, const elstm_re
         ELSTM_UNROLL
         for (int v = 0; v < vectors; ++v) {
             const __m128i *own = (const __m128i *)(weights + 32 * v);
-            low[v] = _mm256_add_epi32(
-                low[v], _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(own)), four_x));
-            high[v] = _mm256_add_epi32(
+            low[v] = add_to(low[v],
+                            _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(own)), four_x));
+            high[v] = add_to(
                 high[v], _mm256_madd_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(own + 1)), four_x));
         }
     }
     ELSTM_UNROLL
     for (int v = 0; v < vectors; ++v)
         end8(_mm256_permute4x64_epi64(_mm256_hadd_epi32(low[v], high[v]), 0xD8), rescale,
-             at + 8 * (size_t)v, y + at + 8 * (size_t)v);
+             at + 8 * (size_t)v, y + at + 8 * (size_t)v, 1);
 }
 
 static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
@@ -330,31 +344,57 @@ static inline segments load_segments(void) {
                       turned(elstm_tanh_c3)};
 }
 
-/* raw of docs/numerics.md for 16 values. */
-static inline __m256i tanh_raw(__m256i v, const segments *t) {
-    const __m256i n = _mm256_xor_si256(_mm256_srai_epi16(v, 15), _mm256_set1_epi16(0x7FFF));
-    const __m256i b = _mm256_xor_si256(v, n);
-    const __m256i u = _mm256_mulhrs_epi16(b, b);
-    /* k = u >> 12; (u | 0x0FFF) * 0x2020 >> 16 = (2k + 1) + 256 (2k + 2), two indices mod 16 */
-    const __m256i index = _mm256_mulhi_epu16(_mm256_or_si256(u, _mm256_set1_epi16(0x0FFF)),
-                                             _mm256_set1_epi16(0x2020));
-    const __m256i r = _mm256_xor_si256(_mm256_slli_epi16(u, 4), _mm256_set1_epi16((short)0x8000));
-    __m256i q = _mm256_shuffle_epi8(t->c3, index);
-    q = _mm256_add_epi16(_mm256_shuffle_epi8(t->c2, index), _mm256_mulhrs_epi16(q, r));
-    q = _mm256_add_epi16(_mm256_shuffle_epi8(t->c1, index), _mm256_mulhrs_epi16(q, r));
-    q = _mm256_add_epi16(_mm256_shuffle_epi8(t->c0, index), _mm256_mulhrs_epi16(q, r));
-    return _mm256_xor_si256(q, n);
+/* q of docs/numerics.md from b, registers of 16 values side by side: each alone is one chain of
+ * latencies. */
+ELSTM_INLINE void cubic(const __m256i *b, __m256i *q, int count, const segments *t) {
+    const __m256i *const rest[3] = {&t->c2, &t->c1, &t->c0};
+    __m256i index[5], r[5];
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) {
+        const __m256i u = _mm256_mulhrs_epi16(b[j], b[j]);
+        /* k = u >> 12; (u | 0x0FFF) * 0x2020 >> 16 = (2k + 1) + 256 (2k + 2), two indices mod 16 */
+        index[j] = _mm256_mulhi_epu16(_mm256_or_si256(u, _mm256_set1_epi16(0x0FFF)),
+                                      _mm256_set1_epi16(0x2020));
+        r[j] = _mm256_xor_si256(_mm256_slli_epi16(u, 4), _mm256_set1_epi16((short)0x8000));
+        q[j] = _mm256_shuffle_epi8(t->c3, index[j]);
+    }
+    ELSTM_UNROLL
+    for (int step = 0; step < 3; ++step) {
+        ELSTM_UNROLL
+        for (int j = 0; j < count; ++j)
+            q[j] = _mm256_add_epi16(_mm256_shuffle_epi8(*rest[step], index[j]),
+                                    _mm256_mulhrs_epi16(q[j], r[j]));
+    }
+}
+
+/* n of docs/numerics.md */
+static inline __m256i folding(__m256i v) {
+    return _mm256_xor_si256(_mm256_srai_epi16(v, 15), _mm256_set1_epi16(0x7FFF));
+}
+
+/* T from q: raw - (v >> 15) */
+static inline __m256i tanh_of(__m256i v, __m256i q) {
+    return _mm256_sub_epi16(_mm256_xor_si256(q, folding(v)), _mm256_srai_epi16(v, 15));
+}
+
+/* S from q: 16384 + ((raw + 1) >> 1) is half of raw + 32768, unsigned and rounded up. */
+static inline __m256i sigmoid_of(__m256i v, __m256i q) {
+    const __m256i raw = _mm256_xor_si256(q, _mm256_cmpgt_epi16(v, _mm256_set1_epi16(-1)));
+    return _mm256_avg_epu16(raw, _mm256_setzero_si256());
 }
 
 static inline __m256i tanh16(__m256i v, const segments *t) {
-    return _mm256_sub_epi16(tanh_raw(v, t), _mm256_srai_epi16(v, 15));
+    const __m256i b = _mm256_xor_si256(v, folding(v));
+    __m256i q;
+    cubic(&b, &q, 1, t);
+    return tanh_of(v, q);
 }
 
 static inline __m256i sigmoid16(__m256i v, const segments *t) {
-    const __m256i raw = tanh_raw(v, t);
-    /* (raw + 1) >> 1 without leaving 16 bits: raw is never 32767 */
-    return _mm256_add_epi16(_mm256_srai_epi16(_mm256_add_epi16(raw, _mm256_set1_epi16(1)), 1),
-                            _mm256_set1_epi16(16384));
+    const __m256i b = _mm256_xor_si256(v, folding(v));
+    __m256i q;
+    cubic(&b, &q, 1, t);
+    return sigmoid_of(v, q);
 }
 
 static void tanh_s16(int16_t *v, uint32_t count) {
@@ -375,58 +415,95 @@ static void sigmoid_s16(int16_t *v, uint32_t count) {
     loops_sigmoid_s16(v + k, count - k);
 }
 
-/* Two groups in the halves of each register, so that 16 units share every instruction; `second` is
- * the offset of the second group's rows, 0 to compute a lone group twice. */
-static inline void cell16(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
-                          uint32_t at, uint32_t second, const segments *t) {
-    __m256i z[4];
+/* z of two groups, packed without sorting to the order of elstm_cell_x86. */
+ELSTM_INLINE void requantize_gates(const int32_t *acc, uint32_t second, const elstm_cell_x86 *own,
+                                   uint32_t up, __m256i *z) {
     ELSTM_UNROLL
     for (int g = 0; g < 4; ++g) {
-        const uint32_t r = 8u * (uint32_t)g;
-        __m256i a = _mm256_loadu_si256((const __m256i *)(acc + r));
-        __m256i b = _mm256_loadu_si256((const __m256i *)(acc + second + r));
-        a = requantize_shift8(a, q->shift + r);
-        b = requantize_shift8(b, q->shift + second + r);
-        const __m256i m =
-            _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(q->multiplier + second + r)),
-                             _mm_loadu_si128((const __m128i *)(q->multiplier + r)));
-        const __m256i v = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+        __m256i a = _mm256_loadu_si256((const __m256i *)(acc + 8 * g));
+        __m256i b = _mm256_loadu_si256((const __m256i *)(acc + second + 8 * g));
+        if (up != 0) {
+            a = _mm256_slli_epi32(a, 4);
+            b = _mm256_slli_epi32(b, 4);
+        }
+        a = _mm256_srav_epi32(a, _mm256_loadu_si256((const __m256i *)(own->shift[0] + 8 * g)));
+        b = _mm256_srav_epi32(b, _mm256_loadu_si256((const __m256i *)(own->shift[1] + 8 * g)));
+        const __m256i v = _mm256_packs_epi32(a, b);
+        const __m256i m = _mm256_loadu_si256((const __m256i *)own->multiplier[g][0][0]);
         z[g] = _mm256_adds_epi16(v, _mm256_mulhrs_epi16(v, m));
     }
-    const __m256i i = sigmoid16(z[0], t), f = sigmoid16(z[1], t), g = tanh16(z[2], t),
-                  o = sigmoid16(z[3], t);
-    __m256i c = second != 0
-                    ? _mm256_loadu_si256((const __m256i *)(cell->c + at))
-                    : _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(cell->c + at)));
-    c = _mm256_adds_epi16(
-        _mm256_mulhrs_epi16(f, c),
-        _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(i, g), _mm256_set1_epi16((short)cell->kappa)));
-    __m256i v = c;
-    for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm256_adds_epi16(v, v);
-    const __m256i h16 = _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(o, tanh16(v, t)),
+}
+
+/* The order of elstm_cell_x86 from that of units, and back: quarters 0 2 1 3. */
+#define SORTED 0xD8
+
+/* c of 16 units from i f g o; what its tanh is taken of. */
+static inline __m256i next_c(const __m256i *gates, const elstm_cell_s8 *cell, uint32_t at,
+                             int lone) {
+    const __m256i before =
+        lone ? _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(cell->c + at)))
+             : _mm256_loadu_si256((const __m256i *)(cell->c + at));
+    const __m256i gained = _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(gates[0], gates[2]),
+                                               _mm256_set1_epi16((short)cell->kappa));
+    __m256i c = _mm256_adds_epi16(
+        _mm256_mulhrs_epi16(gates[1], _mm256_permute4x64_epi64(before, SORTED)), gained);
+    const __m256i after = _mm256_permute4x64_epi64(c, SORTED);
+    if (lone)
+        _mm_storeu_si128((__m128i *)(cell->c + at), _mm256_castsi256_si128(after));
+    else
+        _mm256_storeu_si256((__m256i *)(cell->c + at), after);
+    for (uint32_t k = 0; k < cell->doublings; ++k) c = _mm256_adds_epi16(c, c);
+    return c;
+}
+
+static inline void next_h(__m256i o, __m256i squashed, const elstm_cell_s8 *cell, uint32_t at,
+                          int lone) {
+    const __m256i h16 = _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(o, squashed),
                                             _mm256_set1_epi16((short)cell->hidden_multiplier));
-    const __m128i h = _mm_max_epi8(
-        _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packs_epi16(h16, h16), 0xD8)),
-        _mm_set1_epi8(-127));
-    if (second != 0) {
-        _mm256_storeu_si256((__m256i *)(cell->c + at), c);
-        _mm_storeu_si128((__m128i *)(cell->h + at), h);
-        _mm_storeu_si128((__m128i *)(cell->y + at), h);
-    } else {
-        _mm_storeu_si128((__m128i *)(cell->c + at), _mm256_castsi256_si128(c));
+    const __m256i bytes = _mm256_max_epi8(_mm256_packs_epi16(h16, h16), _mm256_set1_epi8(-127));
+    /* each half holds four units of the first group, then four of the second */
+    const __m128i h =
+        _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+    if (lone) {
         _mm_storel_epi64((__m128i *)(cell->h + at), h);
         _mm_storel_epi64((__m128i *)(cell->y + at), h);
+    } else {
+        _mm_storeu_si128((__m128i *)(cell->h + at), h);
+        _mm_storeu_si128((__m128i *)(cell->y + at), h);
     }
+}
+
+/* Gates of two groups from z in v[0 ... 3]; with `under_way`, beside them the tanh of the c of the
+ * two groups before, in v[4]. */
+ELSTM_INLINE void gates16(__m256i *v, __m256i *gates, const segments *t, int under_way) {
+    __m256i b[5], q[5];
+    ELSTM_UNROLL
+    for (int j = 0; j < 4 + under_way; ++j) b[j] = _mm256_xor_si256(v[j], folding(v[j]));
+    cubic(b, q, 4 + under_way, t);
+    ELSTM_UNROLL
+    for (int g = 0; g < 4; ++g) gates[g] = g == 2 ? tanh_of(v[g], q[g]) : sigmoid_of(v[g], q[g]);
+    if (under_way) v[4] = tanh_of(v[4], q[4]);
 }
 
 static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups) {
     const segments t = load_segments();
-    uint32_t group = 0;
-    for (; group < groups; group += 2) {
-        const elstm_requantize rows = {q->shift + 32 * group, q->multiplier + 32 * group, NULL, 0};
-        cell16(acc + 32 * group, &rows, cell, 8 * group, group + 1 < groups ? 32 : 0, &t);
+    const elstm_cell_x86 *own = (const elstm_cell_x86 *)(const void *)q->prepared;
+    __m256i v[5], gates[4], o;
+    uint32_t at = 0;
+    requantize_gates(acc, groups == 1 ? 0 : 32, own, q->up, v);
+    gates16(v, gates, &t, 0);
+    for (; groups > 2; groups -= 2, at += 16) {
+        acc += 64;
+        ++own;
+        v[4] = next_c(gates, cell, at, 0);
+        o = gates[3];
+        requantize_gates(acc, groups == 3 ? 0 : 32, own, q->up, v);
+        gates16(v, gates, &t, 1);
+        next_h(o, v[4], cell, at, 0);
     }
+    v[4] = next_c(gates, cell, at, groups == 1);
+    next_h(gates[3], tanh16(v[4], &t), cell, at, groups == 1);
 }
 
 #if defined(__clang__)
@@ -447,6 +524,7 @@ const elstm_kernels elstm_kernels_avx2 = {
     .tanh_f32 = tanh_f32,
     .sigmoid_f32 = sigmoid_f32,
     .prepare_s8 = NULL,
+    .prepare_lstm_s8 = elstm_prepare_lstm_x86,
     .matmul_s8 = matmul_s8,
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
