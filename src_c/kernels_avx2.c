@@ -220,11 +220,11 @@ ELSTM_INLINE void end8(__m256i sum, const elstm_rescale *rescale, size_t at, int
     _mm256_storeu_si256((__m256i *)y, sum);
 }
 
-/* Sums from row `at` on: `vectors` registers of 8 rows, the gates of one or two groups. */
-ELSTM_INLINE void sum_s8(const elstm_matrix_s8 *w, size_t at, const int8_t *x, int vectors,
+/* Sums from a group on: `vectors` registers of 8 rows, the gates of one or two groups. */
+ELSTM_INLINE void sum_s8(const elstm_matrix_s8 *w, size_t group, const int8_t *x, int vectors,
                          __m256i *sum) {
     const size_t step = 32 * (size_t)w->gates, group_size = w->quads * step;
-    const int8_t *weights = w->weights + at / (8 * w->gates) * group_size;
+    const int8_t *weights = w->weights + group * group_size;
     ELSTM_UNROLL
     for (int v = 0; v < vectors; ++v) sum[v] = _mm256_setzero_si256();
     for (uint32_t quad = 0; quad < w->quads; ++quad, x += 4, weights += step) {
@@ -237,10 +237,11 @@ ELSTM_INLINE void sum_s8(const elstm_matrix_s8 *w, size_t at, const int8_t *x, i
     }
 }
 
-ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, size_t at, const elstm_rescale *rescale,
+ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, size_t group, const elstm_rescale *rescale,
                           const int8_t *x, int32_t *y, int vectors) {
+    const size_t at = group * w->gates * ELSTM_GROUP;
     __m256i sum[8];
-    sum_s8(w, at, x, vectors, sum);
+    sum_s8(w, group, x, vectors, sum);
     ELSTM_UNROLL
     for (int v = 0; v < vectors; ++v)
         end8(sum[v], rescale, at + 8 * (size_t)v, y + at + 8 * (size_t)v, 0);
@@ -250,21 +251,22 @@ static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, co
                       size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t rows = elstm_rows_s8(w);
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        uint32_t at = 0;
+        uint32_t group = 0;
         if (w->gates == 4) {
-            for (; at + 64 <= rows; at += 64) tile_s8(w, at, rescale, x, y, 8);
-            if (at < rows) tile_s8(w, at, rescale, x, y, 4);
+            for (; group + 2 <= w->groups; group += 2) tile_s8(w, group, rescale, x, y, 8);
+            if (group < w->groups) tile_s8(w, group, rescale, x, y, 4);
         } else {
-            for (; at < rows; at += 8) tile_s8(w, at, rescale, x, y, 1);
+            for (; group < w->groups; ++group) tile_s8(w, group, rescale, x, y, 1);
         }
     }
 }
 
 /* Weights widened to int16; each 64-bit lane pair sums two halves of a row, joined at the end. */
-ELSTM_INLINE void chains_s16(const elstm_matrix_s8 *w, size_t at, const elstm_rescale *rescale,
+ELSTM_INLINE void chains_s16(const elstm_matrix_s8 *w, size_t group, const elstm_rescale *rescale,
                              const int16_t *x, int32_t *y, int vectors) {
     const size_t step = 32 * (size_t)w->gates;
-    const int8_t *weights = w->weights + at / (8 * w->gates) * w->quads * step;
+    const int8_t *weights = w->weights + group * w->quads * step;
+    const size_t at = group * w->gates * ELSTM_GROUP;
     __m256i low[4], high[4];
     ELSTM_UNROLL
     for (int v = 0; v < vectors; ++v) low[v] = high[v] = _mm256_setzero_si256();
@@ -292,9 +294,11 @@ static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, c
     const uint32_t rows = elstm_rows_s8(w);
     for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
         if (w->gates == 4)
-            for (uint32_t at = 0; at < rows; at += 32) chains_s16(w, at, rescale, x, y, 4);
+            for (uint32_t group = 0; group < w->groups; ++group)
+                chains_s16(w, group, rescale, x, y, 4);
         else
-            for (uint32_t at = 0; at < rows; at += 8) chains_s16(w, at, rescale, x, y, 1);
+            for (uint32_t group = 0; group < w->groups; ++group)
+                chains_s16(w, group, rescale, x, y, 1);
     }
 }
 
