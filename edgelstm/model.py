@@ -224,7 +224,7 @@ class QuantizedTensor:
 
     name: str
     width: int
-    type: str  # "s8" (an LSTM's h) or "s16" (all else)
+    type: str  # "s8" or "s16"; what an LSTM writes is either, all else of a layer s16
     scale: float
 
 

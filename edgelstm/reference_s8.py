@@ -165,20 +165,24 @@ def cell_output(o: Array, c: Array, cell: QuantizedActivation) -> Array:
     return sat16(rs(o * activate_s8(cell, c), 15))
 
 
-def hidden(p: Array, hidden_multiplier: int) -> Array:
-    """h in int8 from p."""
-    return np.clip(rs(p * hidden_multiplier, 15), -127, 127)
+def hidden(p: Array, hidden_multiplier: int, kind: str) -> Array:
+    """h, of a tensor of this type, from p."""
+    h = rs(p * hidden_multiplier, 15)
+    return np.clip(h, -127, 127) if kind == "s8" else h
 
 
-def lstm_s8(layer: QuantizedLstm, x: Array) -> tuple[Array, Array, Array]:
-    """h int8 [N, T, units], z int16 [N, T, 4, units], c int16 [N, T, units] from a zero state; x [N, T, inputs]."""
+def lstm_s8(layer: QuantizedLstm, x: Array, kind: str) -> tuple[Array, Array, Array]:
+    """h [N, T, units], of type `kind`, z int16 [N, T, 4, units], c int16 [N, T, units] from a zero state.
+
+    x [N, T, inputs].
+    """
     count, steps, _ = x.shape
     rows = 4 * layer.units
     flat = [a.reshape(rows) for a in (layer.input_shift, layer.bias, layer.shift, layer.multiplier)]
     kx, bias, shift, multiplier = flat
     recurrent = layer.recurrent.reshape(rows, layer.units).astype(np.float64)
     xs = scaled_inputs(layer.kernel.reshape(rows, layer.inputs), kx, bias, x)
-    hs = np.zeros((count, steps, layer.units), np.int8)
+    hs = np.zeros((count, steps, layer.units), DTYPES[kind])
     cs = np.zeros((count, steps, layer.units), np.int16)
     zs = np.zeros((count, steps, 4, layer.units), np.int16)
     h = c = np.zeros((count, layer.units), np.int64)
@@ -187,7 +191,7 @@ def lstm_s8(layer: QuantizedLstm, x: Array) -> tuple[Array, Array, Array]:
         i, f, o = (activate_s8(layer.gate, z[:, k]) for k in (0, 1, 3))
         g = activate_s8(layer.candidate, z[:, 2])
         c = next_cell(f, c, cell_input(i, g, layer.cell_multiplier), layer.gate_exponent, layer.cell_limit)
-        h = hidden(cell_output(o, c, layer.cell), layer.hidden_multiplier)
+        h = hidden(cell_output(o, c, layer.cell), layer.hidden_multiplier, kind)
         hs[:, t], zs[:, t], cs[:, t] = h, z, c
     return hs, zs, cs
 
@@ -225,7 +229,7 @@ def run(
         z: Array | None = None
         match layer:
             case QuantizedLstm():
-                y, z, c = lstm_s8(layer, x)
+                y, z, c = lstm_s8(layer, x, tensor(model, layer.writes[0]).type)
                 if trace is not None:
                     trace[f"{layer.name}.c"] = c
             case QuantizedDense():

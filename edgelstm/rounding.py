@@ -24,7 +24,7 @@ class Operand:
 
     weights: Array  # float64 [rows, n]
     scale: float  # real value of one unit of x or h
-    largest: int  # worst |x|: 32768 for int16, 128 for int8
+    largest: int  # worst |x|: 32768 for int16, 128 for int8, hm for an int16 h
     seen: Array | None  # float64 [steps, n], the values met on the samples; None: plain rounding
 
 
@@ -62,7 +62,8 @@ def quantize_rows(name: str, x: Operand, h: Operand | None, bias: Array, full: A
     highest = full * 2.0**-10
     lowest = np.minimum(np.maximum(full * 2.0**-32, np.abs(bias) * 2.0**-26), highest)
     bias_seen = np.clip(bias, -highest * 2.0**26, highest * 2.0**26)
-    kx_least = np.full(rows, 0.0 if x.largest > 128 else -4.0)
+    # Fine steps of an int16 h meet coarser ones of x; else 16-bit inputs never need a left shift.
+    kx_least = np.full(rows, 0.0 if x.largest > 128 >= h.largest else -4.0)
     most = np.full(rows, 127.0)  # the largest integer of a row of W; less only where it is cut off anyway
     rounded: list[Array] = []
     for _ in range(200):

@@ -25,8 +25,9 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
 
 static int check(const elstm_op *op, const elstm_tensor *in) {
     const elstm_dense_s8 *d = &op->as.dense_s8;
-    const elstm_rows_s8_check rows = {&d->kernel, NULL,      &d->rescale, &d->requantize,
-                                      d->units,   in->width, in->type};
+    const int32_t least = in->type == ELSTM_S16 ? 0 : -4;
+    const elstm_rows_s8_check rows = {&d->kernel, NULL,     &d->rescale, &d->requantize, d->units,
+                                      in->width,  in->type, 0,           least};
     return elstm_rows_s8_hold(&rows);
 }
 

@@ -48,7 +48,7 @@ static inline uint32_t elstm_rows_s8(const elstm_matrix_s8 *w) {
 
 /* What becomes of the sums of an input: sh(sum, shift) + bias. Each array in row order. */
 typedef struct {
-    const int8_t *shift; /* -4 ... 27; over 16-bit inputs 0 ... 27 */
+    const int8_t *shift; /* -4 ... 27 */
     const int32_t *bias;
 } elstm_rescale;
 
@@ -66,7 +66,8 @@ static inline uint32_t elstm_prepared_lstm_size(uint32_t groups) { return (group
 /* What a step of an s8 cell updates. */
 typedef struct {
     int16_t *c;
-    int8_t *h, *y;
+    void *h, *y; /* int8 or int16, as `type` says */
+    elstm_type type;
     int32_t kappa, hidden_multiplier;
     uint32_t doublings;
 } elstm_cell_s8;
@@ -134,10 +135,12 @@ struct elstm_kernels {
      * docs/numerics.md. */
     void (*lstm_s8)(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups);
-    /* NULL, or: acc + W h, then the cell, of one stream. acc is scratch afterwards. */
+    /* NULL, or: acc + W h, then the cell, of one stream and an int8 h. acc is scratch afterwards.
+     */
     void (*recurrent_s8)(const elstm_matrix_s8 *r, int32_t *acc, const elstm_requantize *q,
                          const elstm_cell_s8 *cell);
-    /* NULL, or: that and the product of a 16-bit x before it. acc [rows] is scratch. */
+    /* NULL, or: that and the product of a 16-bit x before it, of which no shift is negative. acc
+     * [rows] is scratch. */
     void (*step_s16)(const elstm_plain_s8 *l, const int16_t *x, int32_t *acc,
                      const elstm_cell_s8 *cell);
     /* v[k] = T(v[k]), or S. */

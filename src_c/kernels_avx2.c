@@ -286,7 +286,7 @@ ELSTM_INLINE void chains_s16(const elstm_matrix_s8 *w, size_t group, const elstm
     ELSTM_UNROLL
     for (int v = 0; v < vectors; ++v)
         end8(_mm256_permute4x64_epi64(_mm256_hadd_epi32(low[v], high[v]), 0xD8), rescale,
-             at + 8 * (size_t)v, y + at + 8 * (size_t)v, 1);
+             at + 8 * (size_t)v, y + at + 8 * (size_t)v, 0);
 }
 
 static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
@@ -441,6 +441,14 @@ ELSTM_INLINE void requantize_gates(const int32_t *acc, uint32_t second, const el
 /* The order of elstm_cell_x86 from that of units, and back: quarters 0 2 1 3. */
 #define SORTED 0xD8
 
+/* Two groups of int16, or the first alone. */
+static inline void store16(int16_t *p, __m256i v, int lone) {
+    if (lone)
+        _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(v));
+    else
+        _mm256_storeu_si256((__m256i *)p, v);
+}
+
 /* c of 16 units from i f g o; what its tanh is taken of. */
 static inline __m256i next_c(const __m256i *gates, const elstm_cell_s8 *cell, uint32_t at,
                              int lone) {
@@ -451,11 +459,7 @@ static inline __m256i next_c(const __m256i *gates, const elstm_cell_s8 *cell, ui
                                                _mm256_set1_epi16((short)cell->kappa));
     __m256i c = _mm256_adds_epi16(
         _mm256_mulhrs_epi16(gates[1], _mm256_permute4x64_epi64(before, SORTED)), gained);
-    const __m256i after = _mm256_permute4x64_epi64(c, SORTED);
-    if (lone)
-        _mm_storeu_si128((__m128i *)(cell->c + at), _mm256_castsi256_si128(after));
-    else
-        _mm256_storeu_si256((__m256i *)(cell->c + at), after);
+    store16(cell->c + at, _mm256_permute4x64_epi64(c, SORTED), lone);
     for (uint32_t k = 0; k < cell->doublings; ++k) c = _mm256_adds_epi16(c, c);
     return c;
 }
@@ -464,16 +468,23 @@ static inline void next_h(__m256i o, __m256i squashed, const elstm_cell_s8 *cell
                           int lone) {
     const __m256i h16 = _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(o, squashed),
                                             _mm256_set1_epi16((short)cell->hidden_multiplier));
+    if (cell->type == ELSTM_S16) {
+        const __m256i h = _mm256_permute4x64_epi64(h16, SORTED);
+        store16((int16_t *)cell->h + at, h, lone);
+        store16((int16_t *)cell->y + at, h, lone);
+        return;
+    }
     const __m256i bytes = _mm256_max_epi8(_mm256_packs_epi16(h16, h16), _mm256_set1_epi8(-127));
     /* each half holds four units of the first group, then four of the second */
     const __m128i h =
         _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+    int8_t *to_h = (int8_t *)cell->h + at, *to_y = (int8_t *)cell->y + at;
     if (lone) {
-        _mm_storel_epi64((__m128i *)(cell->h + at), h);
-        _mm_storel_epi64((__m128i *)(cell->y + at), h);
+        _mm_storel_epi64((__m128i *)to_h, h);
+        _mm_storel_epi64((__m128i *)to_y, h);
     } else {
-        _mm_storeu_si128((__m128i *)(cell->h + at), h);
-        _mm_storeu_si128((__m128i *)(cell->y + at), h);
+        _mm_storeu_si128((__m128i *)to_h, h);
+        _mm_storeu_si128((__m128i *)to_y, h);
     }
 }
 

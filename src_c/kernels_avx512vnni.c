@@ -427,7 +427,7 @@ static inline __m512i four_plus_128(const int8_t *x) {
     return _mm512_xor_si512(_mm512_set1_epi32(bytes), _mm512_set1_epi8(-128));
 }
 
-/* How sums of 16 rows go on to y. `right` where no shift is negative. */
+/* How sums of 16 rows go on to y. */
 typedef struct {
     __m512i left, right, bias;
 } ending;
@@ -440,12 +440,11 @@ static inline ending load_ending(const elstm_rescale *rescale, size_t at) {
                     load512(rescale->bias + at)};
 }
 
-ELSTM_INLINE void end16(__m512i sum, const elstm_rescale *rescale, const ending *e, int32_t *y,
-                        int right) {
+ELSTM_INLINE void end16(__m512i sum, const elstm_rescale *rescale, const ending *e, int32_t *y) {
     if (rescale == NULL) {
         sum = _mm512_add_epi32(sum, load512(y));
     } else {
-        if (!right) sum = _mm512_sllv_epi32(sum, e->left);
+        sum = _mm512_sllv_epi32(sum, e->left);
         sum = _mm512_add_epi32(_mm512_srav_epi32(sum, e->right), e->bias);
     }
     _mm512_storeu_si512(y, sum);
@@ -520,7 +519,7 @@ ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_
         const ending e = load_ending(rescale, at);
         ELSTM_UNROLL
         for (int j = 0; j < xs; ++j)
-            end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at, 0);
+            end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at);
     }
 }
 
@@ -673,7 +672,7 @@ ELSTM_INLINE void tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm
         const ending e = load_ending(rescale, at);
         ELSTM_UNROLL
         for (int j = 0; j < xs; ++j)
-            end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at, 1);
+            end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at);
     }
 }
 
@@ -895,18 +894,31 @@ static inline __m512i next_c(const gates32 *gates, const elstm_cell_s8 *cell, ui
     return c;
 }
 
-static inline void next_h(const gates32 *gates, const elstm_cell_s8 *cell, uint32_t at,
-                          const way *c) {
+ELSTM_INLINE void next_h(const gates32 *gates, const elstm_cell_s8 *cell, elstm_type type,
+                         uint32_t at, const way *c) {
     const __m512i h16 = _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(gates->o, tanh_of(c)),
                                             _mm512_set1_epi16((short)cell->hidden_multiplier));
-    const __m256i bytes = _mm512_cvtsepi16_epi8(_mm512_permutex_epi64(h16, SORTED));
-    const __m256i h = _mm256_max_epi8(bytes, _mm256_set1_epi8(-127));
-    _mm256_storeu_si256((__m256i *)(cell->h + at), h);
-    _mm256_storeu_si256((__m256i *)(cell->y + at), h);
+    const __m512i sorted = _mm512_permutex_epi64(h16, SORTED);
+    if (type == ELSTM_S8) {
+        const __m256i h = _mm256_max_epi8(_mm512_cvtsepi16_epi8(sorted), _mm256_set1_epi8(-127));
+        _mm256_storeu_si256((__m256i *)((int8_t *)cell->h + at), h);
+        _mm256_storeu_si256((__m256i *)((int8_t *)cell->y + at), h);
+    } else {
+        _mm512_storeu_si512((int16_t *)cell->h + at, sorted);
+        _mm512_storeu_si512((int16_t *)cell->y + at, sorted);
+    }
+}
+
+/* Two groups of int16, or the first alone. */
+ELSTM_INLINE void put16(int16_t *p, __m256i v, int lone) {
+    if (lone)
+        _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(v));
+    else
+        _mm256_storeu_si256((__m256i *)p, v);
 }
 
 /* Two groups, or a lone one twice, with z in w. */
-ELSTM_INLINE void cell16(way *w, int lone, const elstm_cell_s8 *cell, uint32_t at,
+ELSTM_INLINE void cell16(way *w, int lone, const elstm_cell_s8 *cell, elstm_type type, uint32_t at,
                          const segments *t) {
     cubic(w, 2, t);
     const __m512i i_f = sigmoid_of(&w[0]), g_o = tanh_sigmoid_of(&w[1]);
@@ -923,19 +935,24 @@ ELSTM_INLINE void cell16(way *w, int lone, const elstm_cell_s8 *cell, uint32_t a
     __m256i v = c;
     for (uint32_t k = 0; k < cell->doublings; ++k) v = _mm256_adds_epi16(v, v);
     const __m256i h16 = _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(o, tanh16_s16(v, t)), scale);
-    const __m256i bytes = _mm256_max_epi8(_mm256_packs_epi16(h16, h16), _mm256_set1_epi8(-127));
-    const __m128i h = _mm256_castsi256_si128(
-        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0)));
-    const __m256i after = _mm256_permute4x64_epi64(c, SORTED);
-    if (lone) {
-        _mm_storel_epi64((__m128i *)(cell->h + at), h);
-        _mm_storel_epi64((__m128i *)(cell->y + at), h);
-        _mm_storeu_si128((__m128i *)(cell->c + at), _mm256_castsi256_si128(after));
+    if (type == ELSTM_S8) {
+        const __m256i bytes = _mm256_max_epi8(_mm256_packs_epi16(h16, h16), _mm256_set1_epi8(-127));
+        const __m128i h = _mm256_castsi256_si128(
+            _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0)));
+        int8_t *to_h = (int8_t *)cell->h + at, *to_y = (int8_t *)cell->y + at;
+        if (lone) {
+            _mm_storel_epi64((__m128i *)to_h, h);
+            _mm_storel_epi64((__m128i *)to_y, h);
+        } else {
+            _mm_storeu_si128((__m128i *)to_h, h);
+            _mm_storeu_si128((__m128i *)to_y, h);
+        }
     } else {
-        _mm_storeu_si128((__m128i *)(cell->h + at), h);
-        _mm_storeu_si128((__m128i *)(cell->y + at), h);
-        _mm256_storeu_si256((__m256i *)(cell->c + at), after);
+        const __m256i h = _mm256_permute4x64_epi64(h16, SORTED);
+        put16((int16_t *)cell->h + at, h, lone);
+        put16((int16_t *)cell->y + at, h, lone);
     }
+    put16(cell->c + at, _mm256_permute4x64_epi64(c, SORTED), lone);
 }
 
 ELSTM_INLINE void requantize_memory(const int32_t *acc, uint32_t second, const elstm_cell_x86 *own,
@@ -965,12 +982,12 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
             requantize_memory(acc, 32, own, q->up, w);
             requantize_memory(acc + 64, 32, own + 1, q->up, w + 2);
             cubic(w, 5, &t);
-            next_h(&gates, cell, at, &w[4]);
+            next_h(&gates, cell, cell->type, at, &w[4]);
             gates = gates_of(w);
         }
         w[4].v = next_c(&gates, cell, at);
         cubic(w + 4, 1, &t);
-        next_h(&gates, cell, at, &w[4]);
+        next_h(&gates, cell, cell->type, at, &w[4]);
         groups -= 4;
         acc += 128;
         own += 2;
@@ -978,11 +995,11 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     }
     for (; groups >= 2; groups -= 2, acc += 64, ++own, at += 16) {
         requantize_memory(acc, 32, own, q->up, w);
-        cell16(w, 0, cell, at, &t);
+        cell16(w, 0, cell, cell->type, at, &t);
     }
     if (groups != 0) {
         requantize_memory(acc, 0, own, q->up, w);
-        cell16(w, 1, cell, at, &t);
+        cell16(w, 1, cell, cell->type, at, &t);
     }
 }
 
@@ -994,14 +1011,14 @@ ELSTM_INLINE void cells_s8(const __m512i (*sum)[2], const elstm_requantize *q,
     way z[4];
     requantize_groups(sum, own, q->up, z);
     if (groups == 2) {
-        cell16(z, 0, cell, 0, &t);
+        cell16(z, 0, cell, ELSTM_S8, 0, &t);
     } else {
         requantize_groups(sum + 2, own + 1, q->up, z + 2);
         cubic(z, 4, &t);
         const gates32 gates = gates_of(z);
         z[0].v = next_c(&gates, cell, 0);
         cubic(z, 1, &t);
-        next_h(&gates, cell, 0, z);
+        next_h(&gates, cell, ELSTM_S8, 0, z);
     }
 }
 

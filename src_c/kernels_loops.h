@@ -211,7 +211,10 @@ ELSTM_MAYBE_UNUSED static void loops_lstm_s8(const int32_t *acc, const elstm_req
             cell->c[k] = (int16_t)v;
             for (uint32_t d = 0; d < cell->doublings; ++d) v = elstm_sat16(2 * v);
             const int32_t h = elstm_mh(elstm_mh(o, loops_tanh_s16_one(v)), cell->hidden_multiplier);
-            cell->h[k] = cell->y[k] = (int8_t)elstm_clamp(h, 127);
+            if (cell->type == ELSTM_S8)
+                ((int8_t *)cell->h)[k] = ((int8_t *)cell->y)[k] = (int8_t)elstm_clamp(h, 127);
+            else
+                ((int16_t *)cell->h)[k] = ((int16_t *)cell->y)[k] = (int16_t)h;
         }
     }
 }

@@ -477,7 +477,8 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     const int8_t *shift = q->shift;
     const int16_t *multiplier = q->multiplier;
     int16_t *cells = cell->c;
-    int8_t *h = cell->h, *y = cell->y;
+    unsigned char *h = cell->h, *y = cell->y;
+    const size_t size = cell->type == ELSTM_S8 ? 8 : 16; /* bytes of a group */
     for (uint32_t group = 0; group < groups; ++group) {
         const int8x16_t down_if = vnegq_s8(vld1q_s8(shift));
         const int8x16_t down_go = vnegq_s8(vld1q_s8(shift + 16));
@@ -492,11 +493,17 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
         const int16x8_t c = mh_add8(mh8(f, vld1q_s16(cells)), mh8(i, g), kappa);
         int16x8_t v = c;
         for (uint32_t k = 0; k < cell->doublings; ++k) v = vqaddq_s16(v, v);
-        const int8x8_t out = vmax_s8(vqmovn_s16(mh8(mh8(o, tanh8(v, &t)), scale)), vdup_n_s8(-127));
+        const int16x8_t wide = mh8(mh8(o, tanh8(v, &t)), scale);
         vst1q_s16(cells, c);
-        vst1_s8(h, out);
-        vst1_s8(y, out);
-        acc += 32, shift += 32, multiplier += 32, cells += 8, h += 8, y += 8;
+        if (cell->type == ELSTM_S8) {
+            const int8x8_t narrow = vmax_s8(vqmovn_s16(wide), vdup_n_s8(-127));
+            vst1_s8((int8_t *)h, narrow);
+            vst1_s8((int8_t *)y, narrow);
+        } else {
+            vst1q_s16((int16_t *)(void *)h, wide);
+            vst1q_s16((int16_t *)(void *)y, wide);
+        }
+        acc += 32, shift += 32, multiplier += 32, cells += 8, h += size, y += size;
     }
 }
 

@@ -1,4 +1,4 @@
-/* LSTM in s8: int8 weights and h, int16 c. Equations: docs/numerics.md. */
+/* LSTM in s8: int8 weights, int8 or int16 h, int16 c. Equations: docs/numerics.md. */
 #include "fixedpoint.h"
 #include "op.h"
 
@@ -20,12 +20,14 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     elstm_read_zeros(reader, 2);
     const float cell_scale = elstm_read_f32(reader); /* for people */
     if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) ||
-        out->type != ELSTM_S8 || in->width != inputs || out->width != l->units ||
-        l->gate.kind == ELSTM_S16_SOFTMAX || l->candidate.kind == ELSTM_S16_SOFTMAX ||
-        l->cell.kind == ELSTM_S16_SOFTMAX || l->gate_exponent > 14 || l->cell_multiplier < 1 ||
-        l->cell_multiplier > 32767 || l->cell_limit < 1 || l->cell_limit > 32767 ||
-        l->hidden_multiplier < 1 || l->hidden_multiplier > 32767 || !(cell_scale > 0))
+        (out->type != ELSTM_S8 && out->type != ELSTM_S16) || in->width != inputs ||
+        out->width != l->units || l->gate.kind == ELSTM_S16_SOFTMAX ||
+        l->candidate.kind == ELSTM_S16_SOFTMAX || l->cell.kind == ELSTM_S16_SOFTMAX ||
+        l->gate_exponent > 14 || l->cell_multiplier < 1 || l->cell_multiplier > 32767 ||
+        l->cell_limit < 1 || l->cell_limit > 32767 || l->hidden_multiplier < 1 ||
+        l->hidden_multiplier > 32767 || !(cell_scale > 0))
         return 0;
+    l->type = out->type;
     const uint32_t groups = elstm_groups(l->units);
     const uint32_t quads_x = (inputs + 3) / 4, quads_h = (l->units + 3) / 4;
     const uint64_t rows = (uint64_t)groups * 4 * ELSTM_GROUP;
@@ -48,8 +50,11 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
 
 static int check(const elstm_op *op, const elstm_tensor *in) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
-    const elstm_rows_s8_check rows = {&l->kernel, &l->recurrent, &l->rescale, &l->requantize,
-                                      l->units,   in->width,     in->type};
+    const int32_t most = l->type == ELSTM_S8 ? 128 : l->hidden_multiplier;
+    const int32_t least = in->type == ELSTM_S16 && l->type == ELSTM_S8 ? 0 : -4;
+    const elstm_rows_s8_check rows = {&l->kernel,     &l->recurrent, &l->rescale,
+                                      &l->requantize, l->units,      in->width,
+                                      in->type,       most,          least};
     return elstm_rows_s8_hold(&rows);
 }
 
@@ -59,7 +64,7 @@ static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernel
     const uint64_t units = (uint64_t)l->kernel.groups * ELSTM_GROUP, rows = 4 * units;
     const uint64_t block = limits.max_steps < BLOCK_STEPS ? limits.max_steps : BLOCK_STEPS;
     (void)in;
-    sizes->state = 3 * units; /* c int16, h int8 */
+    sizes->state = (l->type == ELSTM_S8 ? 3 : 4) * units; /* c int16, h */
     const uint64_t surplus = kernels->prepare_s8 == NULL ? 0 : 2 * rows;
     const uint64_t cell =
         kernels->prepare_lstm_s8 == NULL ? 0 : elstm_prepared_lstm_size(l->kernel.groups);
@@ -75,12 +80,15 @@ static void prepare(elstm_op *op, const elstm_kernels *kernels) {
         kernels->prepare_lstm_s8(&l->requantize, l->kernel.groups, at);
 }
 
+/* What the kernels for one stream take. */
+static int is_plain_s8(const elstm_lstm_s8 *l) { return l->plain && l->type == ELSTM_S8; }
+
 /* A stream's state is c, then h. */
-static elstm_cell_s8 cell_of(const elstm_lstm_s8 *l, unsigned char *state, int8_t *y) {
+static elstm_cell_s8 cell_of(const elstm_lstm_s8 *l, unsigned char *state, void *y) {
     const size_t units = (size_t)l->kernel.groups * ELSTM_GROUP;
     return (elstm_cell_s8){
-        (int16_t *)(void *)state, (int8_t *)state + 2 * units, y,
-        l->cell_multiplier,       l->hidden_multiplier,        l->cell.doublings};
+        (int16_t *)(void *)state, state + 2 * units, y, l->type, l->cell_multiplier,
+        l->hidden_multiplier,     l->cell.doublings};
 }
 
 /* Any functions, gates beyond 1, and the clip. */
@@ -107,8 +115,12 @@ static void general(const elstm_kernels *kernels, const elstm_lstm_s8 *l, const 
         elstm_activate_s16(kernels, &l->cell, p, ELSTM_GROUP);
         for (uint32_t u = 0; u < ELSTM_GROUP; ++u) {
             const int32_t h = elstm_sat16(elstm_rs(z[24 + u] * p[u], 15));
-            cell->h[at + u] = cell->y[at + u] =
-                (int8_t)elstm_clamp(elstm_rs(h * l->hidden_multiplier, 15), 127);
+            const int32_t scaled = elstm_rs(h * l->hidden_multiplier, 15);
+            if (l->type == ELSTM_S8)
+                ((int8_t *)cell->h)[at + u] = ((int8_t *)cell->y)[at + u] =
+                    (int8_t)elstm_clamp(scaled, 127);
+            else
+                ((int16_t *)cell->h)[at + u] = ((int16_t *)cell->y)[at + u] = (int16_t)scaled;
         }
     }
 }
@@ -122,7 +134,8 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
                    rows = 4 * units;
     const size_t stride = runner->model->state_size;
     unsigned char *state = runner->state + op->state_offset;
-    int8_t *y = (int8_t *)out->data + (size_t)first * out->stride;
+    const size_t row = out->stride * (l->type == ELSTM_S8 ? sizeof(int8_t) : sizeof(int16_t));
+    unsigned char *y = (unsigned char *)out->data + first * row;
     int32_t *acc = runner->scratch;
     if (in->type == ELSTM_S16)
         kernels->matmul_s16(&l->kernel, &l->rescale,
@@ -132,12 +145,14 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
         kernels->matmul_s8(&l->kernel, &l->rescale,
                            (const int8_t *)in->data + (size_t)first * in->stride, in->stride, acc,
                            steps * streams);
-    const int joined = streams == 1 && l->plain && kernels->recurrent_s8 != NULL;
+    const void *h = state + 2 * (size_t)units;
+    const int joined = streams == 1 && is_plain_s8(l) && kernels->recurrent_s8 != NULL;
     for (uint32_t step = 0; step < steps; ++step) {
-        if (!joined)
-            kernels->matmul_s8(&l->recurrent, NULL, (const int8_t *)state + 2 * (size_t)units,
-                               stride, acc, streams);
-        for (uint32_t stream = 0; stream < streams; ++stream, acc += rows, y += out->stride) {
+        if (l->type == ELSTM_S16)
+            kernels->matmul_s16(&l->recurrent, NULL, h, stride / sizeof(int16_t), acc, streams);
+        else if (!joined)
+            kernels->matmul_s8(&l->recurrent, NULL, h, stride, acc, streams);
+        for (uint32_t stream = 0; stream < streams; ++stream, acc += rows, y += row) {
             const elstm_cell_s8 cell = cell_of(l, state + stream * stride, y);
             if (joined)
                 kernels->recurrent_s8(&l->recurrent, acc, &l->requantize, &cell);
@@ -152,7 +167,7 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
 static void step(elstm_runner *runner, const elstm_op *op) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
     const elstm_tensor *in = &runner->tensors[op->in];
-    if (runner->limits.streams != 1 || !l->plain || in->type != ELSTM_S16 ||
+    if (runner->limits.streams != 1 || !is_plain_s8(l) || in->type != ELSTM_S16 ||
         runner->kernels->step_s16 == NULL) {
         block(runner, op, 0, 1);
         return;

@@ -55,6 +55,7 @@ typedef struct {
     elstm_activation_s16 gate, candidate, cell;
     uint32_t gate_exponent;
     int32_t cell_multiplier, cell_limit, hidden_multiplier;
+    elstm_type type; /* of h */
     uint32_t units;
     uint32_t plain; /* 1: the case lstm_s8 of the kernels serves */
 } elstm_lstm_s8;
@@ -161,6 +162,8 @@ typedef struct {
     const elstm_requantize *requantize;
     uint32_t units, inputs;
     elstm_type input_type;
+    int32_t most;  /* |h| stays within it */
+    int32_t least; /* of kx */
 } elstm_rows_s8_check;
 
 int elstm_rows_s8_hold(const elstm_rows_s8_check *rows);

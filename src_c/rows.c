@@ -53,7 +53,7 @@ int elstm_rows_s8_hold(const elstm_rows_s8_check *rows) {
         const int64_t sum_h =
             rows->recurrent == NULL ? 0 : row_sum(rows->recurrent, row, rows->units);
         const int64_t bias = rows->rescale->bias[row];
-        if (sum_x < 0 || sum_h < 0 || m < 0 || s < -4 || s > 27 || kx < (wide ? 0 : -4) || kx > 27)
+        if (sum_x < 0 || sum_h < 0 || m < 0 || s < -4 || s > 27 || kx < rows->least || kx > 27)
             return 0;
         if (unit >= rows->units &&
             (sum_x != 0 || sum_h != 0 || bias != 0 || kx != 0 || s != 0 || m != 0))
@@ -62,7 +62,7 @@ int elstm_rows_s8_hold(const elstm_rows_s8_check *rows) {
         if (ax >= (int64_t)1 << 31) return 0;
         /* floor division loses less than 1 */
         const int64_t shifted = kx >= 0 ? (ax >> kx) + 1 : ax * ((int64_t)1 << -kx);
-        if (shifted + (bias < 0 ? -bias : bias) + sum_h * 128 >= limit) return 0;
+        if (shifted + (bias < 0 ? -bias : bias) + sum_h * rows->most >= limit) return 0;
     }
     return 1;
 }

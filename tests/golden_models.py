@@ -180,35 +180,41 @@ def wild_dense(name, read, write, inputs, units, random, function, wide=True):
     return QuantizedDense(name, (read,), (write,), activation=function, **rows)
 
 
-def quantized_model(inputs, layers, outputs):
-    """A model from its layers; scales that mean nothing."""
+PLAIN = tuple(QuantizedActivation(kind) for kind in ("sigmoid", "tanh", "tanh"))  # of gates, candidate and cell
+
+
+def quantized_model(inputs, layers, outputs, hidden="s8"):
+    """A model from its layers; scales that mean nothing. `hidden`: the type of every h."""
     tensors = {name: QuantizedTensor(name, width, "s16", 2.0**-15) for name, width in inputs.items()}
     for layer in layers:
         source = tensors[layer.reads[0]]
         width = layer.units if hasattr(layer, "kernel") else source.width
-        kind = "s8" if isinstance(layer, QuantizedLstm) else source.type if isinstance(layer, Last) else "s16"
+        kind = hidden if isinstance(layer, QuantizedLstm) else source.type if isinstance(layer, Last) else "s16"
         scale = source.scale if isinstance(layer, Last) else 2.0**-12
         tensors[layer.writes[0]] = QuantizedTensor(layer.writes[0], width, kind, scale)
     return QuantizedModel(tuple(tensors.values()), tuple(layers), tuple(inputs), tuple(outputs))
 
 
-def wild_cells():
+def wild_cells(hidden="s8"):
     """LSTMs in every form of the cell's equations."""
     random = np.random.default_rng(7)
     kinds = {name: QuantizedActivation(name) for name in ("linear", "sigmoid", "tanh", "relu")}
     s, t = kinds["sigmoid"], kinds["tanh"]
-    plain, doubled = (s, t, t), (s, t, QuantizedActivation("tanh", 3))
+    doubled, wide = (s, t, QuantizedActivation("tanh", 3)), hidden == "s16"
     layers = [
-        wild_lstm("l0", "x", "h0", 2, 3, random, plain),
+        wild_lstm("l0", "x", "h0", 2, 3, random, PLAIN),
         wild_lstm("l1", "x", "h1", 2, 9, random, doubled, cell_multiplier=819),
-        wild_lstm("l2", "h1", "h2", 9, 2, random, plain, wide=False, cell_multiplier=32767),
-        wild_lstm("l3", "x", "h3", 2, 2, random, plain, cell_limit=5000),
+        wild_lstm("l2", "h1", "h2", 9, 2, random, PLAIN, wide=wide, cell_multiplier=32767),
+        wild_lstm("l3", "x", "h3", 2, 2, random, PLAIN, cell_limit=5000),
         wild_lstm("l4", "x", "h4", 2, 2, random, (table(random),) * 3, hidden_multiplier=32767),
         wild_lstm("l5", "x", "h5", 2, 2, random, (kinds["relu"],) * 3, gate_exponent=14, hidden_multiplier=300),
         wild_lstm("l6", "x", "h6", 2, 2, random, (kinds["linear"],) * 3, gate_exponent=3, cell_limit=1),
-        wild_lstm("l7", "h1", "h7", 9, 2, random, (QuantizedActivation("sigmoid", 1), t, t), wide=False),
+        wild_lstm("l7", "h1", "h7", 9, 2, random, (QuantizedActivation("sigmoid", 1), t, t), wide=wide),
     ]
-    return quantized_model({"x": 2}, layers, [f"h{k}" for k in range(8)])
+    if wide:  # from steps as coarse as an int8 h's to the finest
+        finer = (127, 4064, 32767, 127, 32767, 300, 1016, 32512)
+        layers = [replace(layer, hidden_multiplier=hm) for layer, hm in zip(layers, finer, strict=True)]
+    return quantized_model({"x": 2}, layers, [f"h{k}" for k in range(8)], hidden)
 
 
 def wild_heads():
@@ -216,7 +222,7 @@ def wild_heads():
     random = np.random.default_rng(8)
     functions = [QuantizedActivation(kind, 1) for kind in ("linear", "sigmoid", "tanh", "relu")]
     functions += [table(random), falling()]
-    layers = [wild_lstm("l", "x", "h", 3, 5, random, [QuantizedActivation(k) for k in ("sigmoid", "tanh", "tanh")])]
+    layers = [wild_lstm("l", "x", "h", 3, 5, random, PLAIN)]
     layers += [wild_dense(f"d{k}", "x", f"y{k}", 3, 3 + k, random, f) for k, f in enumerate(functions)]
     layers += [wild_dense("e", "h", "e", 5, 4, random, functions[0], wide=False)]
     for k, function in enumerate(functions):
@@ -228,7 +234,7 @@ def wild_heads():
 
 
 PACKED = {f"f32_{name}": made for name, made in FLOATS.items()}
-PACKED |= {"s8_wild_cells": wild_cells(), "s8_wild_heads": wild_heads()}
+PACKED |= {"s8_wild_cells": wild_cells(), "s8_wild_heads": wild_heads(), "s8_wide_cells": wild_cells("s16")}
 
 
 def quantized(name):

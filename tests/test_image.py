@@ -2,10 +2,11 @@
 
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from golden_models import quantized_model
+from golden_models import PLAIN, quantized_model, wild_lstm
 from nets import stack
 
 from edgelstm.description import describe
@@ -117,6 +118,17 @@ def one_row(sum_of_weights, *, weight=127, **fields):
     return quantized_model({"x": kernel.shape[1]}, [layer], ["y"])
 
 
+def recurrent_row(sum_of_weights, hidden_multiplier, *, weight=0, inputs=1, kx=0, hidden="s16"):
+    """An LSTM of 33 units over int16, all its W and kx alike; its first row's recurrent weights add up to the sum."""
+    random = np.random.default_rng(1)
+    layer = wild_lstm("l", "x", "h", inputs, 33, random, PLAIN, hidden_multiplier=hidden_multiplier)
+    recurrent = np.zeros((4, 33, 33), np.int8)
+    recurrent[0, 0] = np.diff(np.minimum(np.arange(34) * 127, sum_of_weights))
+    kernel, bias = np.full((4, 33, inputs), weight, np.int8), np.zeros((4, 33), np.int32)
+    layer = replace(layer, recurrent=recurrent, kernel=kernel, bias=bias, input_shift=np.full((4, 33), kx))
+    return quantized_model({"x": inputs}, [layer], ["h"], hidden)
+
+
 @pytest.mark.parametrize(
     ("good", "bad"),
     [
@@ -128,6 +140,10 @@ def one_row(sum_of_weights, *, weight=127, **fields):
         (one_row(127, shift=27), one_row(127, shift=28)),
         (one_row(127, shift=-4), one_row(127, shift=-5)),
         (one_row(127, input_shift=0), one_row(127, input_shift=-1)),  # over int16
+        (recurrent_row(0, 127, kx=-4), recurrent_row(0, 127, kx=-5)),
+        (recurrent_row(0, 127, kx=-4), recurrent_row(0, 127, kx=-4, hidden="s8")),
+        (recurrent_row(0, 127, weight=127, kx=-4), recurrent_row(0, 127, weight=127, kx=-4, inputs=3)),  # < 2^27
+        (recurrent_row(4096, 32766), recurrent_row(4097, 32766)),  # |ah| < 2^27
         (one_row(127, multiplier=32767), one_row(127, multiplier=-1)),
     ],
 )

@@ -10,13 +10,13 @@ from edgelstm.errors import QuantizeError
 from edgelstm.rounding import Operand, compensated, quantize_rows, requantization
 
 
-def check_bounds(rows, largest):
+def check_bounds(rows, largest, largest_h=128):
     """The opener's conditions, in Python integers."""
     for r in range(len(rows.bias)):
         ax = int(np.abs(rows.kernel[r].astype(int)).sum()) * largest
-        ah = int(np.abs(rows.recurrent[r].astype(int)).sum()) * 128
+        ah = int(np.abs(rows.recurrent[r].astype(int)).sum()) * largest_h
         kx, s, m = int(rows.input_shift[r]), int(rows.shift[r]), int(rows.multiplier[r])
-        assert (-4 if largest == 128 else 0) <= kx <= 27 and -4 <= s <= 27 and 0 <= m <= 32767
+        assert (0 if largest > 128 >= largest_h else -4) <= kx <= 27 and -4 <= s <= 27 and 0 <= m <= 32767
         assert ax < 1 << 31
         shifted = ax << -kx if kx < 0 else -(-ax >> kx)
         assert shifted < 1 << 27 and shifted + abs(int(rows.bias[r])) + ah < 1 << 27
@@ -47,7 +47,8 @@ def wild_rows(seed, gentle):
     middle = random.random(rows) < 0.5
     seen = [random.normal(size=(50, n)) for n in (inputs, units)]
     x = Operand(matrix(inputs), x_scale, largest, seen[0])
-    h = Operand(matrix(units), h_scale, 128, seen[1]) if units else None
+    hm = int(random.choice([128, 2032, 32512]))
+    h = Operand(matrix(units), h_scale * 128 / hm, hm, seen[1]) if units else None
     return random, x, h, bias, full, middle
 
 
@@ -55,7 +56,7 @@ def wild_rows(seed, gentle):
 @given(st.integers(0, 2**32 - 1))
 def test_bounds_hold_whatever_the_weights(seed):
     _, x, h, bias, full, middle = wild_rows(seed, gentle=False)
-    check_bounds(quantize_rows("layer", x, h, bias, full, middle), x.largest)
+    check_bounds(quantize_rows("layer", x, h, bias, full, middle), x.largest, h.largest if h else 128)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -119,7 +119,7 @@ static void product_s8(const product *p, int wide, uint32_t seed) {
     const int32_t limit = left < 1 << 26 ? (int32_t)left : 1 << 26;
     const int32_t *bias = take_s32(&random, RANDOM, rows, -limit, limit);
     /* left shifts where sums leave room for them, as opening an image checks */
-    const int32_t lowest = !wide && reach < 1 << 26 ? -4 : 0;
+    const int32_t lowest = reach < 1 << 26 ? -4 : 0;
     const int8_t *shift = take_s8(&random, RANDOM, rows, lowest, 27);
     const elstm_rescale rescale = {shift, bias};
     int32_t *surplus = take(&random, rows, sizeof *surplus);
@@ -263,8 +263,10 @@ static void lstm_s8(uint32_t groups, int fill, uint32_t seed) {
     const int32_t limit = (1 << 27) - 1, kappa = kappas[check_u32(&random) % 8];
     const int32_t hm = multipliers[check_u32(&random) % 8];
     const uint32_t doublings = check_u32(&random) % 11;
-    check_begin("--seed %u: lstm_s8 of %s, groups %u, kappa %d, hm %d, doublings %u, %s", seed,
-                set->name, groups, kappa, hm, doublings, fill_names[fill]);
+    const elstm_type type = check_u32(&random) & 1 ? ELSTM_S8 : ELSTM_S16;
+    check_begin("--seed %u: lstm_s8 of %s, groups %u, h s%d, kappa %d, hm %d, doublings %u, %s",
+                seed, set->name, groups, type == ELSTM_S8 ? 8 : 16, kappa, hm, doublings,
+                fill_names[fill]);
     const int other = fill == RANDOM ? RANDOM : (int)(seed % FILLS);
     const int8_t *shift = take_s8(&random, other, rows, -4, 27);
     int16_t *multiplier = take_s16(&random, other, rows, 0, 32767);
@@ -275,10 +277,10 @@ static void lstm_s8(uint32_t groups, int fill, uint32_t seed) {
         acc[r] = check_between(&random, -(1 << bits) + 1, (1 << bits) - 1);
     }
     int16_t *c = take_s16(&random, fill, units, -32768, 32767);
-    int8_t *h = take_s8(&random, RANDOM, units, -128, 127);
-    int8_t *y = take_s8(&random, RANDOM, units, -128, 127);
+    const size_t size = type == ELSTM_S8 ? sizeof(int8_t) : sizeof(int16_t);
+    void *h = take(&random, units, size), *y = take(&random, units, size);
     int16_t *c_expected = check_take(units * sizeof *c_expected, 0);
-    int8_t *h_expected = check_take(units, 0);
+    int16_t *h_expected = check_take(units * sizeof *h_expected, 0);
     for (uint32_t unit = 0; unit < units; ++unit) {
         int64_t z[4];
         for (uint32_t gate = 0; gate < 4; ++gate) {
@@ -290,18 +292,21 @@ static void lstm_s8(uint32_t groups, int fill, uint32_t seed) {
         c_expected[unit] = (int16_t)v;
         for (uint32_t d = 0; d < doublings; ++d) v = saturated(2 * v);
         const int64_t hidden = high(high(sigmoid_of[z[3]], tanh_of[v + 32768]), hm);
-        h_expected[unit] = (int8_t)(hidden < -127 ? -127 : hidden > 127 ? 127 : hidden);
+        const int64_t most = type == ELSTM_S8 ? 127 : 32767;
+        h_expected[unit] = (int16_t)(hidden < -most ? -most : hidden > most ? most : hidden);
     }
     elstm_requantize q = {shift, multiplier, NULL, 0};
     int32_t *prepared = take(&random, elstm_prepared_lstm_size(groups), sizeof *prepared);
     if (set->prepare_lstm_s8 != NULL) set->prepare_lstm_s8(&q, groups, prepared);
-    const elstm_cell_s8 cell = {c, h, y, kappa, hm, doublings};
+    const elstm_cell_s8 cell = {c, h, y, type, kappa, hm, doublings};
     set->lstm_s8(acc, &q, &cell, groups);
     for (uint32_t unit = 0; unit < units; ++unit) {
         CHECK(c[unit] == c_expected[unit], "unit %u: c %d, expected %d", unit, c[unit],
               c_expected[unit]);
-        CHECK(h[unit] == h_expected[unit] && y[unit] == h_expected[unit],
-              "unit %u: h %d, y %d, expected %d", unit, h[unit], y[unit], h_expected[unit]);
+        const int got = type == ELSTM_S8 ? ((int8_t *)h)[unit] : ((int16_t *)h)[unit];
+        const int out = type == ELSTM_S8 ? ((int8_t *)y)[unit] : ((int16_t *)y)[unit];
+        CHECK(got == h_expected[unit] && out == got, "unit %u: h %d, y %d, expected %d", unit, got,
+              out, h_expected[unit]);
     }
     check_release();
 }
@@ -472,7 +477,7 @@ static void bench_once(const bench *b, int kernel) {
     const elstm_matrix_s8 ds = {b->ws, b->surplus, b->groups, 1, quads};
     const elstm_rescale rescale = {b->shift, b->bias};
     elstm_requantize q = {b->shift, b->multiplier, b->prepared, 0};
-    const elstm_cell_s8 cell = {b->c16, b->h8, b->y8, 6554, 127, 0};
+    const elstm_cell_s8 cell = {b->c16, b->h8, b->y8, ELSTM_S8, 6554, 127, 0};
     switch (kernel) {
     case BENCH_MATMUL_F32: k->matmul_f32(&wf, b->xf, b->xf, b->columns, b->yf, b->count); break;
     case BENCH_DENSE_F32: k->matmul_f32(&df, b->xf, b->xf, b->columns, b->yf, b->count); break;
