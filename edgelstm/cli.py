@@ -110,6 +110,11 @@ def main() -> None:
 @click.option("-o", "--output", type=FILE, required=True, help="The image to write, MODEL.elstm.")
 @click.option("--int8", is_flag=True, help="Quantize to int8; needs --samples.")
 @click.option("--samples", type=FILE, help="X.npy with data as in real use, (T, inputs) or (N, T, inputs).")
+@click.option(
+    "--hidden-bits",
+    type=click.Choice(["8", "16"]),
+    help="With --int8: bits of the LSTMs' h. 16 is more accurate and slower (docs/quantization.md). Default: 8.",
+)
 @click.option("--raw", is_flag=True, help="The samples are sensor numbers: apply the meta file's scaler first.")
 @click.option("--meta", "meta_file", type=FILE, help="TOML file: scaler, units, labels, window, hop (docs/meta.md).")
 @click.option("--head", help="Activations a PyTorch state dict does not tell, 'relu,softmax' (docs/pytorch.md).")
@@ -123,6 +128,7 @@ def convert(
     output: Path,
     int8: bool,
     samples: Path | None,
+    hidden_bits: str | None,
     raw: bool,
     meta_file: Path | None,
     head: str | None,
@@ -133,6 +139,8 @@ def convert(
         raise InputError("--int8 needs --samples X.npy, data as in real use: its ranges choose the scales")
     if samples is not None and not int8:
         raise InputError("--samples is for --int8; leave it out for a float image")
+    if hidden_bits is not None and not int8:
+        raise InputError("--hidden-bits is for --int8; leave it out for a float image")
     from . import importers
     from .image import save
     from .meta_file import describe
@@ -148,7 +156,7 @@ def convert(
         elif any(port.scaler for port in model.meta.inputs):
             _note("the samples were taken as scaled already; --raw is for samples in the sensor's numbers")
         with err.status("choosing int8 ranges from the samples"):
-            model = quantize(model, given)
+            model = quantize(model, given, hidden_bits=int(hidden_bits or 8))
     size = save(model, output)
     Runner(output).self_check()
     for note in model.notes:
@@ -177,6 +185,9 @@ def inspect(image: Path) -> None:
     table.add_section()
     table.add_row("all", "", "", "", *(f"{n:,}" for n in sums))
     out.print(table)
+    wide = [layer.name for layer in described.layers if layer.hidden_type == "s16"]
+    if wide:
+        out.print(f"h in 16 bits: {', '.join(wide)}", markup=False, soft_wrap=True)
     ports = zip(("input", "output"), (described.inputs, described.outputs), strict=True)
     names = (described.input_names, described.output_names)
     for (what, tensors), port_names, known in zip(

@@ -47,6 +47,7 @@ class LayerDescription:
     parameters: int
     macs: int
     state_bytes: int
+    hidden_type: str  # of an LSTM's h: a tensor's type; "" for all else
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +163,21 @@ def _read_ops(ops: bytes, count: int, tensors: Sequence[TensorDescription], name
         inputs, units = tensors[reads].width, tensors[writes].width
         gates = {"lstm": 4, "dense": 1}.get(kinds[kind].split("_")[0], 0)
         macs = gates * units * (inputs + (units if gates == 4 else 0))
-        state = {"lstm_f32": 8, "lstm_s8": 3}.get(kinds[kind], 0) * -(-units // GROUP) * GROUP
+        hidden = tensors[writes].type if gates == 4 else ""
+        unit_bytes = {"": 0, "f32": 8, "s8": 3, "s16": 4}[hidden]  # c and h
+        state = unit_bytes * -(-units // GROUP) * GROUP
         layers.append(
             LayerDescription(
-                name, kinds[kind], reads, writes, inputs, units, macs + gates * units, macs, -(-state // 16) * 16
+                name,
+                kinds[kind],
+                reads,
+                writes,
+                inputs,
+                units,
+                macs + gates * units,
+                macs,
+                -(-state // 16) * 16,
+                hidden,
             )
         )
     return layers

@@ -31,24 +31,29 @@ from .model import (
 )
 from .rounding import MOST_COLUMNS, Operand, Rows, quantize_rows, requantization
 
+HIDDEN_TYPES = {8: "s8", 16: "s16"}  # by the bits of h
 HIDDEN_HEADROOM = 1.25  # of an unbounded h; a bounded one does better with finer steps than with room
 FINEST = 12 * 127  # hm of a bounded h: finer steps would drown in what 16-bit gates and cells leave
+FINEST_16 = 256 * 127  # hm of an int16 h, at most: it stays below what the dot product of neon_dotprod takes
 _HARDLY_WORSE = 1.02  # the widest cell range whose error is within this factor of the best is taken
 
 
-def quantize(model: Model, samples: Any, *, compensate: bool = True) -> QuantizedModel:
+def quantize(model: Model, samples: Any, *, compensate: bool = True, hidden_bits: int = 8) -> QuantizedModel:
     """An int8 model, its ranges taken from `samples`: data that looks like real use, scaled as the model expects.
 
     samples: (T, inputs), (N, T, inputs) or a list of (T, inputs) of any lengths; a tuple of such for several inputs.
-    `compensate` spreads each weight's rounding error over its neighbours. QuantizeError if the samples do not fit.
+    `compensate` spreads each weight's rounding error over its neighbours. `hidden_bits` of h: 8, or 16, which is more
+    accurate and takes longer. QuantizeError if the samples do not fit.
     """
-    return quantize_with_rows(model, samples, compensate=compensate)[0]
+    return quantize_with_rows(model, samples, compensate=compensate, hidden_bits=hidden_bits)[0]
 
 
 def quantize_with_rows(
-    model: Model, samples: Any, *, compensate: bool = True
+    model: Model, samples: Any, *, compensate: bool = True, hidden_bits: int = 8
 ) -> tuple[QuantizedModel, dict[str, Rows]]:
     """`quantize`, and per layer with weights the rows with the real values of their integers, for simulations."""
+    if hidden_bits not in HIDDEN_TYPES:
+        raise QuantizeError(f"hidden_bits is {hidden_bits}, expected 8 or 16")
     calibration = calibrate(model, samples)
     model, balanced = balance(model, calibration)
     if balanced:
@@ -63,9 +68,10 @@ def quantize_with_rows(
         x = tensors[layer.reads[0]]
         match layer:
             case Lstm():
-                quantized, rows[layer.name], scale = _lstm(layer, x, calibration, compensate)
+                kind = HIDDEN_TYPES[hidden_bits]
+                quantized, rows[layer.name], scale = _lstm(layer, x, kind, calibration, compensate)
                 layers.append(quantized)
-                tensors[layer.writes[0]] = _tensor(model, layer.writes[0], "s8", scale)
+                tensors[layer.writes[0]] = _tensor(model, layer.writes[0], kind, scale)
             case Dense():
                 dense, rows[layer.name], scale = _dense(layer, x, calibration, compensate)
                 layers.append(dense)
@@ -142,8 +148,9 @@ def _activate(layer: Activate, x: QuantizedTensor, calibration: Calibration) -> 
 
 
 def _lstm(
-    layer: Lstm, x: QuantizedTensor, calibration: Calibration, compensate: bool
+    layer: Lstm, x: QuantizedTensor, kind: str, calibration: Calibration, compensate: bool
 ) -> tuple[QuantizedLstm, Rows, float]:
+    """`kind`: the type of h."""
     units, hidden = layer.units, layer.writes[0]
     zs = list(calibration.each(f"{layer.name}.z"))
     gates = np.concatenate([z[:, :, (0, 1, 3)].ravel() for z in zs])
@@ -152,18 +159,38 @@ def _lstm(
     except QuantizeError as error:
         raise QuantizeError(f"{layer.name}: {error}") from None
     candidate = curve(layer.activation, np.concatenate([z[:, :, 2].ravel() for z in zs]))
-    cell, kappa = _cell(layer, gate, exponent, candidate, calibration)
+    cell, kappa = _cell(layer, kind, gate, exponent, candidate, calibration)
     reach = 2.0**exponent * cell.out  # real value of p's 32768
-    multiplier, scale = _hidden(layer, exponent, reach, _reach(calibration, hidden))
-    h = QuantizedTensor(hidden, units, "s8", float(np.float32(scale)))
-    rows = quantize_rows(
-        layer.name,
-        _operand(layer.kernel.reshape(4 * units, -1), x, calibration.rows(layer.reads[0]) if compensate else None),
-        _operand(layer.recurrent.reshape(4 * units, -1), h, calibration.rows_before(hidden) if compensate else None),
-        layer.bias.reshape(4 * units).astype(np.float64),
-        np.repeat([gate.full, gate.full, candidate.full, gate.full], units),
-        np.repeat([gate.middle, gate.middle, candidate.middle, gate.middle], units),
-    )
+    seen, seen_h = calibration.rows(layer.reads[0]), calibration.rows_before(hidden)
+
+    def rows_for(multiplier: int, compensated: bool) -> Rows:
+        step, most = float(np.float32(reach / multiplier)), 128 if kind == "s8" else multiplier
+        kernel, recurrent = (w.reshape(4 * units, -1) for w in (layer.kernel, layer.recurrent))
+        return quantize_rows(
+            layer.name,
+            _operand(kernel, x, seen if compensated else None),
+            Operand(recurrent.astype(np.float64), step, most, seen_h if compensated else None),
+            layer.bias.reshape(4 * units).astype(np.float64),
+            np.repeat([gate.full, gate.full, candidate.full, gate.full], units),
+            np.repeat([gate.middle, gate.middle, candidate.middle, gate.middle], units),
+        )
+
+    def noise(multiplier: int) -> float:
+        """Of all z, from the steps of h and of the weights. Finer steps of h take bits from the weights of rows whose
+        sums would overflow."""
+        try:
+            rows = rows_for(multiplier, compensated=False)
+        except QuantizeError:
+            return np.inf
+        weights = np.square(rows.kernel_scale).sum() * np.square(seen).mean(axis=0).sum()
+        weights += np.square(rows.recurrent_scale).sum() * np.square(seen_h).mean(axis=0).sum()
+        return float(weights + np.square(layer.recurrent * (reach / multiplier)).sum())
+
+    if kind == "s8":
+        multiplier = _hidden(layer, exponent, reach, _reach(calibration, hidden))
+    else:
+        multiplier = min((FINEST_16 >> k for k in range(9)), key=noise)
+    rows = rows_for(multiplier, compensate)
     quantized = QuantizedLstm(
         layer.name,
         layer.reads,
@@ -183,19 +210,20 @@ def _lstm(
         hidden_multiplier=multiplier,
         cell_scale=cell.full / 32768,
     )
-    return quantized, rows, scale
+    return quantized, rows, reach / multiplier
 
 
-def _hidden(layer: Lstm, exponent: int, reach: float, largest: float) -> tuple[int, float]:
-    """hm and the scale of h, which hm expresses exactly."""
+def _hidden(layer: Lstm, exponent: int, reach: float, largest: float) -> int:
+    """hm of an int8 h, which expresses its scale exactly."""
     bounded = layer.activation.name in BOUNDED and exponent == 0
     wanted = min(largest, reach) if bounded else HIDDEN_HEADROOM * largest
     least, most = (127, FINEST) if bounded else (1, 32767)
-    multiplier = int(np.clip(127 * reach / wanted, least, most)) if wanted else most
-    return multiplier, reach / multiplier
+    return int(np.clip(127 * reach / wanted, least, most)) if wanted else most
 
 
-def _cell(layer: Lstm, gate: Curve, exponent: int, candidate: Curve, calibration: Calibration) -> tuple[Curve, int]:
+def _cell(
+    layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: Curve, calibration: Calibration
+) -> tuple[Curve, int]:
     """The cell's function with its range of c, and kappa.
 
     c must have room for i * g, so that kappa fits. A function that flattens out lets c saturate: its range is the one
@@ -214,7 +242,9 @@ def _cell(layer: Lstm, gate: Curve, exponent: int, candidate: Curve, calibration
     chosen = covering
     if layer.activation.name in BOUNDED and least < covering:
         candidates = range(max(least, covering - 5), covering + 1)
-        errors = [_cell_error(layer, gate, exponent, candidate, _doubled(base, k), calibration) for k in candidates]
+        errors = [
+            _cell_error(layer, kind, gate, exponent, candidate, _doubled(base, k), calibration) for k in candidates
+        ]
         best = _HARDLY_WORSE * min(errors)
         chosen = max(k for k, error in zip(candidates, errors, strict=True) if error <= best)
     wide = _doubled(base, chosen)
@@ -235,9 +265,9 @@ def _kappa(added: float, full: float) -> int:
 
 
 def _cell_error(
-    layer: Lstm, gate: Curve, exponent: int, candidate: Curve, cell: Curve, calibration: Calibration
+    layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: Curve, cell: Curve, calibration: Calibration
 ) -> float:
-    """Mean squared error of h with the integer cell on the float model's own z, its int8 rounding included."""
+    """Mean squared error of h with the integer cell on the float model's own z, an int8 h's rounding included."""
     kappa = _kappa(2.0**exponent * candidate.out, cell.full)
     unit = 2.0**exponent * cell.out / 32768
     total, count = 0.0, 0
@@ -253,7 +283,7 @@ def _cell_error(
         p = reference_s8.cell_output(o, c, cell.activation)
         total += float(np.square(p * unit - h).sum())
         count += h.size
-    return total / count + 1 / (12 * 127**2)
+    return total / count + (1 / (12 * 127**2) if kind == "s8" else 0)
 
 
 def _limit(layer: Lstm, cell: Curve) -> int:

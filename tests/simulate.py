@@ -1,5 +1,5 @@
-"""s8 with exact functions: the same int8 weights, 16-bit inputs, int8 h and 16-bit answers, but float sums, gates and
-cell.
+"""s8 with exact functions: the same int8 weights, 16-bit inputs, int8 or int16 h and 16-bit answers, but float sums,
+gates and cell.
 
 What separates a quantized model from this is what integer gates, cell and requantization cost.
 """
@@ -12,8 +12,12 @@ from edgelstm import reference, reference_s8
 from edgelstm.model import Activate, Dense, Last, Lstm
 
 
-def simulate(model, quantized, rows, xs):
-    """Every step of each output, float64 [N, T, width]. `rows` as quantize_with_rows gives them."""
+def simulate(model, quantized, rows, xs, doublings=0):
+    """Every step of each output, float64 [N, T, width]. `rows` as quantize_with_rows gives them.
+
+    With `doublings` the steps of an int8 h are halved anew at each step, up to so many times, as far as its largest
+    value lets them.
+    """
     tensors = {}
     for name, x in zip(model.inputs, xs, strict=True):
         tensors[name] = _16_bits(np.asarray(x), reference_s8.tensor(quantized, name).scale)
@@ -21,7 +25,7 @@ def simulate(model, quantized, rows, xs):
         x = tensors[layer.reads[0]]
         match layer:
             case Lstm():
-                y = _lstm(layer, rows[layer.name], x, reference_s8.tensor(quantized, layer.writes[0]).scale)
+                y = _lstm(layer, rows[layer.name], x, reference_s8.tensor(quantized, layer.writes[0]), doublings)
             case Dense():
                 weights = rows[layer.name].kernel * rows[layer.name].kernel_scale[:, None]
                 y = reference.activate(layer.activation, x @ weights.T + rows[layer.name].real_bias)
@@ -38,7 +42,8 @@ def _16_bits(x, scale):
     return reference_s8.to_int16(x, scale) * scale
 
 
-def _lstm(layer, rows, x, scale):
+def _lstm(layer, rows, x, hidden, doublings):
+    most = 127 if hidden.type == "s8" else 32767
     kernel = rows.kernel * rows.kernel_scale[:, None]
     recurrent = rows.recurrent * rows.recurrent_scale[:, None]
     count, steps, _ = x.shape
@@ -51,7 +56,9 @@ def _lstm(layer, rows, x, scale):
         if layer.cell_clip is not None:
             c = np.clip(c, -layer.cell_clip, layer.cell_clip)
         h = o * reference.activate(layer.activation, c)
-        h = np.clip(np.rint(h / scale), -127, 127) * scale
+        largest = np.maximum(np.abs(h).max(axis=1, keepdims=True), 1e-30)
+        unit = hidden.scale * 2.0 ** -np.clip(np.floor(np.log2(most * hidden.scale / largest)), 0, doublings)
+        h = np.clip(np.rint(h / unit), -most, most) * unit
         hs[:, t] = h
     return hs
 

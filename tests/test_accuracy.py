@@ -16,7 +16,7 @@ from edgelstm import peers, recording, reference, reference_s8
 from edgelstm.errors import CheckpointError
 from edgelstm.exporters import tflite
 from edgelstm.model import Dense, Lstm, QuantizedModel
-from edgelstm.quantization import quantize_with_rows
+from edgelstm.quantization import quantize, quantize_with_rows
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -172,6 +172,29 @@ def test_tflite_on_committed_checkpoints(path):
     case = checkpoint(path)
     if case is not None:
         beside_tflite(case)
+
+
+def gained(case):
+    """What 16 bits of h gain, in dB, on the mean over outputs and sequences."""
+    small = quantize(case.model, case.samples, hidden_bits=16)
+    wide = reference_s8.run_float(small, case.data, every_step=True)
+    gains = [
+        decibels(a, c) - decibels(a, b)
+        for y, s8, s16 in zip(case.exact, case.found, wide, strict=True)
+        for a, b, c in zip(y, s8, s16, strict=True)
+    ]
+    return float(np.mean(gains))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_an_int16_h_gains_on_measured_nets(name):
+    assert gained(net(name)) > 0.2
+
+
+def test_an_int16_h_gains_on_committed_checkpoints():
+    """On each, and half of them ten times less error energy."""
+    gains = [gained(case) for case in map(checkpoint, CHECKPOINTS) if case is not None]
+    assert min(gains) > 3 and np.median(gains) > 10
 
 
 def test_the_laws_are_applied():

@@ -60,6 +60,16 @@ def test_convert_float_and_int8(here):
     assert runner.integer and not Runner("f.elstm").integer
 
 
+def test_convert_with_an_h_of_16_bits(here):
+    np.save("X.npy", signal((8, 6, 2)))
+    options = ("--int8", "--samples", "X.npy", "--hidden-bits")
+    for bits, shown in (("8", False), ("16", True)):
+        call("convert", KERAS / "keras315_stack.keras", "-o", "q.elstm", *options, bits)
+        assert ("h in 16 bits: lstm" in call("inspect", "q.elstm")) == shown
+    call("convert", KERAS / "keras315_stack.keras", "-o", "q.elstm", *options, "12", code=2)
+    assert "is for --int8" in call("convert", KERAS / "keras315_stack.keras", "-o", "m", *options[3:], "16", code=2)
+
+
 def test_convert_pytorch_with_head_and_meta(here):
     Path("meta.toml").write_text("window = 4\n[[outputs]]\nlabels = ['a', 'b']\n")
     said = call("convert", TORCH / "activity.pt", "-o", "m.elstm", "--head", "relu,softmax", "--meta", "meta.toml")

@@ -25,7 +25,7 @@ from edgelstm.model import (
     QuantizedLstm,
     Tensor,
 )
-from edgelstm.quantization import FINEST, quantize, quantize_with_rows
+from edgelstm.quantization import FINEST, FINEST_16, quantize, quantize_with_rows
 
 
 def model_of(inputs, units, seed=0, **options):
@@ -333,6 +333,45 @@ def test_bounded_h_takes_the_steps_its_values_ask_for(size, activation):
     assert scale * 127 >= largest * (1 - 1e-6)
     assert scale * 127 <= largest * 1.01 or multiplier in (127, FINEST)
     assert (multiplier == 127) == (largest > 127 / 128)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    inputs=st.sampled_from([1, 3, 40]),
+    units=st.sampled_from([[1], [9], [24, 16], [200]]),
+    scale=st.sampled_from([0.2, 1.0, 4.0]),
+    activation=st.sampled_from(["tanh", "relu"]),
+)
+def test_an_int16_h_takes_the_finest_steps_its_rows_pay_for(seed, inputs, units, scale, activation):
+    scale = scale if activation == "tanh" else 0.2
+    model = model_of(inputs, units, seed, outputs=2, scale=scale, activation=Activation(activation))
+    x = walk(np.random.default_rng(seed), 4, 30, inputs)
+    quantized = quantize(model, x, hidden_bits=16)
+    lstms = [layer for layer in quantized.layers if isinstance(layer, QuantizedLstm)]
+    for layer, rows in zip(lstms, (w for w in model.layers if isinstance(w, Lstm)), strict=True):
+        h = reference_s8.tensor(quantized, layer.writes[0])
+        assert h.type == "s16" and layer.hidden_multiplier in [FINEST_16 >> k for k in range(9)]
+        largest = np.abs(layer.recurrent.astype(np.int64)).sum(axis=2).max() * layer.hidden_multiplier
+        assert largest < 2**27, rows.name
+    trace = {}
+    reference_s8.run(quantized, reference_s8.quantize_inputs(quantized, (x,)), trace=trace)
+    assert trace["h0"].dtype == np.int16 and np.abs(trace["h0"]).max() <= lstms[0].hidden_multiplier
+
+
+def test_an_int16_h_is_as_coarse_as_its_sums_need():
+    """Weights and values so large that no row holds its bounds with fine steps of h."""
+    model = model_of(1, [200], outputs=2, scale=4.0, activation=Activation("relu"))
+    quantized = quantize(model, walk(np.random.default_rng(0), 4, 30, 1), hidden_bits=16)
+    assert quantized.layers[0].hidden_multiplier < FINEST_16
+
+
+def test_hidden_bits_are_8_or_16():
+    model, x = model_of(2, [4]), walk(np.random.default_rng(1), 3, 20, 2)
+    with pytest.raises(QuantizeError, match="hidden_bits is 12, expected 8 or 16"):
+        quantize(model, x, hidden_bits=12)
+    assert bytes_of(quantize(model, x)) == bytes_of(quantize(model, x, hidden_bits=8))
+    assert quantize(model, x).tensors[1].type == "s8"
 
 
 def test_units_of_relu_cells_are_balanced_where_only_weights_see_them():

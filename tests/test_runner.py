@@ -19,13 +19,14 @@ from edgelstm.quantization import quantize
 from edgelstm.runner import Runner, kernels
 
 SETS = kernels()
-KINDS = ("f32", "s8")
+KINDS = ("f32", "s8", "s8 with an int16 h")
 
 
 def both(model, seed=0):
     """The model in each number type."""
     samples = tuple(signal((4, 24, model.width(name)), seed + 9 + k) for k, name in enumerate(model.inputs))
-    return {"f32": model, "s8": quantize(model, samples if len(samples) > 1 else samples[0])}
+    given = samples if len(samples) > 1 else samples[0]
+    return {"f32": model, "s8": quantize(model, given), KINDS[2]: quantize(model, given, hidden_bits=16)}
 
 
 # ---- answers ----
@@ -80,14 +81,15 @@ def test_every_activation_in_cell_gates_and_dense(name, activation):
     activation=st.sampled_from(["tanh", "relu", "softsign"]),
     gate=st.sampled_from(["sigmoid", "hard_sigmoid", "hard_sigmoid_fifth"]),
     clip=st.sampled_from([None, 0.7]),
+    bits=st.sampled_from([8, 16]),
     seed=st.integers(0, 999),
 )
-def test_s8_is_bit_equal_in_every_set_and_in_the_reference(inputs, units, head, activation, gate, clip, seed):
+def test_s8_is_bit_equal_in_every_set_and_in_the_reference(inputs, units, head, activation, gate, clip, bits, seed):
     options = {"activation": Activation(activation), "gate": Activation(gate), "clip": clip, "seed": seed}
     if head is not None:
         options["head_activation"] = Activation(head, 1.0)
     model = stack(inputs, units, None if head is None else 3, **options)
-    quantized = quantize(model, signal((2, 12, inputs), seed))
+    quantized = quantize(model, signal((2, 12, inputs), seed), hidden_bits=bits)
     x = np.random.default_rng(seed).integers(-32768, 32768, (2, 9, inputs)).astype(np.int16)
     expected = reference_s8.run(quantized, (x,), every_step=True)[0]
     for name in SETS:
@@ -113,7 +115,7 @@ def test_run_equals_repeated_steps_whatever_the_chunks(kind, max_steps):
     x = signal((1, 29, 3))[0]
     runner = Runner(model, max_steps=max_steps)
     stepped = np.stack([runner.step(row).copy() for row in x])
-    tolerance = 0 if kind == "s8" else 2e-6
+    tolerance = 2e-6 if kind == "f32" else 0
     np.testing.assert_allclose(runner.run(x, every_step=True), stepped, atol=tolerance)
     np.testing.assert_allclose(runner.run(x), stepped[-1], atol=tolerance)
     runner.reset()
@@ -127,7 +129,7 @@ def test_streams_are_independent(kind, name):
     model = both(stack(3, (12,)))[kind]
     x = signal((7, 11, 3))
     alone = Runner(model, name).run(x, every_step=True)
-    tolerance = 0 if kind == "s8" else 2e-6
+    tolerance = 2e-6 if kind == "f32" else 0
     for streams in (2, 5, 7, 16):
         np.testing.assert_allclose(Runner(model, name, streams=streams).run(x, every_step=True), alone, atol=tolerance)
     runner = Runner(model, name, streams=7)
