@@ -1,4 +1,4 @@
-"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as three Markdown tables.
+"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as four Markdown tables.
 
 Nets and data: tests/measured_nets.py. From the root of the repository, with a TFLite runtime installed:
 PYTHONPATH=. python tools/measure_quantization.py
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from measured_nets import NETS
 from simulate import decibels, simulate
+from test_accuracy import CHECKPOINTS, checkpoint, net
 
 
 def measure(model, samples, data, compensate):
@@ -26,6 +27,17 @@ def measure(model, samples, data, compensate):
     quantized, rows = quantize_with_rows(model, samples, compensate=compensate)
     s8 = reference_s8.run_float(quantized, (data,), every_step=True)
     return [beside(model, data, ys) for ys in (s8, simulate(model, quantized, rows, (data,)))]
+
+
+def forms_of_h(case):
+    """dB of an int8 h, as it is and with exact gates, then with exact gates and steps halved anew at each step as far
+    as h lets them; and of an int16 h, as it is and with exact gates."""
+    narrow = simulate(case.model, case.quantized, case.rows, case.data)
+    halved = simulate(case.model, case.quantized, case.rows, case.data, doublings=7)
+    quantized, rows = quantize_with_rows(case.model, case.samples, hidden_bits=16)
+    found = reference_s8.run_float(quantized, case.data, every_step=True)
+    wide = simulate(case.model, quantized, rows, case.data)
+    return [beside_all(case.exact, ys) for ys in (case.found, narrow, halved, found, wide)]
 
 
 BEYOND = ("random 9-64", "relu cell 3-50-1", "trained sines 1-32-32-1")  # a bounded h, an unbounded one, a trained net
@@ -74,7 +86,10 @@ def rebuilt(model, fault):
 
 
 def beside(model, data, ys):
-    exact = reference.run(model, (data,), every_step=True)
+    return beside_all(reference.run(model, (data,), every_step=True), ys)
+
+
+def beside_all(exact, ys):
     pairs = zip(np.concatenate(exact, axis=-1), np.concatenate(ys, axis=-1), strict=True)
     return float(np.mean([decibels(a, b) for a, b in pairs]))
 
@@ -97,6 +112,13 @@ def main():
     print(f"\n| net | {' | '.join(f'{times} times' for times in TIMES)} |\n|{'---|' * (len(TIMES) + 1)}")
     for name in BEYOND:
         print(f"| {name} | {' | '.join(f'{db:.1f}' for db in beyond(*NETS[name]()))} |", flush=True)
+    columns = ("8 bits", "exact gates", "exact gates, steps halved at will", "16 bits", "exact gates")
+    print(f"\n| net | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+    cases = [(name, net(name)) for name in NETS]
+    cases += [(Path(path).relative_to(Path(path).parents[1]), checkpoint(path)) for path in CHECKPOINTS]
+    for name, case in cases:
+        if case is not None:
+            print(f"| {name} | {' | '.join(f'{db:.1f}' for db in forms_of_h(case))} |", flush=True)
 
 
 if __name__ == "__main__":
