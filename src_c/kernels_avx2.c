@@ -45,6 +45,24 @@ static void enter_s16(const float *x, float reciprocal, int16_t *value, uint32_t
     loops_enter_s16(x + k, reciprocal, value + k, count - k);
 }
 
+static void leave_s8(const int8_t *value, float scale, float *y, uint32_t count) {
+    uint32_t k = 0;
+    for (; k + 8 <= count; k += 8) {
+        const __m256i whole = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(value + k)));
+        _mm256_storeu_ps(y + k, _mm256_mul_ps(_mm256_cvtepi32_ps(whole), _mm256_set1_ps(scale)));
+    }
+    loops_leave_s8(value + k, scale, y + k, count - k);
+}
+
+static void leave_s16(const int16_t *value, float scale, float *y, uint32_t count) {
+    uint32_t k = 0;
+    for (; k + 8 <= count; k += 8) {
+        const __m256i whole = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(value + k)));
+        _mm256_storeu_ps(y + k, _mm256_mul_ps(_mm256_cvtepi32_ps(whole), _mm256_set1_ps(scale)));
+    }
+    loops_leave_s16(value + k, scale, y + k, count - k);
+}
+
 /* ---- f32 ---- */
 
 static inline __m256 tanh8(__m256 x) {
@@ -200,21 +218,16 @@ static inline __m256i four(const int8_t *x) {
     return _mm256_set1_epi32(bytes);
 }
 
-/* How sums of 8 rows go on to y: sh(sum, k) is left by max(-k, 0), then right by max(k, 0). `right`
- * where no shift is negative. */
-ELSTM_INLINE void end8(__m256i sum, const elstm_rescale *rescale, size_t at, int32_t *y,
-                       int right) {
+/* How sums of 8 rows go on to y: sh(sum, k) is left by max(-k, 0), then right by max(k, 0). */
+static inline void end8(__m256i sum, const elstm_rescale *rescale, size_t at, int32_t *y) {
     if (rescale == NULL) {
         sum = _mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *)y));
     } else {
         const __m256i zero = _mm256_setzero_si256();
-        __m256i k = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(rescale->shift + at)));
-        if (!right) {
-            const __m256i left = _mm256_max_epi32(_mm256_sub_epi32(zero, k), zero);
-            sum = _mm256_sllv_epi32(sum, left);
-            k = _mm256_max_epi32(k, zero);
-        }
-        sum = _mm256_add_epi32(_mm256_srav_epi32(sum, k),
+        const __m256i k =
+            _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(rescale->shift + at)));
+        sum = _mm256_sllv_epi32(sum, _mm256_max_epi32(_mm256_sub_epi32(zero, k), zero));
+        sum = _mm256_add_epi32(_mm256_srav_epi32(sum, _mm256_max_epi32(k, zero)),
                                _mm256_loadu_si256((const __m256i *)(rescale->bias + at)));
     }
     _mm256_storeu_si256((__m256i *)y, sum);
@@ -244,7 +257,7 @@ ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, size_t group, const elstm_re
     sum_s8(w, group, x, vectors, sum);
     ELSTM_UNROLL
     for (int v = 0; v < vectors; ++v)
-        end8(sum[v], rescale, at + 8 * (size_t)v, y + at + 8 * (size_t)v, 0);
+        end8(sum[v], rescale, at + 8 * (size_t)v, y + at + 8 * (size_t)v);
 }
 
 static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
@@ -286,7 +299,7 @@ ELSTM_INLINE void chains_s16(const elstm_matrix_s8 *w, size_t group, const elstm
     ELSTM_UNROLL
     for (int v = 0; v < vectors; ++v)
         end8(_mm256_permute4x64_epi64(_mm256_hadd_epi32(low[v], high[v]), 0xD8), rescale,
-             at + 8 * (size_t)v, y + at + 8 * (size_t)v, 0);
+             at + 8 * (size_t)v, y + at + 8 * (size_t)v);
 }
 
 static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
@@ -532,8 +545,8 @@ const elstm_kernels elstm_kernels_avx2 = {
     .align = 64,
     .enter_f32 = enter_f32,
     .enter_s16 = enter_s16,
-    .leave_s8 = loops_leave_s8,
-    .leave_s16 = loops_leave_s16,
+    .leave_s8 = leave_s8,
+    .leave_s16 = leave_s16,
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
     .tanh_f32 = tanh_f32,
