@@ -17,254 +17,275 @@
 #define ELSTM_NEON_RDMA 0
 #include "kernels_neon.h"
 
-/* Four x, as often as a multiplication takes them. */
-#if defined(__aarch64__)
-
-typedef int8x16_t four_x8;
-
-static inline four_x8 low_four(int8x8_t x) {
-    return vreinterpretq_s8_s32(vdupq_lane_s32(vreinterpret_s32_s8(x), 0));
-}
-
-static inline four_x8 high_four(int8x8_t x) {
-    return vreinterpretq_s8_s32(vdupq_lane_s32(vreinterpret_s32_s8(x), 1));
-}
-
-static inline int16x8_t multiply_low(int8x16_t w, four_x8 x) {
-    return vmull_s8(vget_low_s8(w), vget_low_s8(x));
-}
-
-static inline int16x8_t multiply_high(int8x16_t w, four_x8 x) { return vmull_high_s8(w, x); }
-
-static inline int16x8_t add_low(int16x8_t sum, int8x16_t w, four_x8 x) {
-    return vmlal_s8(sum, vget_low_s8(w), vget_low_s8(x));
-}
-
-static inline int16x8_t add_high(int16x8_t sum, int8x16_t w, four_x8 x) {
-    return vmlal_high_s8(sum, w, x);
-}
-
-#else
-
-typedef int8x8_t four_x8;
-
-static inline four_x8 low_four(int8x8_t x) {
-    return vreinterpret_s8_s32(vdup_lane_s32(vreinterpret_s32_s8(x), 0));
-}
-
-static inline four_x8 high_four(int8x8_t x) {
-    return vreinterpret_s8_s32(vdup_lane_s32(vreinterpret_s32_s8(x), 1));
-}
-
-static inline int16x8_t multiply_low(int8x16_t w, four_x8 x) { return vmull_s8(vget_low_s8(w), x); }
-
-static inline int16x8_t multiply_high(int8x16_t w, four_x8 x) {
-    return vmull_s8(vget_high_s8(w), x);
-}
-
-static inline int16x8_t add_low(int16x8_t sum, int8x16_t w, four_x8 x) {
-    return vmlal_s8(sum, vget_low_s8(w), x);
-}
-
-static inline int16x8_t add_high(int16x8_t sum, int8x16_t w, four_x8 x) {
-    return vmlal_s8(sum, vget_high_s8(w), x);
-}
-
-#endif
-
-/* The last four x, where no more may be read. */
-static inline four_x8 lone_four(const int8_t *x) {
-    int32_t bytes;
-    memcpy(&bytes, x, sizeof bytes);
-    return low_four(vreinterpret_s8_s32(vdup_n_s32(bytes)));
-}
-
-/* The sums of one gate, two rows a register, each row in two halves. */
+/* A quad of x: its pairs, each again and again. */
 typedef struct {
-    int32x4_t a, b, c, d;
-} gate_sums;
-
-/* First sums, each beside a 0. */
-static inline int32x4_t spread(int32x2_t start) {
-    return vreinterpretq_s32_u64(vmovl_u32(vreinterpret_u32_s32(start)));
-}
-
-static inline gate_sums gate_start(const int32_t *start) {
-    const int32x4_t zero = vdupq_n_s32(0);
-    if (start == NULL) return (gate_sums){zero, zero, zero, zero};
-    const int32x4_t low = vld1q_s32(start), high = vld1q_s32(start + 4);
-    return (gate_sums){spread(vget_low_s32(low)), spread(vget_high_s32(low)),
-                       spread(vget_low_s32(high)), spread(vget_high_s32(high))};
-}
-
-/* Two quads: products meet in 16 bits, where 2 * 128 * 127 fits, then pairs of them in 32. Behind
- * it the weights' pointer counts as made from the sums: free to, gcc moves loads and products of
- * all gates up until registers run out. */
-static inline gate_sums gate_two(gate_sums s, int8x16_t u0, int8x16_t v0, int8x16_t u1,
-                                 int8x16_t v1, four_x8 x0, four_x8 x1, const int8_t **w) {
-    s.a = vpadalq_s16(s.a, add_low(multiply_low(u0, x0), u1, x1));
-    s.b = vpadalq_s16(s.b, add_high(multiply_high(u0, x0), u1, x1));
-    s.c = vpadalq_s16(s.c, add_low(multiply_low(v0, x0), v1, x1));
-    s.d = vpadalq_s16(s.d, add_high(multiply_high(v0, x0), v1, x1));
-    __asm__("" : "+r"(*w) : "w"(s.a), "w"(s.b), "w"(s.c), "w"(s.d));
-    return s;
-}
-
-/* One quad. */
-static inline gate_sums gate_one(gate_sums s, const int8_t *w, four_x8 x) {
-    const int8x16_t u = vld1q_s8(w), v = vld1q_s8(w + 16);
-    s.a = vpadalq_s16(s.a, multiply_low(u, x));
-    s.b = vpadalq_s16(s.b, multiply_high(u, x));
-    s.c = vpadalq_s16(s.c, multiply_low(v, x));
-    s.d = vpadalq_s16(s.d, multiply_high(v, x));
-    return s;
-}
-
-/* Four rows from two registers of pairs. */
-static inline int32x4_t join(int32x4_t a, int32x4_t b) {
 #if defined(__aarch64__)
-    return vpaddq_s32(a, b);
+    int8x16_t first, second;
 #else
-    return vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)),
-                        vpadd_s32(vget_low_s32(b), vget_high_s32(b)));
+    int8x8_t first, second;
 #endif
-}
-
-static inline void gate_end(gate_sums s, int32_t *y) {
-    vst1q_s32(y, join(s.a, s.b));
-    vst1q_s32(y + 4, join(s.c, s.d));
-}
+} quad_x;
 
 #if defined(__aarch64__)
 
-static inline gate_sums gate_at(gate_sums s, const int8_t **w, size_t at, four_x8 x0, four_x8 x1) {
-    const int8_t *own = *w + at;
-    return gate_two(s, vld1q_s8(own), vld1q_s8(own + 16), vld1q_s8(own + 128), vld1q_s8(own + 144),
-                    x0, x1, w);
+static inline quad_x quad_of(int16x8_t first, int16x8_t second) {
+    return (quad_x){vreinterpretq_s8_s16(first), vreinterpretq_s8_s16(second)};
 }
 
-/* One group of four gates, two of them on their way at a time. Returns where the weights end. */
-static inline const int8_t *group4_s8(const int8_t *w, const int32_t *start, const int8_t *x,
-                                      uint32_t quads, int32_t *y) {
-    gate_sums i = gate_start(start), f = gate_start(start == NULL ? NULL : start + 8);
-    gate_sums g = gate_start(start == NULL ? NULL : start + 16);
-    gate_sums o = gate_start(start == NULL ? NULL : start + 24);
-    const int8_t *w_ig = w, *w_fo = w;
-    for (; quads >= 2; quads -= 2, x += 8, w_ig += 256, w_fo += 256) {
-        const int8x8_t eight = vld1_s8(x);
-        const four_x8 a = low_four(eight), b = high_four(eight);
-        i = gate_at(i, &w_ig, 0, a, b);
-        f = gate_at(f, &w_fo, 32, a, b);
-        g = gate_at(g, &w_ig, 64, a, b);
-        o = gate_at(o, &w_fo, 96, a, b);
-    }
-    if (quads != 0) {
-        const four_x8 a = lone_four(x);
-        i = gate_one(i, w_ig, a);
-        f = gate_one(f, w_fo + 32, a);
-        g = gate_one(g, w_ig + 64, a);
-        o = gate_one(o, w_fo + 96, a);
-        w_ig += 128;
-    }
-    gate_end(i, y);
-    gate_end(f, y + 8);
-    gate_end(g, y + 16);
-    gate_end(o, y + 24);
-    return w_ig;
+static inline quad_x load_quad(const int8_t *x) {
+    const int16x8x2_t v = vld2q_dup_s16((const void *)x);
+    return quad_of(v.val[0], v.val[1]);
+}
+
+static inline void load_two_quads(const int8_t *x, quad_x *quad) {
+    const int16x8x4_t v = vld4q_dup_s16((const void *)x);
+    quad[0] = quad_of(v.val[0], v.val[1]);
+    quad[1] = quad_of(v.val[2], v.val[3]);
+}
+
+static inline int8x8_t first_of(quad_x x) { return vget_low_s8(x.first); }
+
+static inline int8x8_t second_of(quad_x x) { return vget_low_s8(x.second); }
+
+static inline void load_two_quads_s16(const int16_t *x, int16x4_t *quad) {
+    const int16x4x2_t v = vld1_s16_x2(x);
+    quad[0] = v.val[0];
+    quad[1] = v.val[1];
+}
+
+/* Eight rows in order. */
+static inline int32x4x2_t in_order(int32x4_t even, int32x4_t odd) {
+    return (int32x4x2_t){{vzip1q_s32(even, odd), vzip2q_s32(even, odd)}};
 }
 
 #else
 
-/* The next 16 weights. */
-static inline int8x16_t next16_s8(const int8_t **w) {
-    const int8x16_t weights = vld1q_s8(*w);
-    *w = opaque(*w + 16);
-    return weights;
+static inline quad_x quad_of(int16x4_t first, int16x4_t second) {
+    return (quad_x){vreinterpret_s8_s16(first), vreinterpret_s8_s16(second)};
 }
 
-static inline gate_sums gate_next(gate_sums s, const int8_t **w0, const int8_t **w1, four_x8 x0,
-                                  four_x8 x1) {
-    const int8x16_t u0 = next16_s8(w0), v0 = next16_s8(w0), u1 = next16_s8(w1), v1 = next16_s8(w1);
-    return gate_two(s, u0, v0, u1, v1, x0, x1, w0);
+static inline quad_x load_quad(const int8_t *x) {
+    const int16x4x2_t v = vld2_dup_s16((const void *)x);
+    return quad_of(v.val[0], v.val[1]);
 }
 
-/* One group of four gates; the registers suffice for two at a time. Returns where the weights end.
- */
-static inline const int8_t *group4_s8(const int8_t *w, const int32_t *start, const int8_t *x,
-                                      uint32_t quads, int32_t *y) {
-    for (int pair = 0; pair < 2; ++pair, y += 16) {
-        const int8_t *own = w + 64 * pair, *second = own + 128, *v = x;
-        gate_sums i = gate_start(start), f = gate_start(start == NULL ? NULL : start + 8);
-        uint32_t left = quads;
-        for (; left >= 2; left -= 2, v += 8, own += 192, second += 192) {
-            const int8x8_t eight = vld1_s8(v);
-            const four_x8 a = low_four(eight), b = high_four(eight);
-            i = gate_next(i, &own, &second, a, b);
-            f = gate_next(f, &own, &second, a, b);
-        }
-        if (left != 0) {
-            const four_x8 a = lone_four(v);
-            i = gate_one(i, own, a);
-            f = gate_one(f, own + 32, a);
-        }
-        gate_end(i, y);
-        gate_end(f, y + 8);
-        if (start != NULL) start += 16;
+static inline void load_two_quads(const int8_t *x, quad_x *quad) {
+    const int16x4x4_t v = vld4_dup_s16((const void *)x);
+    quad[0] = quad_of(v.val[0], v.val[1]);
+    quad[1] = quad_of(v.val[2], v.val[3]);
+}
+
+static inline int8x8_t first_of(quad_x x) { return x.first; }
+
+static inline int8x8_t second_of(quad_x x) { return x.second; }
+
+static inline void load_two_quads_s16(const int16_t *x, int16x4_t *quad) {
+    const int16x8_t v = vld1q_s16(x);
+    quad[0] = vget_low_s16(v);
+    quad[1] = vget_high_s16(v);
+}
+
+static inline int32x4x2_t in_order(int32x4_t even, int32x4_t odd) { return vzipq_s32(even, odd); }
+
+#endif
+
+/* A quad of 8 rows' weights is read as pairs of columns: the first pair and the second pair of the
+ * rows 0 2 4 6, then of the rows 1 3 5 7. A row's two products of bytes meet in 16 bits, where
+ * 2 * 128 * 127 fits, and pairs of these in 32: a register of even rows, one of odd ones. */
+
+/* The next quad of 8 rows. */
+static inline void rows8_s8(int32x4_t *sum, const int8_t **w, quad_x x) {
+    const int16x4x4_t own = vld4_s16((const void *)*w);
+    const int8x8_t even0 = vreinterpret_s8_s16(own.val[0]);
+    const int8x8_t even1 = vreinterpret_s8_s16(own.val[1]);
+    const int8x8_t odd0 = vreinterpret_s8_s16(own.val[2]);
+    const int8x8_t odd1 = vreinterpret_s8_s16(own.val[3]);
+    const int8x8_t a = first_of(x), b = second_of(x);
+    *w = opaque(*w + 32);
+    sum[0] = vpadalq_s16(sum[0], vmlal_s8(vmull_s8(even0, a), even1, b));
+    sum[1] = vpadalq_s16(sum[1], vmlal_s8(vmull_s8(odd0, a), odd1, b));
+}
+
+/* The next quad of 16 rows for `xs` x; sum [xs][8], of which these are four. */
+#if defined(__aarch64__)
+
+static inline __attribute__((always_inline)) void rows16_s8(int32x4_t *sum, const int8_t **w,
+                                                            const quad_x *x, int xs) {
+    const int16x8x4_t own = vld4q_s16((const void *)*w);
+    const int8x16_t even0 = vreinterpretq_s8_s16(own.val[0]);
+    const int8x16_t even1 = vreinterpretq_s8_s16(own.val[1]);
+    const int8x16_t odd0 = vreinterpretq_s8_s16(own.val[2]);
+    const int8x16_t odd1 = vreinterpretq_s8_s16(own.val[3]);
+    *w = opaque(*w + 64);
+    for (int j = 0; j < xs; ++j, sum += 8) {
+        const int8x8_t a = first_of(x[j]), b = second_of(x[j]);
+        sum[0] =
+            vpadalq_s16(sum[0], vmlal_s8(vmull_s8(vget_low_s8(even0), a), vget_low_s8(even1), b));
+        sum[1] =
+            vpadalq_s16(sum[1], vmlal_s8(vmull_s8(vget_low_s8(odd0), a), vget_low_s8(odd1), b));
+        sum[2] = vpadalq_s16(sum[2],
+                             vmlal_high_s8(vmull_high_s8(even0, x[j].first), even1, x[j].second));
+        sum[3] =
+            vpadalq_s16(sum[3], vmlal_high_s8(vmull_high_s8(odd0, x[j].first), odd1, x[j].second));
+        *w = behind_s32(*w, sum);
     }
-    return w + (size_t)quads * 128;
+}
+
+#else
+
+static inline void rows16_s8(int32x4_t *sum, const int8_t **w, const quad_x *x, int xs) {
+    (void)xs; /* 1 */
+    rows8_s8(sum, w, *x);
+    rows8_s8(sum + 2, w, *x);
 }
 
 #endif
 
-/* One group of one row a unit. */
-static inline void group1_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
-                             int32_t *y) {
-    gate_sums s = gate_start(start);
-    for (; quads >= 2; quads -= 2, x += 8, w += 64) {
-        const int8x8_t eight = vld1_s8(x);
-        s = gate_two(s, vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48),
-                     low_four(eight), high_four(eight), &w);
-    }
-    if (quads != 0) s = gate_one(s, w, lone_four(x));
-    gate_end(s, y);
-}
-
-/* One x over rows of one gate; out of line, where it may use registers that the loops over four
- * gates do without. */
-static __attribute__((noinline)) void single_s8(const elstm_matrix_s8 *w, const int32_t *start,
-                                                const int8_t *x, int32_t *y) {
-    const size_t group_size = (size_t)w->quads * ELSTM_GROUP * 4;
-    for (uint32_t group = 0; group < w->groups; ++group, y += ELSTM_GROUP) {
-        group1_s8(w->weights + group * group_size, start, x, w->quads, y);
-        if (start != NULL) start += ELSTM_GROUP;
+static __attribute__((noinline)) void
+dense_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x, int32_t *y) {
+    const elstm_rescale own = rescale_of(rescale);
+    const size_t rows = elstm_rows_s8(w);
+    const uint32_t quads = w->quads;
+    const int8_t *weights = w->weights;
+    for (size_t at = 0; at < rows; at += ELSTM_GROUP) {
+        int32x4_t sum[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
+        for (uint32_t quad = 0; quad < quads; ++quad)
+            rows8_s8(sum, &weights, load_quad(x + 4 * (size_t)quad));
+        end8(in_order(sum[0], sum[1]), own, at, y);
     }
 }
 
-static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
-                      size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t rows = elstm_rows_s8(w);
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        const int32_t *start = rescale == NULL ? y : NULL;
-        if (w->gates != 4) {
-            single_s8(w, start, x, y);
-        } else {
-            const int8_t *weights = w->weights;
-            for (uint32_t at = 0; at < rows; at += 4 * ELSTM_GROUP) {
-                weights = group4_s8(weights, start, x, w->quads, y + at);
-                if (start != NULL) start += 4 * ELSTM_GROUP;
-            }
+static inline __attribute__((always_inline)) void end_s8(int32x4_t *sum, elstm_rescale rescale,
+                                                         size_t at, int32_t *y) {
+    for (int k = 0; k < 8; k += 2) {
+        const int32x4x2_t gate = in_order(sum[k], sum[k + 1]);
+        sum[k] = gate.val[0];
+        sum[k + 1] = gate.val[1];
+    }
+    if (rescale.bias == NULL)
+        for (int k = 0; k < 8; ++k) sum[k] = vaddq_s32(sum[k], vld1q_s32(y + 4 * k));
+    end(sum, rescale, at, y, 8);
+}
+
+static inline __attribute__((always_inline)) const int8_t *
+group4_s8(const int8_t *w, elstm_rescale rescale, const int8_t *x, size_t x_stride, uint32_t quads,
+          size_t at, int32_t *y, size_t rows, int xs) {
+    int32x4_t sum[16];
+    for (int k = 0; k < 8 * xs; ++k) sum[k] = vdupq_n_s32(0);
+    for (; xs == 1 && quads >= 2; quads -= 2, x += 8) {
+        quad_x v[2];
+        load_two_quads(x, v);
+        for (int q = 0; q < 2; ++q) {
+            rows16_s8(sum, &w, v + q, 1);
+            rows16_s8(sum + 4, &w, v + q, 1);
         }
-        if (rescale != NULL) rescale_s8(y, rescale->shift, rescale->bias, rows);
+    }
+    for (; quads > 0; --quads, x += 4) {
+        quad_x v[2];
+        for (int j = 0; j < xs; ++j) v[j] = load_quad(x + (size_t)j * x_stride);
+        rows16_s8(sum, &w, v, xs);
+        rows16_s8(sum + 4, &w, v, xs);
+    }
+    end_s8(sum, rescale, at, y + at);
+    if (xs == 2) end_s8(sum + 8, rescale, at, y + rows + at);
+    return w;
+}
+
+/* 16-bit x: the weights of one column of 8 rows, widened, times one lane. */
+#define COLUMN(lane)                                                                               \
+    {                                                                                              \
+        const int16x8_t wide = vmovl_s8(own.val[lane]);                                            \
+        sum[0] = vmlal_lane_s16(sum[0], vget_low_s16(wide), x, lane);                              \
+        sum[1] = vmlal_lane_s16(sum[1], vget_high_s16(wide), x, lane);                             \
+    }
+
+/* The next quad of 8 rows. */
+static inline void rows8_s16(int32x4_t *sum, const int8_t **w, int16x4_t x) {
+    const int8x8x4_t own = vld4_s8(*w);
+    *w = opaque(*w + 32);
+    COLUMN(0)
+    COLUMN(1)
+    COLUMN(2)
+    COLUMN(3)
+}
+
+#undef COLUMN
+
+/* The next quad of 16 rows for `xs` x; sum [xs][8], of which these are four. */
+#if defined(__aarch64__)
+
+#define COLUMN(lane)                                                                               \
+    {                                                                                              \
+        const int16x8_t low = vmovl_s8(vget_low_s8(own.val[lane]));                                \
+        const int16x8_t high = vmovl_high_s8(own.val[lane]);                                       \
+        for (int j = 0; j < xs; ++j) {                                                             \
+            int32x4_t *mine = sum + 8 * j;                                                         \
+            mine[0] = vmlal_lane_s16(mine[0], vget_low_s16(low), x[j], lane);                      \
+            mine[1] = vmlal_high_lane_s16(mine[1], low, x[j], lane);                               \
+            mine[2] = vmlal_lane_s16(mine[2], vget_low_s16(high), x[j], lane);                     \
+            mine[3] = vmlal_high_lane_s16(mine[3], high, x[j], lane);                              \
+        }                                                                                          \
+    }
+
+static inline __attribute__((always_inline)) void rows16_s16(int32x4_t *sum, const int8_t **w,
+                                                             const int16x4_t *x, int xs) {
+    const int8x16x4_t own = vld4q_s8(*w);
+    *w = opaque(*w + 64);
+    COLUMN(0)
+    COLUMN(1)
+    COLUMN(2)
+    COLUMN(3)
+    *w = behind_s32(*w, sum + 8 * (xs - 1));
+}
+
+#undef COLUMN
+
+#else
+
+static inline void rows16_s16(int32x4_t *sum, const int8_t **w, const int16x4_t *x, int xs) {
+    (void)xs; /* 1 */
+    rows8_s16(sum, w, *x);
+    rows8_s16(sum + 2, w, *x);
+}
+
+#endif
+
+static __attribute__((noinline)) void
+dense_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x, int32_t *y) {
+    const elstm_rescale own = rescale_of(rescale);
+    const size_t rows = elstm_rows_s8(w);
+    const uint32_t quads = w->quads;
+    const int8_t *weights = w->weights;
+    for (size_t at = 0; at < rows; at += ELSTM_GROUP) {
+        int32x4_t sum[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
+        for (uint32_t quad = 0; quad < quads; ++quad)
+            rows8_s16(sum, &weights, vld1_s16(x + 4 * (size_t)quad));
+        end8((int32x4x2_t){{sum[0], sum[1]}}, own, at, y);
     }
 }
 
-static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
-                       size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t rows = elstm_rows_s8(w);
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        single_s16(w, rescale == NULL ? y : NULL, x, y);
-        if (rescale != NULL) rescale_s8(y, rescale->shift, rescale->bias, rows);
+static inline __attribute__((always_inline)) const int8_t *
+group4_s16(const int8_t *w, const int32_t *surplus, elstm_rescale rescale, const int16_t *x,
+           size_t x_stride, uint32_t quads, size_t at, int32_t *y, size_t rows, int xs) {
+    int32x4_t sum[16];
+    (void)surplus; /* none */
+    for (int j = 0; j < xs; ++j) start(sum + 8 * j, rescale, y + (size_t)j * rows + at, 8);
+    for (; xs == 1 && quads >= 2; quads -= 2, x += 8) {
+        int16x4_t v[2];
+        load_two_quads_s16(x, v);
+        for (int q = 0; q < 2; ++q) {
+            rows16_s16(sum, &w, v + q, 1);
+            rows16_s16(sum + 4, &w, v + q, 1);
+        }
     }
+    for (; quads > 0; --quads, x += 4) {
+        int16x4_t v[2];
+        for (int j = 0; j < xs; ++j) v[j] = vld1_s16(x + (size_t)j * x_stride);
+        rows16_s16(sum, &w, v, xs);
+        rows16_s16(sum + 4, &w, v, xs);
+    }
+    for (int j = 0; j < xs; ++j) end(sum + 8 * j, rescale, at, y + (size_t)j * rows + at, 8);
+    return w;
 }
 
 #if defined(__clang__)
@@ -276,10 +297,10 @@ static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, c
 const elstm_kernels elstm_kernels_neon = {
     .name = "neon",
     .align = 16,
-    .enter_f32 = loops_enter_f32,
-    .enter_s16 = loops_enter_s16,
-    .leave_s8 = loops_leave_s8,
-    .leave_s16 = loops_leave_s16,
+    .enter_f32 = enter_f32,
+    .enter_s16 = enter_s16,
+    .leave_s8 = leave_s8,
+    .leave_s16 = leave_s16,
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
     .tanh_f32 = tanh_f32,

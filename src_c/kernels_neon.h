@@ -13,6 +13,67 @@ static inline const void *opaque(const void *p) {
     return p;
 }
 
+/* p, counted as made from four sums: free to, gcc moves loads of weights up before earlier products
+ * until registers run out. */
+static inline const void *behind_s32(const void *p, const int32x4_t *sum) {
+    __asm__("" : "+r"(p) : "w"(sum[0]), "w"(sum[1]), "w"(sum[2]), "w"(sum[3]));
+    return p;
+}
+
+static inline const void *behind_f32(const void *p, const float32x4_t *sum) {
+    __asm__("" : "+r"(p) : "w"(sum[0]), "w"(sum[1]), "w"(sum[2]), "w"(sum[3]));
+    return p;
+}
+
+/* ---- doors ---- */
+
+static inline float32x4_t admit4(float32x4_t x) {
+    const uint32x4_t kept = vcageq_f32(x, vdupq_n_f32(ELSTM_SMALLEST));
+    x = vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), kept));
+    return vminq_f32(vmaxq_f32(x, vdupq_n_f32(-ELSTM_LARGEST)), vdupq_n_f32(ELSTM_LARGEST));
+}
+
+static void enter_f32(const float *x, float *value, uint32_t count) {
+    for (; count >= 4; count -= 4, x += 4, value += 4) vst1q_f32(value, admit4(vld1q_f32(x)));
+    loops_enter_f32(x, value, count);
+}
+
+/* To the nearest even, saturated. */
+static inline int32x4_t round4(float32x4_t q) {
+#if defined(__aarch64__)
+    return vcvtnq_s32_f32(q);
+#else
+    const float32x4_t shifter = vdupq_n_f32(12582912.0f); /* as in kernels_loops.h */
+    q = vminq_f32(vmaxq_f32(q, vdupq_n_f32(-32767.0f)), vdupq_n_f32(32767.0f));
+    return vcvtq_s32_f32(vsubq_f32(vaddq_f32(q, shifter), shifter));
+#endif
+}
+
+static void enter_s16(const float *x, float reciprocal, int16_t *value, uint32_t count) {
+    for (; count >= 8; count -= 8, x += 8, value += 8) {
+        const int32x4_t a = round4(vmulq_n_f32(admit4(vld1q_f32(x)), reciprocal));
+        const int32x4_t b = round4(vmulq_n_f32(admit4(vld1q_f32(x + 4)), reciprocal));
+        vst1q_s16(value,
+                  vmaxq_s16(vcombine_s16(vqmovn_s32(a), vqmovn_s32(b)), vdupq_n_s16(-32767)));
+    }
+    loops_enter_s16(x, reciprocal, value, count);
+}
+
+static inline void leave8(int16x8_t value, float scale, float *y) {
+    vst1q_f32(y, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(value))), scale));
+    vst1q_f32(y + 4, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_high_s16(value))), scale));
+}
+
+static void leave_s8(const int8_t *value, float scale, float *y, uint32_t count) {
+    for (; count >= 8; count -= 8, value += 8, y += 8) leave8(vmovl_s8(vld1_s8(value)), scale, y);
+    loops_leave_s8(value, scale, y, count);
+}
+
+static void leave_s16(const int16_t *value, float scale, float *y, uint32_t count) {
+    for (; count >= 8; count -= 8, value += 8, y += 8) leave8(vld1q_s16(value), scale, y);
+    loops_leave_s16(value, scale, y, count);
+}
+
 /* ---- f32 ---- */
 
 /* sum + a * b, b a vector, or one of a pair for all lanes. */
@@ -160,82 +221,49 @@ static inline float32x4_t fma_x3(float32x4_t sum, float32x4_t w, four_x x) {
 
 #endif
 
-/* The sums of two gates. */
-typedef float32x4x4_t gates2;
+/* The next column of 32 rows, lane `lane` of each x. */
+#define COLUMN(lane)                                                                               \
+    for (int at = 0; at < 8; at += 4) {                                                            \
+        const float32x4x4_t own = next16_f32(&w);                                                  \
+        for (int j = 0; j < xs; ++j)                                                               \
+            for (int k = 0; k < 4; ++k)                                                            \
+                sum[j][at + k] = fma_x##lane(sum[j][at + k], own.val[k], v[j]);                    \
+        if (xs > 1) w = behind_f32(w, sum[xs - 1] + at);                                           \
+    }
 
-static inline gates2 gates2_start(const float *start) {
-    const float32x4_t zero = vdupq_n_f32(0);
-    if (start == NULL) return (gates2){{zero, zero, zero, zero}};
-    return (gates2){
-        {vld1q_f32(start), vld1q_f32(start + 4), vld1q_f32(start + 8), vld1q_f32(start + 12)}};
-}
-
-static inline void gates2_end(gates2 sum, float *y) {
-    vst1q_f32(y, sum.val[0]);
-    vst1q_f32(y + 4, sum.val[1]);
-    vst1q_f32(y + 8, sum.val[2]);
-    vst1q_f32(y + 12, sum.val[3]);
-}
-
-static inline gates2 gates2_x0(gates2 sum, const float **w, four_x x) {
-    const float32x4x4_t own = next16_f32(w);
-    return (gates2){{fma_x0(sum.val[0], own.val[0], x), fma_x0(sum.val[1], own.val[1], x),
-                     fma_x0(sum.val[2], own.val[2], x), fma_x0(sum.val[3], own.val[3], x)}};
-}
-
-static inline gates2 gates2_x1(gates2 sum, const float **w, four_x x) {
-    const float32x4x4_t own = next16_f32(w);
-    return (gates2){{fma_x1(sum.val[0], own.val[0], x), fma_x1(sum.val[1], own.val[1], x),
-                     fma_x1(sum.val[2], own.val[2], x), fma_x1(sum.val[3], own.val[3], x)}};
-}
-
-static inline gates2 gates2_x2(gates2 sum, const float **w, four_x x) {
-    const float32x4x4_t own = next16_f32(w);
-    return (gates2){{fma_x2(sum.val[0], own.val[0], x), fma_x2(sum.val[1], own.val[1], x),
-                     fma_x2(sum.val[2], own.val[2], x), fma_x2(sum.val[3], own.val[3], x)}};
-}
-
-static inline gates2 gates2_x3(gates2 sum, const float **w, four_x x) {
-    const float32x4x4_t own = next16_f32(w);
-    return (gates2){{fma_x3(sum.val[0], own.val[0], x), fma_x3(sum.val[1], own.val[1], x),
-                     fma_x3(sum.val[2], own.val[2], x), fma_x3(sum.val[3], own.val[3], x)}};
-}
-
-/* One group of four gates: eight chains. Returns where the weights end. */
-static inline const float *group4_f32(const float *w, const float *start, const float *x,
-                                      uint32_t columns, float *y) {
-    gates2 low = gates2_start(start), high = gates2_start(start == NULL ? NULL : start + 16);
+/* One group of four gates for `xs` x: eight chains each. Returns where the weights end. */
+static inline __attribute__((always_inline)) const float *
+group4_f32(const float *w, const float *bias, const float *x, size_t x_stride, uint32_t columns,
+           float *y, size_t rows, int xs) {
+    float32x4_t sum[2][8];
+    four_x v[2];
+    for (int j = 0; j < xs; ++j)
+        for (int k = 0; k < 8; ++k)
+            sum[j][k] = vld1q_f32((bias == NULL ? y + (size_t)j * rows : bias) + 4 * k);
     for (; columns >= 4; columns -= 4, x += 4) {
-        const four_x v = load_x(x);
-        low = gates2_x0(low, &w, v);
-        high = gates2_x0(high, &w, v);
-        low = gates2_x1(low, &w, v);
-        high = gates2_x1(high, &w, v);
-        low = gates2_x2(low, &w, v);
-        high = gates2_x2(high, &w, v);
-        low = gates2_x3(low, &w, v);
-        high = gates2_x3(high, &w, v);
+        for (int j = 0; j < xs; ++j) v[j] = load_x(x + (size_t)j * x_stride);
+        COLUMN(0)
+        COLUMN(1)
+        COLUMN(2)
+        COLUMN(3)
     }
     for (; columns > 0; --columns, ++x) {
-        const four_x v = load_one_x(x);
-        low = gates2_x0(low, &w, v);
-        high = gates2_x0(high, &w, v);
+        for (int j = 0; j < xs; ++j) v[j] = load_one_x(x + (size_t)j * x_stride);
+        COLUMN(0)
     }
-    gates2_end(low, y);
-    gates2_end(high, y + 16);
+    for (int j = 0; j < xs; ++j)
+        for (int k = 0; k < 8; ++k) vst1q_f32(y + (size_t)j * rows + 4 * k, sum[j][k]);
     return w;
 }
+
+#undef COLUMN
 
 /* One group of one row a unit: even and odd columns apart. */
 static inline void group1_f32(const float *w, const float *start, const float *x, uint32_t columns,
                               float *y) {
     const float32x4_t zero = vdupq_n_f32(0);
-    float32x4_t even[2] = {zero, zero}, odd[2] = {zero, zero};
+    float32x4_t even[2] = {vld1q_f32(start), vld1q_f32(start + 4)}, odd[2] = {zero, zero};
     uint32_t left = columns;
-    if (start != NULL) {
-        even[0] = vld1q_f32(start);
-        even[1] = vld1q_f32(start + 4);
-    }
     for (; left >= 4; left -= 4, x += 4) {
         const four_x v = load_x(x);
         const float32x4x4_t a = next16_f32(&w), b = next16_f32(&w);
@@ -253,32 +281,53 @@ static inline void group1_f32(const float *w, const float *start, const float *x
     for (int k = 0; k < 2; ++k) vst1q_f32(y + 4 * k, vaddq_f32(even[k], odd[k]));
 }
 
-/* One x; out of line, where it may use registers that the loops over four gates do without. */
-static __attribute__((noinline)) void single_f32(const elstm_matrix_f32 *w, const float *start,
-                                                 const float *x, float *y) {
+/* One x over rows of one gate, one over rows of four, and two over rows of four: each out of line,
+ * with all the registers. */
+static __attribute__((noinline)) void dense_f32(const elstm_matrix_f32 *w, const float *bias,
+                                                const float *x, float *y) {
     const size_t group_size = (size_t)w->columns * ELSTM_GROUP;
-    for (uint32_t group = 0; group < w->groups; ++group, y += ELSTM_GROUP) {
+    const float *start = bias == NULL ? y : bias;
+    for (uint32_t group = 0; group < w->groups; ++group, y += ELSTM_GROUP, start += ELSTM_GROUP)
         group1_f32(w->weights + group * group_size, start, x, w->columns, y);
-        if (start != NULL) start += ELSTM_GROUP;
+}
+
+static __attribute__((noinline)) void one_f32(const elstm_matrix_f32 *w, const float *bias,
+                                              const float *x, float *y) {
+    const uint32_t columns = w->columns;
+    const float *weights = w->weights;
+    for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
+        weights = group4_f32(weights, bias, x, 0, columns, y, 0, 1);
+        if (bias != NULL) bias += 4 * ELSTM_GROUP;
     }
 }
 
+#if defined(__aarch64__)
+
+static __attribute__((noinline)) void two_f32(const elstm_matrix_f32 *w, const float *bias,
+                                              const float *x, size_t x_stride, float *y) {
+    const size_t rows = elstm_rows_f32(w);
+    const uint32_t columns = w->columns;
+    const float *weights = w->weights;
+    for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
+        weights = group4_f32(weights, bias, x, x_stride, columns, y, rows, 2);
+        if (bias != NULL) bias += 4 * ELSTM_GROUP;
+    }
+}
+
+#endif
+
 static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
                        size_t x_stride, float *y, uint32_t count) {
-    const uint32_t rows = elstm_rows_f32(w);
-    for (uint32_t k = 0; k < count; ++k, x += x_stride) {
-        const float *start = bias == NULL ? y : bias;
-        if (w->gates != 4) {
-            single_f32(w, start, x, y);
-            y += rows;
-            continue;
-        }
-        const float *weights = w->weights;
-        for (uint32_t group = w->groups; group > 0; --group, y += 4 * ELSTM_GROUP) {
-            weights = group4_f32(weights, start, x, w->columns, y);
-            if (start != NULL) start += 4 * ELSTM_GROUP;
-        }
+    const size_t rows = elstm_rows_f32(w);
+    if (w->gates != 4) {
+        for (; count > 0; --count, x += x_stride, y += rows) dense_f32(w, bias, x, y);
+        return;
     }
+#if defined(__aarch64__)
+    for (; count >= 2; count -= 2, x += 2 * x_stride, y += 2 * rows)
+        two_f32(w, bias, x, x_stride, y);
+#endif
+    for (; count > 0; --count, x += x_stride, y += rows) one_f32(w, bias, x, y);
 }
 
 static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
@@ -337,14 +386,13 @@ static inline int16x8_t mh_add8(int16x8_t sum, int16x8_t a, int16x8_t b) {
 #endif
 }
 
-/* An 8-entry int16 table as bytes: eight low ones, then eight high ones. */
+/* An 8-entry int16 table, looked up byte by byte. */
 #if defined(__aarch64__)
 
 typedef int8x16_t entries;
 
 static inline entries load_entries(const int16_t *table) {
-    const int16x8_t v = vld1q_s16(table);
-    return vshrn_high_n_s16(vmovn_s16(v), v, 8);
+    return vreinterpretq_s8_s16(vld1q_s16(table));
 }
 
 static inline int16x8_t look_up(entries table, uint8x16_t index) {
@@ -356,8 +404,8 @@ static inline int16x8_t look_up(entries table, uint8x16_t index) {
 typedef int8x8x2_t entries;
 
 static inline entries load_entries(const int16_t *table) {
-    const int16x8_t v = vld1q_s16(table);
-    return (entries){{vmovn_s16(v), vshrn_n_s16(v, 8)}};
+    const int8x16_t v = vreinterpretq_s8_s16(vld1q_s16(table));
+    return (entries){{vget_low_s8(v), vget_high_s8(v)}};
 }
 
 static inline int16x8_t look_up(entries table, uint8x16_t index) {
@@ -379,12 +427,12 @@ static inline segments load_segments(void) {
 
 /* q of docs/numerics.md for 8 values, from b. */
 static inline int16x8_t cubic8(int16x8_t b, const segments *t) {
-    const uint16x8_t u = vreinterpretq_u16_s16(mh8(b, b));
-    const uint16x8_t k = vshrq_n_u16(u, 12);
-    /* bytes k and k + 8 */
-    const uint8x16_t index =
-        vreinterpretq_u8_u16(vorrq_u16(vsliq_n_u16(k, k, 8), vdupq_n_u16(0x0800)));
-    const int16x8_t r = vreinterpretq_s16_u16(veorq_u16(vshlq_n_u16(u, 4), vdupq_n_u16(0x8000)));
+    int16x8_t u = mh8(b, b);
+    const int16x8_t r = veorq_s16(vshlq_n_s16(u, 4), vdupq_n_s16(-32768));
+    __asm__("" : "+w"(u) : "w"(r)); /* u is free from here on, to be changed in place */
+    /* bytes 2 k and 2 k + 1: (4096 k + 2047) * 4112 >> 15 is 514 k + 256 */
+    u = vbslq_s16(vdupq_n_u16(0x0FFF), vdupq_n_s16(0x07FF), u);
+    const uint8x16_t index = vreinterpretq_u8_s16(vqdmulhq_s16(u, vdupq_n_s16(4112)));
     int16x8_t q = look_up(t->c3, index);
     q = mh_add8(look_up(t->c2, index), q, r);
     q = mh_add8(look_up(t->c1, index), q, r);
@@ -407,11 +455,23 @@ static inline int16x8_t sigmoid8(int16x8_t v, const segments *t) {
     return vreinterpretq_s16_u16(vrshrq_n_u16(veorq_u16(vreinterpretq_u16_s16(q), m), 1));
 }
 
-/* sh(acc, k) of 8 rows, `down` = -k: a left shift by a negative number rounds down. */
-static inline int32x4x2_t shift8(int32x4x2_t acc, int8x8_t down) {
-    const int16x8_t wide = vmovl_s8(down);
-    acc.val[0] = vshlq_s32(acc.val[0], vmovl_s16(vget_low_s16(wide)));
-    acc.val[1] = vshlq_s32(acc.val[1], vmovl_s16(vget_high_s16(wide)));
+/* -shift of 8 rows or of each half of 16: a left shift by a negative number rounds down. */
+static inline int16x8_t down_of(int8x8_t shift) { return vsubl_s8(vdup_n_s8(0), shift); }
+
+static inline int16x8_t down_low(int8x16_t shift) { return down_of(vget_low_s8(shift)); }
+
+static inline int16x8_t down_high(int8x16_t shift) {
+#if defined(__aarch64__)
+    return vsubl_high_s8(vdupq_n_s8(0), shift);
+#else
+    return down_of(vget_high_s8(shift));
+#endif
+}
+
+/* sh(acc, -down) of 8 rows. */
+static inline int32x4x2_t shift8(int32x4x2_t acc, int16x8_t down) {
+    acc.val[0] = vshlq_s32(acc.val[0], vmovl_s16(vget_low_s16(down)));
+    acc.val[1] = vshlq_s32(acc.val[1], vmovl_s16(vget_high_s16(down)));
     return acc;
 }
 
@@ -419,22 +479,55 @@ static inline int32x4x2_t load8(const int32_t *p) {
     return (int32x4x2_t){{vld1q_s32(p), vld1q_s32(p + 4)}};
 }
 
-static inline void rescale8(int32_t *acc, int8x8_t down, const int32_t *bias) {
-    const int32x4x2_t v = shift8(load8(acc), down), b = load8(bias);
-    vst1q_s32(acc, vaddq_s32(v.val[0], b.val[0]));
-    vst1q_s32(acc + 4, vaddq_s32(v.val[1], b.val[1]));
+static inline void store8(int32_t *p, int32x4x2_t v) {
+    vst1q_s32(p, v.val[0]);
+    vst1q_s32(p + 4, v.val[1]);
 }
 
-static void rescale_s8(int32_t *acc, const int8_t *shift, const int32_t *bias, uint32_t rows) {
-    for (; rows >= 16; rows -= 16, acc += 16, shift += 16, bias += 16) {
-        const int8x16_t down = vnegq_s8(vld1q_s8(shift));
-        rescale8(acc, vget_low_s8(down), bias);
-        rescale8(acc + 8, vget_high_s8(down), bias + 8);
+static inline int32x4x2_t add8(int32x4x2_t a, int32x4x2_t b) {
+    return (int32x4x2_t){{vaddq_s32(a.val[0], b.val[0]), vaddq_s32(a.val[1], b.val[1])}};
+}
+
+/* A copy that no store can change; without a bias where sums are added to y. */
+static inline elstm_rescale rescale_of(const elstm_rescale *rescale) {
+    return rescale == NULL ? (elstm_rescale){NULL, NULL} : *rescale;
+}
+
+/* The sums of 8 rows from row `at` on, on to y. */
+static inline void end8(int32x4x2_t sum, elstm_rescale rescale, size_t at, int32_t *y) {
+    if (rescale.bias == NULL)
+        store8(y + at, add8(load8(y + at), sum));
+    else
+        store8(y + at,
+               add8(shift8(sum, down_of(vld1_s8(rescale.shift + at))), load8(rescale.bias + at)));
+}
+
+/* Of 16 rows or 32, four a register, which have started at y where they are added to it. */
+static inline __attribute__((always_inline)) void start(int32x4_t *sum, elstm_rescale rescale,
+                                                        const int32_t *y, int vectors) {
+    if (rescale.bias == NULL)
+        for (int k = 0; k < vectors; ++k) sum[k] = vld1q_s32(y + 4 * k);
+    else
+        for (int k = 0; k < vectors; ++k) sum[k] = vdupq_n_s32(0);
+}
+
+static inline __attribute__((always_inline)) void end(const int32x4_t *sum, elstm_rescale rescale,
+                                                      size_t at, int32_t *y, int vectors) {
+    if (rescale.bias == NULL) {
+        for (int k = 0; k < vectors; ++k) vst1q_s32(y + 4 * k, sum[k]);
+        return;
     }
-    if (rows != 0) rescale8(acc, vneg_s8(vld1_s8(shift)), bias);
+    const int8_t *shift = rescale.shift + at;
+    const int32_t *bias = rescale.bias + at;
+    for (int k = 0; k < vectors; k += 4) {
+        const int8x16_t own = vld1q_s8(shift + 4 * k);
+        const int32x4x2_t a = {{sum[k], sum[k + 1]}}, b = {{sum[k + 2], sum[k + 3]}};
+        store8(y + 4 * k, add8(shift8(a, down_low(own)), load8(bias + 4 * k)));
+        store8(y + 4 * k + 8, add8(shift8(b, down_high(own)), load8(bias + 4 * k + 8)));
+    }
 }
 
-static inline int16x8_t requantize8(int32x4x2_t acc, int8x8_t down, int16x8_t multiplier) {
+static inline int16x8_t requantize8(int32x4x2_t acc, int16x8_t down, int16x8_t multiplier) {
     acc = shift8(acc, down);
     const int16x8_t t = vcombine_s16(vqmovn_s32(acc.val[0]), vqmovn_s32(acc.val[1]));
     return mh_add8(t, t, multiplier);
@@ -443,7 +536,7 @@ static inline int16x8_t requantize8(int32x4x2_t acc, int8x8_t down, int16x8_t mu
 static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t *z,
                           uint32_t rows) {
     for (uint32_t r = 0; r < rows; r += 8)
-        vst1q_s16(z + r, requantize8(load8(acc + r), vneg_s8(vld1_s8(q->shift + r)),
+        vst1q_s16(z + r, requantize8(load8(acc + r), down_of(vld1_s8(q->shift + r)),
                                      vld1q_s16(q->multiplier + r)));
 }
 
@@ -474,26 +567,25 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     const segments t = load_segments();
     const int16x8_t kappa = vdupq_n_s16((int16_t)cell->kappa);
     const int16x8_t scale = vdupq_n_s16((int16_t)cell->hidden_multiplier);
+    const int16x8_t doublings = vdupq_n_s16((int16_t)cell->doublings);
     const int8_t *shift = q->shift;
     const int16_t *multiplier = q->multiplier;
     int16_t *cells = cell->c;
     unsigned char *h = cell->h, *y = cell->y;
     const size_t size = cell->type == ELSTM_S8 ? 8 : 16; /* bytes of a group */
     for (uint32_t group = 0; group < groups; ++group) {
-        const int8x16_t down_if = vnegq_s8(vld1q_s8(shift));
-        const int8x16_t down_go = vnegq_s8(vld1q_s8(shift + 16));
+        const int8x16_t shift_if = vld1q_s8(shift), shift_go = vld1q_s8(shift + 16);
         const int16x8_t i =
-            sigmoid8(requantize8(load8(acc), vget_low_s8(down_if), vld1q_s16(multiplier)), &t);
+            sigmoid8(requantize8(load8(acc), down_low(shift_if), vld1q_s16(multiplier)), &t);
         const int16x8_t f = sigmoid8(
-            requantize8(load8(acc + 8), vget_high_s8(down_if), vld1q_s16(multiplier + 8)), &t);
-        const int16x8_t g = tanh8(
-            requantize8(load8(acc + 16), vget_low_s8(down_go), vld1q_s16(multiplier + 16)), &t);
+            requantize8(load8(acc + 8), down_high(shift_if), vld1q_s16(multiplier + 8)), &t);
+        const int16x8_t g =
+            tanh8(requantize8(load8(acc + 16), down_low(shift_go), vld1q_s16(multiplier + 16)), &t);
         const int16x8_t o = sigmoid8(
-            requantize8(load8(acc + 24), vget_high_s8(down_go), vld1q_s16(multiplier + 24)), &t);
+            requantize8(load8(acc + 24), down_high(shift_go), vld1q_s16(multiplier + 24)), &t);
         const int16x8_t c = mh_add8(mh8(f, vld1q_s16(cells)), mh8(i, g), kappa);
-        int16x8_t v = c;
-        for (uint32_t k = 0; k < cell->doublings; ++k) v = vqaddq_s16(v, v);
-        const int16x8_t wide = mh8(mh8(o, tanh8(v, &t)), scale);
+        const int16x8_t p = tanh8(vqshlq_s16(c, doublings), &t);
+        const int16x8_t wide = mh8(mh8(o, p), scale);
         vst1q_s16(cells, c);
         if (cell->type == ELSTM_S8) {
             const int8x8_t narrow = vmax_s8(vqmovn_s16(wide), vdup_n_s8(-127));
@@ -507,48 +599,94 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     }
 }
 
-/* 16-bit x: the weights of one column, widened, times one lane. `gates` chains of 8 rows. */
-static inline __attribute__((always_inline)) void chains_s16(const int8_t *w, size_t step,
-                                                             const int32_t *start, const int16_t *x,
-                                                             uint32_t quads, int32_t *y,
-                                                             int gates) {
-    int32x4_t sum[8];
-    for (int g = 0; g < 2 * gates; ++g)
-        sum[g] = start == NULL ? vdupq_n_s32(0) : vld1q_s32(start + 4 * g);
-    for (uint32_t quad = 0; quad < quads; ++quad, x += 4, w += step) {
-        const int16x4_t v = vld1_s16(x);
-        for (int g = 0; g < gates; ++g) {
-            const int8x8x4_t column = vld4_s8(w + 32 * g); /* 8 rows each */
-            const int16x8_t w0 = vmovl_s8(column.val[0]), w1 = vmovl_s8(column.val[1]);
-            const int16x8_t w2 = vmovl_s8(column.val[2]), w3 = vmovl_s8(column.val[3]);
-            int32x4_t a = sum[2 * g], b = sum[2 * g + 1];
-            a = vmlal_lane_s16(a, vget_low_s16(w0), v, 0);
-            b = vmlal_lane_s16(b, vget_high_s16(w0), v, 0);
-            a = vmlal_lane_s16(a, vget_low_s16(w1), v, 1);
-            b = vmlal_lane_s16(b, vget_high_s16(w1), v, 1);
-            a = vmlal_lane_s16(a, vget_low_s16(w2), v, 2);
-            b = vmlal_lane_s16(b, vget_high_s16(w2), v, 2);
-            a = vmlal_lane_s16(a, vget_low_s16(w3), v, 3);
-            b = vmlal_lane_s16(b, vget_high_s16(w3), v, 3);
-            sum[2 * g] = a, sum[2 * g + 1] = b;
-        }
-    }
-    for (int g = 0; g < 2 * gates; ++g) vst1q_s32(y + 4 * g, sum[g]);
+/* What each set defines behind this header: one x over rows of one gate, and one group of four
+ * gates for `xs` x, one or two. The latter return where the weights end. */
+static void dense_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
+                     int32_t *y);
+static void dense_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
+                      int32_t *y);
+static inline const int8_t *group4_s8(const int8_t *w, elstm_rescale rescale, const int8_t *x,
+                                      size_t x_stride, uint32_t quads, size_t at, int32_t *y,
+                                      size_t rows, int xs);
+static inline const int8_t *group4_s16(const int8_t *w, const int32_t *surplus,
+                                       elstm_rescale rescale, const int16_t *x, size_t x_stride,
+                                       uint32_t quads, size_t at, int32_t *y, size_t rows, int xs);
+
+/* The products over four gates: of one x, and on 64 bits, whose registers suffice, of two at once.
+ * Out of line, with all the registers. */
+static __attribute__((noinline)) void one_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale,
+                                             const int8_t *x, int32_t *y) {
+    const elstm_rescale own = rescale_of(rescale);
+    const size_t rows = elstm_rows_s8(w);
+    const uint32_t quads = w->quads;
+    const int8_t *weights = w->weights;
+    for (size_t at = 0; at < rows; at += 4 * ELSTM_GROUP)
+        weights = group4_s8(weights, own, x, 0, quads, at, y, 0, 1);
 }
 
-/* One x, of any values. */
-static __attribute__((noinline)) void single_s16(const elstm_matrix_s8 *w, const int32_t *start,
-                                                 const int16_t *x, int32_t *y) {
-    const size_t lanes = (size_t)w->gates * ELSTM_GROUP;
+static __attribute__((noinline)) void
+one_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x, int32_t *y) {
+    const elstm_rescale own = rescale_of(rescale);
+    const size_t rows = elstm_rows_s8(w);
+    const uint32_t quads = w->quads;
+    const int32_t *surplus = w->surplus;
     const int8_t *weights = w->weights;
-    for (uint32_t group = w->groups; group > 0; --group, y += lanes) {
-        if (w->gates == 4)
-            chains_s16(weights, 128, start, x, w->quads, y, 4);
-        else
-            chains_s16(weights, 32, start, x, w->quads, y, 1);
-        weights += w->quads * lanes * 4;
-        if (start != NULL) start += lanes;
+    for (size_t at = 0; at < rows; at += 4 * ELSTM_GROUP)
+        weights = group4_s16(weights, surplus, own, x, 0, quads, at, y, 0, 1);
+}
+
+#if defined(__aarch64__)
+
+static __attribute__((noinline)) void two_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale,
+                                             const int8_t *x, size_t x_stride, int32_t *y) {
+    const elstm_rescale own = rescale_of(rescale);
+    const size_t rows = elstm_rows_s8(w);
+    const uint32_t quads = w->quads;
+    const int8_t *weights = w->weights;
+    for (size_t at = 0; at < rows; at += 4 * ELSTM_GROUP)
+        weights = group4_s8(weights, own, x, x_stride, quads, at, y, rows, 2);
+}
+
+static __attribute__((noinline)) void two_s16(const elstm_matrix_s8 *w,
+                                              const elstm_rescale *rescale, const int16_t *x,
+                                              size_t x_stride, int32_t *y) {
+    const elstm_rescale own = rescale_of(rescale);
+    const size_t rows = elstm_rows_s8(w);
+    const uint32_t quads = w->quads;
+    const int32_t *surplus = w->surplus;
+    const int8_t *weights = w->weights;
+    for (size_t at = 0; at < rows; at += 4 * ELSTM_GROUP)
+        weights = group4_s16(weights, surplus, own, x, x_stride, quads, at, y, rows, 2);
+}
+
+#endif
+
+static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
+                      size_t x_stride, int32_t *y, uint32_t count) {
+    const size_t rows = elstm_rows_s8(w);
+    if (w->gates != 4) {
+        for (; count > 0; --count, x += x_stride, y += rows) dense_s8(w, rescale, x, y);
+        return;
     }
+#if defined(__aarch64__)
+    for (; count >= 2; count -= 2, x += 2 * x_stride, y += 2 * rows)
+        two_s8(w, rescale, x, x_stride, y);
+#endif
+    for (; count > 0; --count, x += x_stride, y += rows) one_s8(w, rescale, x, y);
+}
+
+static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
+                       size_t x_stride, int32_t *y, uint32_t count) {
+    const size_t rows = elstm_rows_s8(w);
+    if (w->gates != 4) {
+        for (; count > 0; --count, x += x_stride, y += rows) dense_s16(w, rescale, x, y);
+        return;
+    }
+#if defined(__aarch64__)
+    for (; count >= 2; count -= 2, x += 2 * x_stride, y += 2 * rows)
+        two_s16(w, rescale, x, x_stride, y);
+#endif
+    for (; count > 0; --count, x += x_stride, y += rows) one_s16(w, rescale, x, y);
 }
 
 #endif

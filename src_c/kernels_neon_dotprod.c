@@ -27,180 +27,211 @@ static inline int8x16x4_t next64(const int8_t **w) {
     return weights;
 }
 
-/* One group of four gates: eight chains of four rows, four quads of x in one register. */
-static inline const int8_t *group4_s8(const int8_t *w, const int32_t *start, const int8_t *x,
-                                      uint32_t quads, int32_t *y) {
-    int32x4_t sum[8];
-    for (int k = 0; k < 8; ++k) sum[k] = start == NULL ? vdupq_n_s32(0) : vld1q_s32(start + 4 * k);
+/* The next column quad of 32 rows, `lane` of each x's four. */
+#define QUAD(lane)                                                                                 \
+    for (int v = 0; v < 8; v += 4) {                                                               \
+        const int8x16x4_t own = next64(&w);                                                        \
+        for (int j = 0; j < xs; ++j)                                                               \
+            for (int k = 0; k < 4; ++k)                                                            \
+                sum[j][v + k] = vdotq_laneq_s32(sum[j][v + k], own.val[k], a[j], lane);            \
+        w = behind_s32(w, sum[xs - 1] + v);                                                        \
+    }
+
+static inline __attribute__((always_inline)) const int8_t *
+group4_s8(const int8_t *w, elstm_rescale rescale, const int8_t *x, size_t x_stride, uint32_t quads,
+          size_t at, int32_t *y, size_t rows, int xs) {
+    int32x4_t sum[2][8];
+    for (int j = 0; j < xs; ++j) start(sum[j], rescale, y + (size_t)j * rows + at, 8);
+    int8x16_t a[2];
+    if (xs == 1) {
+        for (; quads >= 8; quads -= 8, x += 32) {
+            a[0] = vld1q_s8(x);
+            QUAD(0)
+            QUAD(1)
+            QUAD(2)
+            QUAD(3)
+            a[0] = vld1q_s8(x + 16);
+            QUAD(0)
+            QUAD(1)
+            QUAD(2)
+            QUAD(3)
+        }
+    }
     for (; quads >= 4; quads -= 4, x += 16) {
-        const int8x16_t v = vld1q_s8(x);
-        for (int half = 0; half < 2; ++half) {
-            const int8x16x4_t own = next64(&w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = vdotq_laneq_s32(sum[4 * half + k], own.val[k], v, 0);
-        }
-        for (int half = 0; half < 2; ++half) {
-            const int8x16x4_t own = next64(&w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = vdotq_laneq_s32(sum[4 * half + k], own.val[k], v, 1);
-        }
-        for (int half = 0; half < 2; ++half) {
-            const int8x16x4_t own = next64(&w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = vdotq_laneq_s32(sum[4 * half + k], own.val[k], v, 2);
-        }
-        for (int half = 0; half < 2; ++half) {
-            const int8x16x4_t own = next64(&w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = vdotq_laneq_s32(sum[4 * half + k], own.val[k], v, 3);
-        }
+        for (int j = 0; j < xs; ++j) a[j] = vld1q_s8(x + (size_t)j * x_stride);
+        QUAD(0)
+        QUAD(1)
+        QUAD(2)
+        QUAD(3)
     }
     for (; quads > 0; --quads, x += 4) {
-        const int8x16_t v = four(x);
-        for (int half = 0; half < 2; ++half) {
-            const int8x16x4_t own = next64(&w);
-            for (int k = 0; k < 4; ++k)
-                sum[4 * half + k] = vdotq_s32(sum[4 * half + k], own.val[k], v);
-        }
+        for (int j = 0; j < xs; ++j) a[j] = four(x + (size_t)j * x_stride);
+        QUAD(0)
     }
-    for (int k = 0; k < 8; ++k) vst1q_s32(y + 4 * k, sum[k]);
+    for (int j = 0; j < xs; ++j) end(sum[j], rescale, at, y + (size_t)j * rows + at, 8);
     return w;
 }
 
-/* One group of one row a unit: even and odd quads apart. */
-static inline void group1_s8(const int8_t *w, const int32_t *start, const int8_t *x, uint32_t quads,
-                             int32_t *y) {
+#undef QUAD
+
+/* Even and odd quads apart. */
+static __attribute__((noinline)) void
+dense_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x, int32_t *y) {
+    const elstm_rescale ending = rescale_of(rescale);
     const int32x4_t zero = vdupq_n_s32(0);
-    int32x4_t even[2] = {zero, zero}, odd[2] = {zero, zero};
-    if (start != NULL) {
-        even[0] = vld1q_s32(start);
-        even[1] = vld1q_s32(start + 4);
-    }
-    for (; quads >= 4; quads -= 4, x += 16, w += 128) {
-        const int8x16_t v = vld1q_s8(x);
-        const int8x16x4_t a = vld1q_s8_x4(w), b = vld1q_s8_x4(w + 64);
-        for (int k = 0; k < 2; ++k) {
-            even[k] = vdotq_laneq_s32(even[k], a.val[k], v, 0);
-            odd[k] = vdotq_laneq_s32(odd[k], a.val[2 + k], v, 1);
-            even[k] = vdotq_laneq_s32(even[k], b.val[k], v, 2);
-            odd[k] = vdotq_laneq_s32(odd[k], b.val[2 + k], v, 3);
-        }
-    }
-    for (; quads > 0; --quads, x += 4, w += 32)
-        for (int k = 0; k < 2; ++k) even[k] = vdotq_s32(even[k], vld1q_s8(w + 16 * k), four(x));
-    for (int k = 0; k < 2; ++k) vst1q_s32(y + 4 * k, vaddq_s32(even[k], odd[k]));
-}
-
-/* One x over rows of one gate; out of line, where it may use registers that the loops over four
- * gates do without. */
-static __attribute__((noinline)) void single_s8(const elstm_matrix_s8 *w, const int32_t *start,
-                                                const int8_t *x, int32_t *y) {
-    const size_t group_size = (size_t)w->quads * ELSTM_GROUP * 4;
-    for (uint32_t group = 0; group < w->groups; ++group, y += ELSTM_GROUP) {
-        group1_s8(w->weights + group * group_size, start, x, w->quads, y);
-        if (start != NULL) start += ELSTM_GROUP;
-    }
-}
-
-static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
-                      size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t rows = elstm_rows_s8(w);
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        const int32_t *start = rescale == NULL ? y : NULL;
-        if (w->gates != 4) {
-            single_s8(w, start, x, y);
-        } else {
-            const int8_t *weights = w->weights;
-            for (uint32_t at = 0; at < rows; at += 4 * ELSTM_GROUP) {
-                weights = group4_s8(weights, start, x, w->quads, y + at);
-                if (start != NULL) start += 4 * ELSTM_GROUP;
+    const size_t rows = elstm_rows_s8(w);
+    const int8_t *own = w->weights;
+    for (size_t at = 0; at < rows; at += ELSTM_GROUP) {
+        int32x4x2_t even = {{zero, zero}}, odd = even;
+        const int8_t *v = x;
+        uint32_t quads = w->quads;
+        for (; quads >= 4; quads -= 4, v += 16) {
+            const int8x16_t a = vld1q_s8(v);
+            const int8x16x4_t first = next64(&own), second = next64(&own);
+            for (int k = 0; k < 2; ++k) {
+                even.val[k] = vdotq_laneq_s32(even.val[k], first.val[k], a, 0);
+                odd.val[k] = vdotq_laneq_s32(odd.val[k], first.val[2 + k], a, 1);
+                even.val[k] = vdotq_laneq_s32(even.val[k], second.val[k], a, 2);
+                odd.val[k] = vdotq_laneq_s32(odd.val[k], second.val[2 + k], a, 3);
             }
         }
-        if (rescale != NULL) rescale_s8(y, rescale->shift, rescale->bias, rows);
+        for (; quads > 0; --quads, v += 4, own += 32)
+            for (int k = 0; k < 2; ++k)
+                even.val[k] = vdotq_s32(even.val[k], vld1q_s8(own + 16 * k), four(v));
+        end8(add8(even, odd), ending, at, y);
     }
 }
 
-/* A 16-bit x as 256 high + low, both signed bytes: high = (x + 128) >> 8 leaves its byte from 32640
- * up. */
-static int splits(const int16_t *x, uint32_t quads) {
-    int16x8_t most = vdupq_n_s16(-32768);
-    for (; quads >= 2; quads -= 2, x += 8) most = vmaxq_s16(most, vld1q_s16(x));
-    if (quads != 0) most = vmaxq_s16(most, vcombine_s16(vld1_s16(x), vld1_s16(x)));
-    return vmaxvq_s16(most) < 32640;
+/* A 16-bit x as 256 high + low + 128, both signed bytes; the last part is `surplus`. */
+static void prepare_s8(const elstm_matrix_s8 *w, int32_t *surplus) {
+    const uint32_t lanes = w->gates * ELSTM_GROUP;
+    const int8_t *own = w->weights;
+    for (uint32_t group = 0; group < w->groups; ++group, surplus += lanes) {
+        for (uint32_t r = 0; r < lanes; ++r) surplus[r] = 0;
+        for (uint32_t quad = 0; quad < w->quads; ++quad)
+            for (uint32_t r = 0; r < lanes; ++r, own += 4)
+                surplus[r] += 128 * (own[0] + own[1] + own[2] + own[3]);
+    }
 }
 
-/* Low bytes of two quads, then their high ones. */
-static inline int8x16_t split(int16x8_t x) { return vrshrn_high_n_s16(vmovn_s16(x), x, 8); }
-
-/* The sums of two gates over low and over high bytes. */
 typedef struct {
-    int32x4x4_t low, high;
-} split_sums;
+    int8x16_t low, high;
+} split_x;
 
-static inline split_sums split_start(const int32_t *start) {
-    const int32x4_t zero = vdupq_n_s32(0);
-    split_sums s = {{{zero, zero, zero, zero}}, {{zero, zero, zero, zero}}};
-    if (start != NULL)
-        for (int k = 0; k < 4; ++k) s.low.val[k] = vld1q_s32(start + 4 * k);
-    return s;
+static inline split_x split(int16x8_t a, int16x8_t b) {
+    const int8x16_t u = vreinterpretq_s8_s16(a), v = vreinterpretq_s8_s16(b);
+    return (split_x){veorq_s8(vuzp1q_s8(u, v), vdupq_n_s8(-128)), vuzp2q_s8(u, v)};
 }
 
-static inline split_sums split_first(split_sums s, int8x16x4_t w, int8x16_t x) {
-    for (int k = 0; k < 4; ++k) {
-        s.low.val[k] = vdotq_laneq_s32(s.low.val[k], w.val[k], x, 0);
-        s.high.val[k] = vdotq_laneq_s32(s.high.val[k], w.val[k], x, 2);
-    }
-    return s;
+/* Four quads. */
+static inline split_x split16(const int16_t *x) {
+    const int16x8x2_t v = vld1q_s16_x2(x);
+    return split(v.val[0], v.val[1]);
 }
 
-static inline split_sums split_second(split_sums s, int8x16x4_t w, int8x16_t x) {
-    for (int k = 0; k < 4; ++k) {
-        s.low.val[k] = vdotq_laneq_s32(s.low.val[k], w.val[k], x, 1);
-        s.high.val[k] = vdotq_laneq_s32(s.high.val[k], w.val[k], x, 3);
-    }
-    return s;
+/* One. */
+static inline split_x split4(const int16_t *x) {
+    const int16x8_t v = vcombine_s16(vld1_s16(x), vdup_n_s16(0));
+    return split(v, v);
 }
 
-static inline void split_end(split_sums s, int32_t *y) {
-    for (int k = 0; k < 4; ++k)
-        vst1q_s32(y + 4 * k, vaddq_s32(s.low.val[k], vshlq_n_s32(s.high.val[k], 8)));
-}
+/* The next column quad of `vectors` times four rows, `lane` of each x's four quads. */
+#define QUAD(lane)                                                                                 \
+    for (int v = 0; v < vectors; v += 4) {                                                         \
+        const int8x16x4_t own = next64(&w);                                                        \
+        for (int j = 0; j < xs; ++j) {                                                             \
+            for (int k = 0; k < 4; ++k) {                                                          \
+                low[j][v + k] = vdotq_laneq_s32(low[j][v + k], own.val[k], a[j].low, lane);        \
+                high[j][v + k] = vdotq_laneq_s32(high[j][v + k], own.val[k], a[j].high, lane);     \
+            }                                                                                      \
+            w = behind_s32(behind_s32(w, low[j] + v), high[j] + v);                                \
+        }                                                                                          \
+    }                                                                                              \
+    if (vectors == 4) w = opaque(w + 64);
 
-static inline const int8_t *group4_s16(const int8_t *w, const int32_t *start, const int16_t *x,
-                                       uint32_t quads, int32_t *y) {
-    split_sums i_f = split_start(start), g_o = split_start(start == NULL ? NULL : start + 16);
-    for (; quads >= 2; quads -= 2, x += 8) {
-        const int8x16_t v = split(vld1q_s16(x));
-        i_f = split_first(i_f, next64(&w), v);
-        g_o = split_first(g_o, next64(&w), v);
-        i_f = split_second(i_f, next64(&w), v);
-        g_o = split_second(g_o, next64(&w), v);
+/* `vectors` times four rows of a group for `xs` x: 8 makes all four gates, 4 two of them. Returns
+ * where all four's weights end. */
+static inline __attribute__((always_inline)) const int8_t *
+gates_s16(const int8_t *w, const int32_t *surplus, elstm_rescale rescale, const int16_t *x,
+          size_t x_stride, uint32_t quads, size_t at, int32_t *y, size_t rows, int vectors,
+          int xs) {
+    int32x4_t low[2][8], high[2][8];
+    for (int j = 0; j < xs; ++j) {
+        for (int k = 0; k < vectors; ++k) {
+            low[j][k] = vld1q_s32(surplus + at + 4 * (size_t)k);
+            high[j][k] = vdupq_n_s32(0);
+        }
     }
-    if (quads != 0) {
-        const int8x16_t v = split(vcombine_s16(vld1_s16(x), vdup_n_s16(0)));
-        i_f = split_first(i_f, next64(&w), v);
-        g_o = split_first(g_o, next64(&w), v);
+    split_x a[2];
+    for (; quads >= 4; quads -= 4, x += 16) {
+        for (int j = 0; j < xs; ++j) a[j] = split16(x + (size_t)j * x_stride);
+        QUAD(0)
+        QUAD(1)
+        QUAD(2)
+        QUAD(3)
     }
-    split_end(i_f, y);
-    split_end(g_o, y + 16);
+    for (; quads > 0; --quads, x += 4) {
+        for (int j = 0; j < xs; ++j) a[j] = split4(x + (size_t)j * x_stride);
+        QUAD(0)
+    }
+    const int32x4_t unit = vdupq_n_s32(256);
+    for (int j = 0; j < xs; ++j) {
+        int32_t *own = y + (size_t)j * rows + at;
+        for (int k = 0; k < vectors; ++k) low[j][k] = vmlaq_s32(low[j][k], high[j][k], unit);
+        if (rescale.bias == NULL)
+            for (int k = 0; k < vectors; ++k)
+                low[j][k] = vaddq_s32(low[j][k], vld1q_s32(own + 4 * k));
+        end(low[j], rescale, at, own, vectors);
+    }
     return w;
 }
 
-static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
-                       size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t rows = elstm_rows_s8(w);
-    for (uint32_t k = 0; k < count; ++k, x += x_stride, y += rows) {
-        const int32_t *start = rescale == NULL ? y : NULL;
-        if (w->gates != 4 || !splits(x, w->quads)) {
-            single_s16(w, start, x, y);
-        } else {
-            const int8_t *weights = w->weights;
-            for (uint32_t at = 0; at < rows; at += 4 * ELSTM_GROUP) {
-                weights = group4_s16(weights, start, x, w->quads, y + at);
-                if (start != NULL) start += 4 * ELSTM_GROUP;
+#undef QUAD
+
+/* One x, or two over half of the gates at a time. */
+static inline __attribute__((always_inline)) const int8_t *
+group4_s16(const int8_t *w, const int32_t *surplus, elstm_rescale rescale, const int16_t *x,
+           size_t x_stride, uint32_t quads, size_t at, int32_t *y, size_t rows, int xs) {
+    if (xs == 1) return gates_s16(w, surplus, rescale, x, 0, quads, at, y, rows, 8, 1);
+    gates_s16(w, surplus, rescale, x, x_stride, quads, at, y, rows, 4, 2);
+    gates_s16(w + 64, surplus, rescale, x, x_stride, quads, at + 16, y, rows, 4, 2);
+    return w + (size_t)quads * 128;
+}
+
+static __attribute__((noinline)) void
+dense_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x, int32_t *y) {
+    const elstm_rescale ending = rescale_of(rescale);
+    const int32x4_t zero = vdupq_n_s32(0), unit = vdupq_n_s32(256);
+    const size_t rows = elstm_rows_s8(w);
+    const int8_t *own = w->weights;
+    for (size_t at = 0; at < rows; at += ELSTM_GROUP) {
+        int32x4x2_t low = load8(w->surplus + at), high = {{zero, zero}};
+        const int16_t *v = x;
+        uint32_t quads = w->quads;
+        for (; quads >= 4; quads -= 4, v += 16) {
+            const split_x a = split16(v);
+            const int8x16x4_t first = next64(&own), second = next64(&own);
+            for (int k = 0; k < 2; ++k) {
+                low.val[k] = vdotq_laneq_s32(low.val[k], first.val[k], a.low, 0);
+                high.val[k] = vdotq_laneq_s32(high.val[k], first.val[k], a.high, 0);
+                low.val[k] = vdotq_laneq_s32(low.val[k], first.val[2 + k], a.low, 1);
+                high.val[k] = vdotq_laneq_s32(high.val[k], first.val[2 + k], a.high, 1);
+                low.val[k] = vdotq_laneq_s32(low.val[k], second.val[k], a.low, 2);
+                high.val[k] = vdotq_laneq_s32(high.val[k], second.val[k], a.high, 2);
+                low.val[k] = vdotq_laneq_s32(low.val[k], second.val[2 + k], a.low, 3);
+                high.val[k] = vdotq_laneq_s32(high.val[k], second.val[2 + k], a.high, 3);
             }
         }
-        if (rescale != NULL) rescale_s8(y, rescale->shift, rescale->bias, rows);
+        for (; quads > 0; --quads, v += 4, own += 32) {
+            const split_x a = split4(v);
+            for (int k = 0; k < 2; ++k) {
+                const int8x16_t weights = vld1q_s8(own + 16 * k);
+                low.val[k] = vdotq_laneq_s32(low.val[k], weights, a.low, 0);
+                high.val[k] = vdotq_laneq_s32(high.val[k], weights, a.high, 0);
+            }
+        }
+        for (int k = 0; k < 2; ++k) low.val[k] = vmlaq_s32(low.val[k], high.val[k], unit);
+        end8(low, ending, at, y);
     }
 }
 
@@ -213,15 +244,15 @@ static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, c
 const elstm_kernels elstm_kernels_neon_dotprod = {
     .name = "neon_dotprod",
     .align = 16,
-    .enter_f32 = loops_enter_f32,
-    .enter_s16 = loops_enter_s16,
-    .leave_s8 = loops_leave_s8,
-    .leave_s16 = loops_leave_s16,
+    .enter_f32 = enter_f32,
+    .enter_s16 = enter_s16,
+    .leave_s8 = leave_s8,
+    .leave_s16 = leave_s16,
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
     .tanh_f32 = tanh_f32,
     .sigmoid_f32 = sigmoid_f32,
-    .prepare_s8 = NULL,
+    .prepare_s8 = prepare_s8,
     .matmul_s8 = matmul_s8,
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
