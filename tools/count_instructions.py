@@ -1,38 +1,47 @@
-"""Instructions a step takes on ARM, counted under emulation: the tables of docs/kernels.md.
+"""Instructions that a step takes, counted under emulation and compared with a committed table; never a clock.
 
-    python tools/count_instructions.py --plugin libinsn.so
+    python tools/count_instructions.py            counts and compares with tests/golden/instructions.json
+    python tools/count_instructions.py --write    counts, and writes that file and the tables of docs/kernels.md
 
-libinsn.so is a QEMU plugin that prints how many instructions a program ran (QEMU's own, from tests/plugin of its
-source, or any other that ends a line with "insns" and the count). A count is the difference of two runs, so neither
-start nor end is in it; it is exact, repeats, and is not time.
+Programs run in QEMU's user mode with tools/count_plugin.c, which counts every instruction of the guest. A count is the
+difference of two stretches of one program, so neither start nor end is in it. It repeats to the instruction for one
+compiler; the committed counts are those of Debian 12 (gcc 12), and another major version is refused. Debian 12's QEMU
+has no AVX-512, so the set for it is not counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from test_arm import ARM32, ARM64, Target
+from test_arm import ARM32, ARM64, Failure, Target, require
 
 from edgelstm.image import save
 from edgelstm.model import Lstm, Model, Tensor
 from edgelstm.quantization import quantize
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZES = ((8, 16), (9, 64), (32, 64), (64, 128))
-SETS = (
-    ("64-bit", ARM64, "scalar"),
-    ("64-bit", ARM64, "neon"),
-    ("64-bit", ARM64, "neon_dotprod"),
-    ("32-bit", ARM32, "scalar"),
-    ("32-bit", ARM32, "neon"),
-)
-STEPS = 20
+COMMITTED = ROOT / "tests" / "golden" / "instructions.json"
+PAGE = ROOT / "docs" / "kernels.md"
+BEGIN, END = "<!-- instructions: begin -->", "<!-- instructions: end -->"
+TOLERANCE = 0.05
+GCC = "12"
+
+X86 = Target("gcc", "qemu-x86_64", "/", "gcc libc6-dev qemu-user")
+MACHINES = {"x86-64": X86, "64-bit ARM": ARM64, "32-bit ARM": ARM32}
+SIZES = ((8, 16), (9, 64), (32, 64), (64, 128), (128, 256))
+RUN_SIZE = (32, 64)
+TYPES = ("s8", "f32")
+STEPS = 8  # of a stretch of single steps; a stretch of a run is tools/count_steps.c's
+
+Counts = dict[str, int]  # by machine, set, type, size and mode, as in "x86-64 avx2 s8 32,64 step"
 
 
 def lstm(inputs: int, units: int) -> Model:
@@ -44,50 +53,123 @@ def lstm(inputs: int, units: int) -> Model:
     return Model(tensors, (Lstm("lstm", ("x",), ("h",), *weights),), ("x",), ("h",))
 
 
-def images(folder: Path) -> dict[str, list[Path]]:
-    paths: dict[str, list[Path]] = {"s8": [], "f32": []}
+def pack_models(folder: Path) -> list[str]:
+    """An image of each type and size, named as in a count's key."""
+    names = []
     for inputs, units in SIZES:
         model = lstm(inputs, units)
         samples = np.random.default_rng(1).standard_normal((8, 40, inputs)).astype(np.float32)
-        for number_type, packed in (("f32", model), ("s8", quantize(model, samples))):
-            path = folder / f"{number_type}_{inputs}_{units}.elstm"
-            save(packed, path)
-            paths[number_type].append(path)
-    return paths
+        for number_type, packed in (("s8", quantize(model, samples)), ("f32", model)):
+            names.append(f"{number_type}_{inputs},{units}")
+            save(packed, folder / names[-1])
+    return names
 
 
-def build(target: Target, folder: Path) -> Path:
+def build_plugin(folder: Path) -> Path:
+    plugin = folder / "count_plugin.so"
+    options = ["-O2", "-shared", "-fPIC", "-fvisibility=hidden"]
+    subprocess.run([X86.compiler, *options, "-o", str(plugin), str(ROOT / "tools" / "count_plugin.c")], check=True)
+    return plugin
+
+
+def count(machine: str, folder: Path, plugin: Path, images: list[str]) -> Counts:
+    target = MACHINES[machine]
     program = folder / f"count_steps-{target.compiler}"
     sources = [ROOT / "tools" / "count_steps.c", *sorted((ROOT / "src_c").glob("*.c"))]
-    command = [target.compiler, "-std=c99", "-O3", "-ffp-contract=off", f"-I{ROOT / 'src_c'}", "-o", str(program)]
-    subprocess.run([*command, *map(str, sources)], check=True)
-    return program
+    command = [target.compiler, "-std=c99", "-O3", "-ffp-contract=off", "-static", f"-I{ROOT / 'src_c'}"]
+    subprocess.run([*command, "-o", str(program), *map(str, sources)], check=True)
+    emulator = [target.emulator, "-cpu", "max", "-plugin", str(plugin)]
+    done = subprocess.run(
+        [*emulator, str(program), str(STEPS), *images], cwd=folder, capture_output=True, text=True, check=True
+    )
+    marks = [int(line) for line in done.stderr.split()]
+    lines = done.stdout.splitlines()
+    if not lines or len(marks) != 3 * len(lines):
+        raise Failure(f"{machine}: {len(marks)} marks for {len(lines)} models; does {target.emulator} take plugins?")
+    counts = {}
+    for k, line in enumerate(lines):
+        kernels, mode, image, steps = line.split()
+        number_type, size = image.split("_")
+        if mode == "run" and size != "{},{}".format(*RUN_SIZE):
+            continue
+        few, more = marks[3 * k + 1 : 3 * k + 3]
+        counts[f"{machine} {kernels} {number_type} {size} {mode}"] = round((more - few) / int(steps))
+    return counts
 
 
-def count(target: Target, plugin: Path, *program: str) -> int:
-    command = [target.emulator, "-cpu", "max", "-plugin", str(plugin), "-d", "plugin", "-L", target.libraries]
-    done = subprocess.run([*command, *program], capture_output=True, text=True, check=True)
-    return int(re.findall(r"insns:? +(\d+)", done.stdout + done.stderr)[-1])
+def count_all() -> Counts:
+    for target in MACHINES.values():
+        require(target)
+        version = subprocess.run([target.compiler, "-dumpversion"], capture_output=True, text=True, check=True).stdout
+        if version.split(".")[0].strip() != GCC:
+            raise Failure(f"the counts are those of gcc {GCC}, and {target.compiler} is {version.strip()}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        images, plugin = pack_models(folder), build_plugin(folder)
+        counts: Counts = {}
+        with ThreadPoolExecutor(2) as pool:
+            for found in pool.map(lambda machine: count(machine, folder, plugin, images), MACHINES):
+                counts |= found
+    return counts
+
+
+def tables(counts: Counts) -> str:
+    """The Markdown of docs/kernels.md."""
+    sizes = ["{},{}".format(*size) for size in SIZES]
+    run = "{},{}".format(*RUN_SIZE)
+    lines = [f"| type | machine | set | {' | '.join(size.replace(',', ', ') for size in sizes)} | {run}, a run's step |"]
+    lines.append(f"|---|---|---|{'---|' * (len(sizes) + 1)}")
+    sets = list(dict.fromkeys(re.sub(r" (s8|f32) .*", "", key) for key in counts))
+    for number_type in TYPES:
+        for name in sets:
+            machine, kernels = name.rsplit(" ", 1)
+            cells = [counts[f"{name} {number_type} {size} step"] for size in sizes]
+            cells.append(counts[f"{name} {number_type} {run} run"])
+            lines.append(f"| {number_type} | {machine} | {kernels} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def page_with(text: str, counts: Counts) -> str:
+    head, rest = text.split(BEGIN)
+    return f"{head}{BEGIN}\n{tables(counts)}{END}{rest.split(END)[1]}"
+
+
+def differences(counts: Counts, committed: Counts) -> list[str]:
+    lines = []
+    for key in sorted(counts.keys() | committed.keys()):
+        now, before = counts.get(key), committed.get(key)
+        if now is None or before is None:
+            lines.append(f"{key}: {'not counted any more' if now is None else f'{now}, new'}")
+        elif abs(now - before) > TOLERANCE * before:
+            lines.append(f"{key}: {now} instructions, {100 * (now / before - 1):+.1f} % of {before}")
+    return lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plugin", type=Path, required=True)
-    plugin = parser.parse_args().plugin.resolve()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = images(folder)
-        programs = {target.compiler: str(build(target, folder)) for target in (ARM64, ARM32)}
-        print(f"| type | ARM | set | {' | '.join(f'{inputs}, {units}' for inputs, units in SIZES)} |")
-        print(f"|---|---|---|{'---|' * len(SIZES)}")
-        for number_type, files in paths.items():
-            for width, target, kernels in SETS:
-                cells = []
-                for path in files:
-                    command = [programs[target.compiler], str(path), kernels]
-                    few, more = (count(target, plugin, *command, str(n)) for n in (STEPS, 2 * STEPS))
-                    cells.append(f"{(more - few) / STEPS:.0f}")
-                print(f"| {number_type} | {width} | {kernels} | {' | '.join(cells)} |", flush=True)
+    parser.add_argument("--write", action="store_true", help="what is counted becomes what is committed")
+    write = parser.parse_args().write
+    try:
+        counts = count_all()
+    except Failure as failure:
+        print(failure)
+        return 2
+    page = PAGE.read_text()
+    if write:
+        COMMITTED.write_text(json.dumps(counts, indent=1) + "\n")
+        PAGE.write_text(page_with(page, counts))
+        print(tables(counts), end="")
+        return 0
+    committed = json.loads(COMMITTED.read_text())
+    lines = differences(counts, committed)
+    if page != page_with(page, committed):
+        lines.append(f"{PAGE.name} does not show the counts of {COMMITTED.name}")
+    for line in lines:
+        print(f"FAIL {line}")
+    if lines:
+        print("Where that is meant, commit what  python tools/count_instructions.py --write  writes.")
+        return 1
+    print(f"ok   {len(counts)} counts within {TOLERANCE:.0%} of {COMMITTED.name}")
     return 0
 
 
