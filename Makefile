@@ -3,7 +3,7 @@
 
 PYTHON ?= python
 
-.PHONY: help build test check format lint types layers test-c symbols test-arm parity bench golden clean
+.PHONY: help build test check format lint types layers test-c symbols test-arm instructions parity bench golden clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -37,6 +37,9 @@ symbols:         ## no heap, no libc, no globals
 
 test-arm:        ## the C tests on emulated ARM CPUs
 	$(PYTHON) tools/test_arm.py
+
+instructions:    ## how many a step takes, on emulated CPUs, against the committed table
+	$(PYTHON) tools/count_instructions.py
 
 parity:          ## against live Keras, PyTorch, ONNX Runtime and TFLite: pip install -e ".[parity]"
 	$(PYTHON) -m pytest tests/parity

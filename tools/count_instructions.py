@@ -117,7 +117,9 @@ def tables(counts: Counts) -> str:
     """The Markdown of docs/kernels.md."""
     sizes = ["{},{}".format(*size) for size in SIZES]
     run = "{},{}".format(*RUN_SIZE)
-    lines = [f"| type | machine | set | {' | '.join(size.replace(',', ', ') for size in sizes)} | {run}, a run's step |"]
+    lines = [
+        f"| type | machine | set | {' | '.join(size.replace(',', ', ') for size in sizes)} | {run}, a run's step |"
+    ]
     lines.append(f"|---|---|---|{'---|' * (len(sizes) + 1)}")
     sets = list(dict.fromkeys(re.sub(r" (s8|f32) .*", "", key) for key in counts))
     for number_type in TYPES:
