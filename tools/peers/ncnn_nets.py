@@ -29,7 +29,7 @@ def load(peer: str, folder: Path, form: str, mode: str) -> nets.Steps | nets.Seq
     bound_x = np.asarray(bound)
 
     def reset() -> None:
-        kept.update({name: ncnn.Mat(array.copy()).clone() for name, array in zeros.items()})
+        kept.update({name: ncnn.Mat(array) for name, array in zeros.items()})
 
     def step(x: np.ndarray) -> np.ndarray:
         bound_x[...] = x  # cheaper than a new blob

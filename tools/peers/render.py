@@ -59,8 +59,8 @@ def introduction(about: Row) -> str:
         "Random nets, one thread, one core, batch 1; a net is `inputs-units`, the sensor stack 9 to two LSTM of 64 to "
         "Dense 6, the big stack 80 to three LSTM of 512 to Dense 30. Each runtime has a process of its own, all in "
         f"turn, the order drawn anew for each of {about['rounds']} rounds of about {about['turn'] * 1000:g} ms; "
-        "medians, and the lowest round in brackets, in microseconds a step. Answers stood beside float64 ones before: a float "
-        f"runtime is within {check.TOLERANCE:g}, a quantized one has its signal to error in dB after its time."
+        "medians, and the lowest round in brackets, in microseconds a step. Answers stood beside float64 ones before: "
+        f"a float runtime is within {check.TOLERANCE:g}, a quantized one has its signal to error in dB after its time."
     )
 
 
