@@ -3,7 +3,8 @@
 
 PYTHON ?= python
 
-.PHONY: help build test check format lint types layers test-c symbols test-arm instructions parity bench golden clean
+.PHONY: help build test check format lint types layers test-c symbols test-arm instructions parity bench peers golden \
+    clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -49,6 +50,9 @@ bench:           ## what the committed figures rest on
 	$(PYTHON) tools/bench_step.py
 	$(PYTHON) tools/bench_import.py
 	$(PYTHON) tools/test_c.py --bench
+
+peers:           ## beside other runtimes, about a quarter of an hour: pip install ".[peers]"
+	$(PYTHON) tools/compare_peers.py
 
 golden:          ## adds golden images; never changes those that are there
 	$(PYTHON) tools/make_golden.py

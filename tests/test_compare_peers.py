@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
+import compare_peers
 from peers import cases, check, measure, nets, render
 
 TINY = cases.Case("3-4", 3, (4, 4), 2)
@@ -104,6 +105,12 @@ def result():
     }
 
 
+def test_numbers_stand_on_one_line():
+    kept = {"rounds": [1.5, 2e-05], "names": ["a", "b"]}
+    assert json.loads(compare_peers.text(kept)) == kept
+    assert '"rounds": [ 1.5, 2e-05 ]' in compare_peers.text(kept)
+
+
 def test_tables():
     text = render.markdown(result())
     assert (
@@ -115,7 +122,7 @@ def test_tables():
     assert "| EdgeLSTM | s8 | 1.2 | 2 | 30 | 100 |" in text
     assert "| A | cannot be run here | - | - | - | - |" in text
     assert "| 64-128 | f32 | 50 | 100 | **2.00** |" in text
-    assert "* A int8, seq, all nets: one step a call" in text
+    assert "* seq, all nets: A int8: one step a call" in text
 
 
 def test_the_page_keeps_what_others_wrote(tmp_path):

@@ -7,7 +7,8 @@
 
 Each peer runs in a process of its own, blocked on its pipe while others run; the order is drawn anew each round. No
 form is timed before its answers stood beside float64 ones: a float form that is wrong is refused, and int8 carries its
-decibels. docs/benchmarks.md gets the tables and docs/images/peers.svg the figure.
+decibels. docs/benchmarks.md gets the tables and docs/images/peers.svg the figure. What the libraries say while they run
+is in build/peers/log.txt.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import datetime
 import json
 import os
 import platform
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,13 +54,18 @@ def main() -> int:
     whole = not (options.quick or options.case or options.peer)
     path = options.output or (KEPT if whole else WORK / "peers.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    path.write_text(text(result), "utf-8")
     print(render.markdown(result))
     if path == KEPT:
         render.write(result, ROOT)
-    return (
-        1 if any(row.get("why", "").startswith("refused") for rows in result["cases"].values() for row in rows) else 0
-    )
+    reasons = [row.get("why", "") for rows in result["cases"].values() for row in rows]
+    return 1 if any(why.startswith("refused") for why in reasons) else 0
+
+
+def text(result: dict[str, Any]) -> str:
+    """As JSON, each list of numbers on one line."""
+    found = json.dumps(result, indent=1)
+    return re.sub(r"\[[-+.\de,\s]+\]", lambda numbers: " ".join(numbers[0].split()), found) + "\n"
 
 
 def arguments() -> argparse.Namespace:
@@ -100,7 +108,7 @@ def about(rounds: int, seconds: float, log: Any) -> dict[str, Any]:
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "date": datetime.date.today().isoformat(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
         "cpu": models[0] if models else platform.machine(),
         "kernels": kernels()[0],
         "cores": os.cpu_count(),

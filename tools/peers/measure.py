@@ -90,8 +90,12 @@ def case(folder: Path, names: list[str], rounds: int, seconds: float, log: Any) 
         order = random.Random(0)
         for _ in range(rounds):
             order.shuffle(entrants)
-            for _, entrant in entrants:
-                entrant.turn()
+            for row, entrant in entrants:
+                try:
+                    entrant.turn()
+                except PeerError as error:
+                    row["why"] = str(error)
+            entrants = [pair for pair in entrants if "why" not in pair[0]]
         for row, entrant in entrants:
             row.update(entrant.figures())
     return rows

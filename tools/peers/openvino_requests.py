@@ -11,7 +11,7 @@ from openvino.op.util import Variable, VariableInfo
 
 from . import nets
 
-FORMS = (nets.Form("float", False),)
+FORMS = (nets.Form("float", False), nets.Form("int8", True, (), "OpenVINO quantizes with another package, nncf"))
 
 SETTINGS = {
     "INFERENCE_NUM_THREADS": 1,

@@ -13,6 +13,13 @@ TITLES = {nets.STREAM: "One step from Python", nets.SEQ: f"Sequences of {nets.ST
 OF_C, OF_LIMIT = "EdgeLSTM in C", "the limit"
 DOORS = ("s8 integers", "s8 floats", "f32 floats", "s8 integers avx2", "f32 floats avx2")
 
+FORMS = """\
+Each runtime does it in its fastest ways. TFLite: `state in and out` is a step of plain operations whose state goes in
+and out as one tensor, `state kept` the same with the state in the file's variables, `fused` the LSTM operator.
+TensorFlow's converter makes the files, but those of `int8, fused`, at which it crashes: EdgeLSTM's exporter makes them.
+ONNX Runtime steps through bindings to fixed memory, ncnn hands its state on as blobs, OpenVINO keeps it in variables.
+In ncnn's int8 the Dense stays float."""
+
 Result = dict[str, Any]
 Row = dict[str, Any]
 
@@ -35,7 +42,12 @@ def write(result: Result, root: Path) -> None:
 def markdown(result: Result) -> str:
     """Every table of the comparison."""
     about = result["about"]
-    parts = ["## Beside other runtimes", introduction(about), f"![Time of a step]({FIGURE.removeprefix('docs/')})"]
+    parts = [
+        "## Beside other runtimes",
+        introduction(about),
+        FORMS,
+        f"![Time of a step]({FIGURE.removeprefix('docs/')})",
+    ]
     for mode in (nets.STREAM, nets.SEQ):
         parts += [f"### {TITLES[mode]}", ratios(result, mode)]
         if mode == nets.STREAM:
@@ -160,7 +172,7 @@ def arrays(result: Result) -> str:
 def footprint(rows: list[Row]) -> str:
     note = (
         "Installed: files of the package and of all it drags in, without NumPy's. Import: after NumPy. The rest: a new "
-        "process until the first answer of the sensor stack, NumPy included.\n\n"
+        "process until the first answer of the sensor stack, NumPy included, files in the page cache.\n\n"
     )
     lines = []
     for row in rows:
@@ -199,14 +211,15 @@ def streams(found: list[Row]) -> str:
 
 
 def missing(result: Result) -> str:
-    """Every form without a time, with the cases and the reason."""
-    reasons: dict[tuple[str, str, str, str], list[str]] = {}
+    """Every form without a time, by reason, mode and nets."""
+    cases: dict[tuple[str, str, str], list[str]] = {}
     for case, rows in result["cases"].items():
         for row in rows:
             if "why" in row:
-                reasons.setdefault((row["peer"], row["form"], row["mode"], row["why"]), []).append(case)
-    lines = []
-    for (peer, form, mode, why), cases in reasons.items():
-        where = "all nets" if len(cases) == len(result["cases"]) else ", ".join(cases)
-        lines.append(f"* {peer} {form}, {mode}, {where}: {why}")
+                cases.setdefault((row["why"], row["mode"], f"{row['peer']} {row['form']}"), []).append(case)
+    forms: dict[tuple[str, str, str], list[str]] = {}
+    for (why, mode, form), found in cases.items():
+        where = "all nets" if len(found) == len(result["cases"]) else ", ".join(found)
+        forms.setdefault((why, mode, where), []).append(form)
+    lines = [f"* {mode}, {where}: {'; '.join(found)}: {why}" for (why, mode, where), found in forms.items()]
     return "\n".join(lines) or "Nothing."
