@@ -259,7 +259,7 @@ def quantize_inputs(model: QuantizedModel, xs: Sequence[Array]) -> tuple[Array, 
 
 
 def to_int16(x: Array, scale: float) -> Array:
-    """clamp(rne(x / scale)), the division as one float32 multiplication by the float32 reciprocal; |x| < 2^-100 is 0."""
+    """clamp(rne(x / scale)), divided by one float32 multiplication with the reciprocal; |x| < 2^-100 counts as 0."""
     with np.errstate(over="ignore"):
         x = x.astype(np.float32)
         scaled = np.where(np.abs(x) < np.float32(2**-100), 0, x) * (np.float32(1) / np.float32(scale))
