@@ -898,12 +898,15 @@ ELSTM_INLINE void next_h(const gates32 *gates, const elstm_cell_s8 *cell, elstm_
                          uint32_t at, const way *c) {
     const __m512i h16 = _mm512_mulhrs_epi16(_mm512_mulhrs_epi16(gates->o, tanh_of(c)),
                                             _mm512_set1_epi16((short)cell->hidden_multiplier));
-    const __m512i sorted = _mm512_permutex_epi64(h16, SORTED);
     if (type == ELSTM_S8) {
-        const __m256i h = _mm256_max_epi8(_mm512_cvtsepi16_epi8(sorted), _mm256_set1_epi8(-127));
+        /* each quarter holds four units of one group, then four of another */
+        const __m512i bytes = _mm512_max_epi8(_mm512_packs_epi16(h16, h16), _mm512_set1_epi8(-127));
+        const __m256i h = _mm512_castsi512_si256(_mm512_permutexvar_epi32(
+            _mm512_setr_epi32(0, 4, 1, 5, 8, 12, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0), bytes));
         _mm256_storeu_si256((__m256i *)((int8_t *)cell->h + at), h);
         _mm256_storeu_si256((__m256i *)((int8_t *)cell->y + at), h);
     } else {
+        const __m512i sorted = _mm512_permutex_epi64(h16, SORTED);
         _mm512_storeu_si512((int16_t *)cell->h + at, sorted);
         _mm512_storeu_si512((int16_t *)cell->y + at, sorted);
     }
@@ -917,10 +920,9 @@ ELSTM_INLINE void put16(int16_t *p, __m256i v, int lone) {
         _mm256_storeu_si256((__m256i *)p, v);
 }
 
-/* Two groups, or a lone one twice, with z in w. */
-ELSTM_INLINE void cell16(way *w, int lone, const elstm_cell_s8 *cell, elstm_type type, uint32_t at,
-                         const segments *t) {
-    cubic(w, 2, t);
+/* Two groups, or a lone one twice, from the cubics of their z. */
+ELSTM_INLINE void cell16(const way *w, int lone, const elstm_cell_s8 *cell, elstm_type type,
+                         uint32_t at, const segments *t) {
     const __m512i i_f = sigmoid_of(&w[0]), g_o = tanh_sigmoid_of(&w[1]);
     const __m256i i = _mm512_castsi512_si256(i_f), f = _mm512_extracti64x4_epi64(i_f, 1);
     const __m256i g = _mm512_castsi512_si256(g_o), o = _mm512_extracti64x4_epi64(g_o, 1);
@@ -995,10 +997,12 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     }
     for (; groups >= 2; groups -= 2, acc += 64, ++own, at += 16) {
         requantize_memory(acc, 32, own, q->up, w);
+        cubic(w, 2, &t);
         cell16(w, 0, cell, cell->type, at, &t);
     }
     if (groups != 0) {
         requantize_memory(acc, 0, own, q->up, w);
+        cubic(w, 2, &t);
         cell16(w, 1, cell, cell->type, at, &t);
     }
 }
@@ -1010,16 +1014,10 @@ ELSTM_INLINE void cells_s8(const __m512i (*sum)[2], const elstm_requantize *q,
     const elstm_cell_x86 *own = (const elstm_cell_x86 *)(const void *)q->prepared;
     way z[4];
     requantize_groups(sum, own, q->up, z);
-    if (groups == 2) {
-        cell16(z, 0, cell, ELSTM_S8, 0, &t);
-    } else {
-        requantize_groups(sum + 2, own + 1, q->up, z + 2);
-        cubic(z, 4, &t);
-        const gates32 gates = gates_of(z);
-        z[0].v = next_c(&gates, cell, 0);
-        cubic(z, 1, &t);
-        next_h(&gates, cell, ELSTM_S8, 0, z);
-    }
+    if (groups == 4) requantize_groups(sum + 2, own + 1, q->up, z + 2);
+    cubic(z, groups, &t);
+    cell16(z, 0, cell, ELSTM_S8, 0, &t);
+    if (groups == 4) cell16(z + 2, 0, cell, ELSTM_S8, 16, &t);
 }
 
 ELSTM_INLINE void small_recurrent(const elstm_matrix_s8 *r, const int32_t *acc,
