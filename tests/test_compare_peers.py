@@ -114,11 +114,11 @@ def test_numbers_stand_on_one_line():
 def test_tables():
     text = render.markdown(result())
     assert (
-        "| 8-16 | 0.500 (0.500) 44 dB | 5.00 (5.00) 31 dB, A int8 | **10.00** "
-        "| 1.00 (1.00) | 3.50 (3.50), B float | **3.50** | 2.00 |" in text
+        "| 8-16 | 0.500 (0.500) 44 dB | 5.00 (5.00) 31 dB, A int8 | **10.00** (10.00) "
+        "| 1.00 (1.00) | 3.50 (3.50), B float | **3.50** (3.50) | **2.00** (2.00) |" in text
     )
     assert "| B int8 | 0.500 (0.500) 50 dB |" in text
-    assert "**1.50** of 0.200" in text
+    assert "**1.50** (1.50) of 0.200" in text
     assert "| EdgeLSTM | s8 | 1.2 | 2 | 30 | 100 |" in text
     assert "| A | cannot be run here | - | - | - | - |" in text
     assert "| 64-128 | f32 | 50 | 100 | **2.00** |" in text

@@ -43,5 +43,5 @@ def judge(y: np.ndarray, exact: np.ndarray, quantized: bool) -> Verdict:
     if quantized and decibels <= 0:
         raise WrongError(f"answers with more error than signal ({decibels:.1f} dB)")
     if quantized and decibels > EXACT:
-        raise FloatError(f"keeps its weights as floats here ({decibels:.0f} dB)")
+        raise FloatError("keeps its weights as floats here")
     return Verdict(error, decibels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import OURS, nets
+from . import OURS, PEERS, nets
 
 TITLES = {nets.STREAM: "one step from Python", nets.SEQ: "sequences, a step"}
 
@@ -18,13 +18,15 @@ def draw(result: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     grid = [case for case in result["cases"] if case[0].isdigit()]
+    colors = {peer.name: f"C{k}" for k, peer in enumerate(PEERS)} | {OURS: "black"}
     matplotlib.rcParams.update({"svg.hashsalt": "peers", "svg.fonttype": "none", "font.size": 8})
     made, axes = pyplot.subplots(2, 2, figsize=(9, 7), sharex=True, sharey=True, layout="constrained")
     for row, mode in zip(axes, (nets.STREAM, nets.SEQ), strict=True):
         for axis, quantized in zip(row, (True, False), strict=True):
             for peer, times in lines(result, grid, mode, quantized).items():
-                style = {"color": "black", "linewidth": 2.5, "zorder": 3} if peer == OURS else {"linewidth": 1}
-                axis.plot(range(len(grid)), times, marker=".", label=peer, **style)
+                width, layer = (2.5, 3) if peer == OURS else (1, 2)
+                color = colors.get(peer)
+                axis.plot(range(len(grid)), times, ".-", label=peer, color=color, linewidth=width, zorder=layer)
             axis.set(title=f"{TITLES[mode]}, {'quantized' if quantized else 'float'}", yscale="log")
             axis.set_xticks(range(len(grid)), grid)
             axis.grid(alpha=0.3)

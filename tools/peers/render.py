@@ -71,8 +71,9 @@ def introduction(about: Row) -> str:
         "Random nets, one thread, one core, batch 1; a net is `inputs-units`, the sensor stack 9 to two LSTM of 64 to "
         "Dense 6, the big stack 80 to three LSTM of 512 to Dense 30. Each runtime has a process of its own, all in "
         f"turn, the order drawn anew for each of {about['rounds']} rounds of about {about['turn'] * 1000:g} ms; "
-        "medians, and the lowest round in brackets, in microseconds a step. Answers stood beside float64 ones before: "
-        f"a float runtime is within {check.TOLERANCE:g}, a quantized one has its signal to error in dB after its time."
+        "medians, and the lowest round in brackets, in microseconds a step; ratios likewise. Answers stood beside "
+        f"float64 ones before: a float runtime is within {check.TOLERANCE:g}, a quantized one has its signal to error "
+        "in dB after its time."
     )
 
 
@@ -108,8 +109,10 @@ def of(rows: list[Row], peer: str, form: str) -> Row | None:
 
 
 def over(one: Row | None, other: Row | None) -> str:
-    """How many times as long the one takes."""
-    return f"{one['median'] / other['median']:.2f}" if one and other else "-"
+    """How many times as long the one takes, by medians and by lowest rounds."""
+    if not one or not other:
+        return "-"
+    return f"**{one['median'] / other['median']:.2f}** ({one['low'] / other['low']:.2f})"
 
 
 def ratios(result: Result, mode: str) -> str:
@@ -123,7 +126,7 @@ def ratios(result: Result, mode: str) -> str:
         for kind, quantized in (("s8", True), ("f32", False)):
             other = best(rows, quantized)
             named = f"{time_of(other)}, {other['peer']} {other['form']}" if other else "-"
-            cells += [time_of(ours[kind]), named, f"**{over(other, ours[kind])}**"]
+            cells += [time_of(ours[kind]), named, over(other, ours[kind])]
         lines.append([*cells, over(ours["f32"], ours["s8"])])
     return table(head, lines)
 
@@ -152,7 +155,7 @@ def in_c(result: Result) -> str:
         for door in DOORS:
             kind, _, kernels = (*door.split(), result["about"]["kernels"])[:3]
             ours, limit = of(rows, OF_C, door), of(rows, OF_LIMIT, f"{kind} {kernels}")
-            beside = f", **{over(ours, limit)}** of {us(limit['median'])}" if limit and ours else ""
+            beside = f", {over(ours, limit)} of {us(limit['median'])}" if limit and ours else ""
             cells.append(time_of(ours) + beside)
         others = [row for row in rows if row["peer"] == "RTNeural"]
         cells.append(time_of(min(others, key=lambda row: row["median"], default=None)))
