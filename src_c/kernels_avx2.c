@@ -82,27 +82,17 @@ static inline __m256 sigmoid8(__m256 x) {
     return _mm256_fmadd_ps(half, tanh8(_mm256_mul_ps(half, x)), half);
 }
 
-/* `vectors` registers of 8 rows side by side in memory, `xs` products at once, each sum in `chains`
- * chains of columns; `step` floats from one column to the next. */
-ELSTM_INLINE void tile_f32(const float *w, size_t step, const float *bias, const float *x,
-                           size_t x_stride, uint32_t columns, float *y, size_t rows, int vectors,
-                           int xs, int chains, int ahead) {
-    __m256 sum[12];
+/* Adds to sum[xs * vectors]: `vectors` registers of 8 rows side by side in memory, `xs` products at
+ * once, each sum in `chains` chains of columns; `step` floats from one column to the next. */
+ELSTM_INLINE void sum_f32(const float *w, size_t step, const float *x, size_t x_stride,
+                          uint32_t columns, int vectors, int xs, int chains, __m256 *sum) {
     const int tiles = vectors * xs;
-    ELSTM_UNROLL
-    for (int t = 0; t < tiles; ++t)
-        sum[t] = _mm256_loadu_ps((bias == NULL ? y + (size_t)(t / vectors) * rows : bias) +
-                                 8 * (t % vectors));
     ELSTM_UNROLL
     for (int t = tiles; t < tiles * chains; ++t) sum[t] = _mm256_setzero_ps();
     uint32_t column = 0;
     for (; column + (uint32_t)chains <= columns; column += (uint32_t)chains) {
         ELSTM_UNROLL
         for (int k = 0; k < chains; ++k, w += step) {
-            if (ahead != 0) {
-                _mm_prefetch((const char *)w + ahead, _MM_HINT_T0);
-                if (vectors > 2) _mm_prefetch((const char *)w + ahead + 64, _MM_HINT_T0);
-            }
             ELSTM_UNROLL
             for (int j = 0; j < xs; ++j) {
                 const __m256 a =
@@ -122,67 +112,102 @@ ELSTM_INLINE void tile_f32(const float *w, size_t step, const float *bias, const
                                  sum[t]);
     ELSTM_UNROLL
     for (int t = 0; t < tiles; ++t) {
-        __m256 total = sum[t];
-        if (chains == 2) total = _mm256_add_ps(total, sum[tiles + t]);
+        if (chains == 2) sum[t] = _mm256_add_ps(sum[t], sum[tiles + t]);
         if (chains == 4)
-            total = _mm256_add_ps(_mm256_add_ps(total, sum[tiles + t]),
-                                  _mm256_add_ps(sum[2 * tiles + t], sum[3 * tiles + t]));
-        _mm256_storeu_ps(y + (size_t)(t / vectors) * rows + 8 * (t % vectors), total);
+            sum[t] = _mm256_add_ps(_mm256_add_ps(sum[t], sum[tiles + t]),
+                                   _mm256_add_ps(sum[2 * tiles + t], sum[3 * tiles + t]));
     }
 }
 
-/* Larger than most of the second cache, in bytes: there it pays to ask for weights ahead;
- * docs/kernels.md has the measurements. */
-#define FAR 700000
+/* The same from bias, or from y itself, and on to y. */
+ELSTM_INLINE void tile_f32(const float *w, size_t step, const float *bias, const float *x,
+                           size_t x_stride, uint32_t columns, float *y, size_t rows, int vectors,
+                           int xs, int chains) {
+    __m256 sum[12];
+    ELSTM_UNROLL
+    for (int t = 0; t < vectors * xs; ++t)
+        sum[t] = _mm256_loadu_ps((bias == NULL ? y + (size_t)(t / vectors) * rows : bias) +
+                                 8 * (t % vectors));
+    sum_f32(w, step, x, x_stride, columns, vectors, xs, chains, sum);
+    ELSTM_UNROLL
+    for (int t = 0; t < vectors * xs; ++t)
+        _mm256_storeu_ps(y + (size_t)(t / vectors) * rows + 8 * (t % vectors), sum[t]);
+}
 
-/* Six products at once over half of a group's gates: 12 sums, 2 registers of weights, 1 of x. */
-static inline void tiles_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
-                             size_t x_stride, float *y) {
+/* `xs` products at once over half of a group's gates. */
+ELSTM_INLINE void tiles_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
+                            size_t x_stride, float *y, int xs) {
     const size_t rows = elstm_rows_f32(w), group_size = (size_t)w->columns * 32;
-    for (uint32_t at = 0; at < rows; at += 16) {
+    for (size_t at = 0; at < rows; at += 16) {
         const float *own = w->weights + at / 32 * group_size + at % 32;
         tile_f32(own, 32, bias == NULL ? NULL : bias + at, x, x_stride, w->columns, y + at, rows, 2,
-                 6, 1, 0);
+                 xs, 1);
     }
 }
 
 static void single_f32(const elstm_matrix_f32 *w, const float *bias, const float *x, float *y) {
     const uint32_t lanes = w->gates * ELSTM_GROUP;
-    const size_t group_size = (size_t)w->columns * lanes;
     const float *weights = w->weights;
-    const int is_far = group_size * w->groups * sizeof(float) > FAR;
-    for (uint32_t group = 0; group < w->groups; ++group, weights += group_size, y += lanes) {
-        if (w->gates != 4)
-            tile_f32(weights, 8, bias, x, 0, w->columns, y, 0, 1, 1, 4, 0);
-        else if (is_far)
-            tile_f32(weights, 32, bias, x, 0, w->columns, y, 0, 4, 1, 2, 1024);
+    for (uint32_t group = 0; group < w->groups; ++group, y += lanes) {
+        if (w->gates == 4)
+            tile_f32(weights, 32, bias, x, 0, w->columns, y, 0, 4, 1, 2);
         else
-            tile_f32(weights, 32, bias, x, 0, w->columns, y, 0, 4, 1, 2, 0);
+            tile_f32(weights, 8, bias, x, 0, w->columns, y, 0, 1, 1, 4);
+        weights += (size_t)w->columns * lanes;
         if (bias != NULL) bias += lanes;
     }
 }
 
+/* Six x are 12 sums, beside which two registers of weights and one of x still fit; eight go by
+ * fours.
+ */
 static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
                        size_t x_stride, float *y, uint32_t count) {
     const size_t rows = elstm_rows_f32(w);
-    if (w->gates == 4)
-        for (; count >= 6; count -= 6, x += 6 * x_stride, y += 6 * rows)
-            tiles_f32(w, bias, x, x_stride, y);
+    if (w->gates == 4) {
+        for (; count >= 6 && count != 8; count -= 6, x += 6 * x_stride, y += 6 * rows)
+            tiles_f32(w, bias, x, x_stride, y, 6);
+        for (; count >= 4; count -= 4, x += 4 * x_stride, y += 4 * rows)
+            tiles_f32(w, bias, x, x_stride, y, 4);
+    }
     for (; count > 0; --count, x += x_stride, y += rows) single_f32(w, bias, x, y);
 }
 
+/* The cell of one group from the sums of i f g o. */
+static inline void cell_f32(const __m256 *sum, float *c, float *h, float *y) {
+    const __m256 i = sigmoid8(sum[0]), f = sigmoid8(sum[1]), g = tanh8(sum[2]),
+                 o = sigmoid8(sum[3]);
+    __m256 next = _mm256_fmadd_ps(f, _mm256_loadu_ps(c), _mm256_mul_ps(i, g));
+    const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), next);
+    next = _mm256_and_ps(next, _mm256_cmp_ps(size, _mm256_set1_ps(ELSTM_TINY), _CMP_GE_OQ));
+    const __m256 out = _mm256_mul_ps(o, tanh8(next));
+    _mm256_storeu_ps(c, next);
+    _mm256_storeu_ps(h, out);
+    _mm256_storeu_ps(y, out);
+}
+
 static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t groups) {
-    const __m256 tiny = _mm256_set1_ps(ELSTM_TINY), sign = _mm256_set1_ps(-0.0f);
-    for (uint32_t group = 0; group < groups; ++group, z += 32, c += 8, h += 8, y += 8) {
-        const __m256 i = sigmoid8(_mm256_loadu_ps(z)), f = sigmoid8(_mm256_loadu_ps(z + 8));
-        const __m256 g = tanh8(_mm256_loadu_ps(z + 16)), o = sigmoid8(_mm256_loadu_ps(z + 24));
-        __m256 next = _mm256_fmadd_ps(f, _mm256_loadu_ps(c), _mm256_mul_ps(i, g));
-        next = _mm256_and_ps(next, _mm256_cmp_ps(_mm256_andnot_ps(sign, next), tiny, _CMP_GE_OQ));
-        const __m256 out = _mm256_mul_ps(o, tanh8(next));
-        _mm256_storeu_ps(c, next);
-        _mm256_storeu_ps(h, out);
-        _mm256_storeu_ps(y, out);
+    for (; groups > 0; --groups, z += 32, c += 8, h += 8, y += 8) {
+        const __m256 sum[4] = {_mm256_loadu_ps(z), _mm256_loadu_ps(z + 8), _mm256_loadu_ps(z + 16),
+                               _mm256_loadu_ps(z + 24)};
+        cell_f32(sum, c, h, y);
     }
+}
+
+/* A group goes from sums to h without memory in between. h stays what it was until all have read
+ * it.
+ */
+static void recurrent_f32(const elstm_matrix_f32 *r, const float *z, float *c, float *h, float *y) {
+    const float *weights = r->weights;
+    for (uint32_t group = 0; group < r->groups; ++group, z += 32) {
+        __m256 sum[12];
+        ELSTM_UNROLL
+        for (int g = 0; g < 4; ++g) sum[g] = _mm256_loadu_ps(z + 8 * g);
+        sum_f32(weights, 32, h, 0, r->columns, 4, 1, 2, sum);
+        cell_f32(sum, c + 8 * group, y + 8 * group, y + 8 * group);
+        weights += (size_t)r->columns * 32;
+    }
+    for (uint32_t k = 0; k < 8 * r->groups; k += 8) _mm256_storeu_ps(h + k, _mm256_loadu_ps(y + k));
 }
 
 static void tanh_f32(float *v, uint32_t count) {
@@ -549,6 +574,7 @@ const elstm_kernels elstm_kernels_avx2 = {
     .leave_s16 = leave_s16,
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
+    .recurrent_f32 = recurrent_f32,
     .tanh_f32 = tanh_f32,
     .sigmoid_f32 = sigmoid_f32,
     .prepare_s8 = NULL,

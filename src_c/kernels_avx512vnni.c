@@ -192,8 +192,7 @@ static void lstm_f32(const float *z, float *c, float *h, float *y, uint32_t grou
 /* Adds to sum[xs * groups], two registers a group of four gates: `xs` products at once over
  * `groups` groups side by side, in `chains` chains of columns. */
 ELSTM_INLINE void sum_f32(const float *w, size_t group_size, const float *x, size_t x_stride,
-                          uint32_t columns, int groups, int xs, int chains, int ahead,
-                          __m512 (*sum)[2]) {
+                          uint32_t columns, int groups, int xs, int chains, __m512 (*sum)[2]) {
     const int tiles = groups * xs;
     ELSTM_UNROLL
     for (int t = tiles; t < tiles * chains; ++t) sum[t][0] = sum[t][1] = _mm512_setzero_ps();
@@ -205,10 +204,6 @@ ELSTM_INLINE void sum_f32(const float *w, size_t group_size, const float *x, siz
             for (int g = 0; g < groups; ++g) {
                 const float *own = w + (size_t)g * group_size;
                 const __m512 w0 = _mm512_loadu_ps(own), w1 = _mm512_loadu_ps(own + 16);
-                if (ahead != 0) {
-                    _mm_prefetch((const char *)own + ahead, _MM_HINT_T0);
-                    _mm_prefetch((const char *)own + ahead + 64, _MM_HINT_T0);
-                }
                 ELSTM_UNROLL
                 for (int j = 0; j < xs; ++j) {
                     const __m512 a = _mm512_set1_ps(x[(size_t)j * x_stride]);
@@ -244,7 +239,7 @@ ELSTM_INLINE void sum_f32(const float *w, size_t group_size, const float *x, siz
 /* The same from bias, or from y itself, and on to y. */
 ELSTM_INLINE void tile_f32(const elstm_matrix_f32 *w, uint32_t first, const float *bias,
                            const float *x, size_t x_stride, float *y, int groups, int xs,
-                           int chains, int ahead) {
+                           int chains) {
     const size_t rows = elstm_rows_f32(w), group_size = (size_t)w->columns * 32;
     __m512 sum[16][2];
     y += 32 * (size_t)first;
@@ -254,7 +249,7 @@ ELSTM_INLINE void tile_f32(const elstm_matrix_f32 *w, uint32_t first, const floa
         load_sums(start + 32 * (t % groups), sum + t);
     }
     sum_f32(w->weights + first * group_size, group_size, x, x_stride, w->columns, groups, xs,
-            chains, ahead, sum);
+            chains, sum);
     ELSTM_UNROLL
     for (int t = 0; t < groups * xs; ++t) {
         float *out = y + (size_t)(t / groups) * rows + 32 * (t % groups);
@@ -281,10 +276,8 @@ static inline void group1_f32(const float *w, const float *start, const float *x
                      _mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3])));
 }
 
-/* Larger than the first cache: one stream of addresses is faster than several. Larger than most of
- * the second: so is asking for weights ahead. Bytes; docs/kernels.md has the measurements. */
+/* Bytes; weights beyond what the first cache holds are faster read in one stream of addresses. */
 #define SIDE_BY_SIDE 32768
-#define FAR 700000
 
 /* One x over groups of four gates. */
 static inline void single_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
@@ -292,11 +285,8 @@ static inline void single_f32(const elstm_matrix_f32 *w, const float *bias, cons
     const size_t size = (size_t)w->columns * 128 * w->groups;
     uint32_t group = 0;
     if (size <= SIDE_BY_SIDE)
-        for (; group + 2 <= w->groups; group += 2) tile_f32(w, group, bias, x, 0, y, 2, 1, 2, 0);
-    if (size < FAR)
-        for (; group < w->groups; ++group) tile_f32(w, group, bias, x, 0, y, 1, 1, 4, 0);
-    else
-        for (; group < w->groups; ++group) tile_f32(w, group, bias, x, 0, y, 1, 1, 4, 1024);
+        for (; group + 2 <= w->groups; group += 2) tile_f32(w, group, bias, x, 0, y, 2, 1, 2);
+    for (; group < w->groups; ++group) tile_f32(w, group, bias, x, 0, y, 1, 1, 4);
 }
 
 static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float *x,
@@ -305,10 +295,10 @@ static void matmul_f32(const elstm_matrix_f32 *w, const float *bias, const float
     if (w->gates == 4) {
         for (; count >= 8; count -= 8, x += 8 * x_stride, y += 8 * (size_t)rows)
             for (uint32_t group = 0; group < w->groups; ++group)
-                tile_f32(w, group, bias, x, x_stride, y, 1, 8, 1, 0);
+                tile_f32(w, group, bias, x, x_stride, y, 1, 8, 1);
         for (; count >= 4; count -= 4, x += 4 * x_stride, y += 4 * (size_t)rows)
             for (uint32_t group = 0; group < w->groups; ++group)
-                tile_f32(w, group, bias, x, x_stride, y, 1, 4, 1, 0);
+                tile_f32(w, group, bias, x, x_stride, y, 1, 4, 1);
     }
     for (; count > 0; --count, x += x_stride, y += rows) {
         if (w->gates == 4) {
@@ -336,8 +326,8 @@ static void recurrent_f32(const elstm_matrix_f32 *r, const float *z, float *c, f
         __m512 sum[4][2], second[4][2];
         load_sums(z, sum);
         load_sums(z + 32, second);
-        sum_f32(weights, 0, h, 0, r->columns, 1, 1, 4, 0, sum);
-        sum_f32(weights + group_size, 0, h, 0, r->columns, 1, 1, 4, 0, second);
+        sum_f32(weights, 0, h, 0, r->columns, 1, 1, 4, sum);
+        sum_f32(weights + group_size, 0, h, 0, r->columns, 1, 1, 4, second);
         sum[1][0] = second[0][0];
         sum[1][1] = second[0][1];
         cells_f32(sum, c + 8 * group, y + 8 * group, y + 8 * group, 2);
@@ -345,7 +335,7 @@ static void recurrent_f32(const elstm_matrix_f32 *r, const float *z, float *c, f
     if (group < r->groups) {
         __m512 sum[4][2];
         load_sums(z, sum);
-        sum_f32(weights, 0, h, 0, r->columns, 1, 1, 4, 0, sum);
+        sum_f32(weights, 0, h, 0, r->columns, 1, 1, 4, sum);
         cells_f32(sum, c + 8 * group, y + 8 * group, y + 8 * group, 1);
     }
     copy_h(y, h, r->groups);
@@ -366,8 +356,8 @@ static void step_f32(const elstm_plain_f32 *l, const float *x, float *z, float *
         __m512 sum[4][2];
         load_sums(l->bias + 32 * group, sum);
         load_sums(l->bias + 32 * group + 32, sum + 1);
-        sum_f32(w->weights + group * w_size, w_size, x, 0, w->columns, 2, 1, 2, 0, sum);
-        sum_f32(r->weights + group * r_size, r_size, h, 0, r->columns, 2, 1, 2, 0, sum);
+        sum_f32(w->weights + group * w_size, w_size, x, 0, w->columns, 2, 1, 2, sum);
+        sum_f32(r->weights + group * r_size, r_size, h, 0, r->columns, 2, 1, 2, sum);
         cells_f32(sum, c + 8 * group, out + 8 * group, y + 8 * group, 2);
     }
     if (out == y) copy_h(y, h, w->groups);
@@ -453,7 +443,7 @@ ELSTM_INLINE void end16(__m512i sum, const elstm_rescale *rescale, const ending 
 /* Sums of groups of four gates from group `first` on, two registers each: `xs` products at once
  * over `groups` groups side by side, in `chains` chains of quads that meet in sum[xs * groups]. */
 ELSTM_INLINE void sum_s8(const elstm_matrix_s8 *w, uint32_t first, const int8_t *x, size_t x_stride,
-                         int groups, int xs, int chains, int ahead, __m512i (*sum)[2]) {
+                         int groups, int xs, int chains, __m512i (*sum)[2]) {
     const size_t group_size = (size_t)w->quads * 128;
     const int8_t *weights = w->weights + first * group_size;
     const int tiles = groups * xs;
@@ -470,10 +460,6 @@ ELSTM_INLINE void sum_s8(const elstm_matrix_s8 *w, uint32_t first, const int8_t 
             for (int g = 0; g < groups; ++g) {
                 const int8_t *own = weights + (size_t)g * group_size;
                 const __m512i w0 = load512(own), w1 = load512(own + 64);
-                if (ahead != 0) {
-                    _mm_prefetch((const char *)own + ahead, _MM_HINT_T0);
-                    _mm_prefetch((const char *)own + ahead + 64, _MM_HINT_T0);
-                }
                 ELSTM_UNROLL
                 for (int j = 0; j < xs; ++j) {
                     const __m512i v = four_plus_128(x + (size_t)j * x_stride);
@@ -509,10 +495,10 @@ ELSTM_INLINE void sum_s8(const elstm_matrix_s8 *w, uint32_t first, const int8_t 
 /* The same, on to y. */
 ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
                           const int8_t *x, size_t x_stride, int32_t *y, int groups, int xs,
-                          int chains, int ahead) {
+                          int chains) {
     const size_t rows = elstm_rows_s8(w);
     __m512i sum[16][2];
-    sum_s8(w, first, x, x_stride, groups, xs, chains, ahead, sum);
+    sum_s8(w, first, x, x_stride, groups, xs, chains, sum);
     ELSTM_UNROLL
     for (int k = 0; k < 2 * groups; ++k) {
         const size_t at = 32 * (size_t)first + 16 * (size_t)k;
@@ -545,13 +531,10 @@ static inline void single_s8(const elstm_matrix_s8 *w, const elstm_rescale *resc
     const size_t size = (size_t)w->quads * 128 * w->groups;
     uint32_t group = 0;
     if (size <= SIDE_BY_SIDE) {
-        for (; group + 4 <= w->groups; group += 4) tile_s8(w, group, rescale, x, 0, y, 4, 1, 1, 0);
-        for (; group + 2 <= w->groups; group += 2) tile_s8(w, group, rescale, x, 0, y, 2, 1, 2, 0);
+        for (; group + 4 <= w->groups; group += 4) tile_s8(w, group, rescale, x, 0, y, 4, 1, 1);
+        for (; group + 2 <= w->groups; group += 2) tile_s8(w, group, rescale, x, 0, y, 2, 1, 2);
     }
-    if (size < FAR)
-        for (; group < w->groups; ++group) tile_s8(w, group, rescale, x, 0, y, 1, 1, 4, 0);
-    else
-        for (; group < w->groups; ++group) tile_s8(w, group, rescale, x, 0, y, 1, 1, 4, 1024);
+    for (; group < w->groups; ++group) tile_s8(w, group, rescale, x, 0, y, 1, 1, 4);
 }
 
 static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
@@ -560,10 +543,10 @@ static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, co
     if (w->gates == 4) {
         for (; count >= 8; count -= 8, x += 8 * x_stride, y += 8 * (size_t)rows)
             for (uint32_t group = 0; group < w->groups; ++group)
-                tile_s8(w, group, rescale, x, x_stride, y, 1, 8, 1, 0);
+                tile_s8(w, group, rescale, x, x_stride, y, 1, 8, 1);
         for (; count >= 4; count -= 4, x += 4 * x_stride, y += 4 * (size_t)rows)
             for (uint32_t group = 0; group < w->groups; ++group)
-                tile_s8(w, group, rescale, x, x_stride, y, 1, 4, 1, 0);
+                tile_s8(w, group, rescale, x, x_stride, y, 1, 4, 1);
     }
     for (; count > 0; --count, x += x_stride, y += rows) {
         if (w->gates == 4) {
@@ -1014,17 +997,24 @@ ELSTM_INLINE void cells_s8(const __m512i (*sum)[2], const elstm_requantize *q,
     const elstm_cell_x86 *own = (const elstm_cell_x86 *)(const void *)q->prepared;
     way z[4];
     requantize_groups(sum, own, q->up, z);
-    if (groups == 4) requantize_groups(sum + 2, own + 1, q->up, z + 2);
-    cubic(z, groups, &t);
-    cell16(z, 0, cell, ELSTM_S8, 0, &t);
-    if (groups == 4) cell16(z + 2, 0, cell, ELSTM_S8, 16, &t);
+    if (groups == 2) {
+        cubic(z, 2, &t);
+        cell16(z, 0, cell, ELSTM_S8, 0, &t);
+    } else {
+        requantize_groups(sum + 2, own + 1, q->up, z + 2);
+        cubic(z, 4, &t);
+        const gates32 gates = gates_of(z);
+        z[0].v = next_c(&gates, cell, 0);
+        cubic(z, 1, &t);
+        next_h(&gates, cell, ELSTM_S8, 0, z);
+    }
 }
 
 ELSTM_INLINE void small_recurrent(const elstm_matrix_s8 *r, const int32_t *acc,
                                   const elstm_requantize *q, const elstm_cell_s8 *cell,
                                   int groups) {
     __m512i sum[4][2];
-    sum_s8(r, 0, cell->h, 0, groups, 1, 4 / groups, 0, sum);
+    sum_s8(r, 0, cell->h, 0, groups, 1, 4 / groups, sum);
     ELSTM_UNROLL
     for (int k = 0; k < 2 * groups; ++k)
         sum[k / 2][k % 2] = _mm512_add_epi32(sum[k / 2][k % 2], load512(acc + 16 * k));
@@ -1048,7 +1038,7 @@ ELSTM_INLINE void small_step(const elstm_plain_s8 *l, const int16_t *x, const el
                              int groups) {
     __m512i sum[4][2], recurrent[4][2];
     sum_s16(l->kernel, 0, x, 0, groups, 1, 1, sum);
-    sum_s8(l->recurrent, 0, cell->h, 0, groups, 1, 4 / groups, 0, recurrent);
+    sum_s8(l->recurrent, 0, cell->h, 0, groups, 1, 4 / groups, recurrent);
     ELSTM_UNROLL
     for (int k = 0; k < 2 * groups; ++k) {
         const ending e = load_ending(l->rescale, 16 * (size_t)k);
