@@ -420,21 +420,26 @@ static inline __m512i four_plus_128(const int8_t *x) {
 /* How sums of 16 rows go on to y. */
 typedef struct {
     __m512i left, right, bias;
+    int any_left;
 } ending;
 
 static inline ending load_ending(const elstm_rescale *rescale, size_t at) {
     if (rescale == NULL) return (ending){0};
     const __m512i zero = _mm512_setzero_si512();
     const __m512i k = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(rescale->shift + at)));
-    return (ending){_mm512_max_epi32(_mm512_sub_epi32(zero, k), zero), _mm512_max_epi32(k, zero),
-                    load512(rescale->bias + at)};
+    ending e = {zero, k, load512(rescale->bias + at), _mm512_movepi32_mask(k) != 0};
+    if (e.any_left) {
+        e.left = _mm512_max_epi32(_mm512_sub_epi32(zero, k), zero);
+        e.right = _mm512_max_epi32(k, zero);
+    }
+    return e;
 }
 
 ELSTM_INLINE void end16(__m512i sum, const elstm_rescale *rescale, const ending *e, int32_t *y) {
     if (rescale == NULL) {
         sum = _mm512_add_epi32(sum, load512(y));
     } else {
-        sum = _mm512_sllv_epi32(sum, e->left);
+        if (e->any_left) sum = _mm512_sllv_epi32(sum, e->left);
         sum = _mm512_add_epi32(_mm512_srav_epi32(sum, e->right), e->bias);
     }
     _mm512_storeu_si512(y, sum);
