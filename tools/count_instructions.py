@@ -38,7 +38,7 @@ X86 = Target("gcc", "qemu-x86_64", "/", "gcc libc6-dev qemu-user")
 MACHINES = {"x86-64": X86, "64-bit ARM": ARM64, "32-bit ARM": ARM32}
 SIZES = ((8, 16), (9, 64), (32, 64), (64, 128), (128, 256))
 RUN_SIZE = (32, 64)
-TYPES = ("s8", "f32")
+TYPES = {"s8": "s8", "s8h16": "s8, int16 h", "f32": "f32"}  # as in a count's key, and on the page
 STEPS = 8  # of a stretch of single steps; a stretch of a run is tools/count_steps.c's
 
 Counts = dict[str, int]  # by machine, set, type, size and mode, as in "x86-64 avx2 s8 32,64 step"
@@ -59,7 +59,8 @@ def pack_models(folder: Path) -> list[str]:
     for inputs, units in SIZES:
         model = lstm(inputs, units)
         samples = np.random.default_rng(1).standard_normal((8, 40, inputs)).astype(np.float32)
-        for number_type, packed in (("s8", quantize(model, samples)), ("f32", model)):
+        wide = quantize(model, samples, hidden_bits=16)
+        for number_type, packed in zip(TYPES, (quantize(model, samples), wide, model), strict=True):
             names.append(f"{number_type}_{inputs},{units}")
             save(packed, folder / names[-1])
     return names
@@ -121,13 +122,13 @@ def tables(counts: Counts) -> str:
         f"| type | machine | set | {' | '.join(size.replace(',', ', ') for size in sizes)} | {run}, a run's step |"
     ]
     lines.append(f"|---|---|---|{'---|' * (len(sizes) + 1)}")
-    sets = list(dict.fromkeys(re.sub(r" (s8|f32) .*", "", key) for key in counts))
-    for number_type in TYPES:
+    sets = list(dict.fromkeys(re.sub(rf" ({'|'.join(TYPES)}) .*", "", key) for key in counts))
+    for number_type, shown in TYPES.items():
         for name in sets:
             machine, kernels = name.rsplit(" ", 1)
             cells = [counts[f"{name} {number_type} {size} step"] for size in sizes]
             cells.append(counts[f"{name} {number_type} {run} run"])
-            lines.append(f"| {number_type} | {machine} | {kernels} | {' | '.join(map(str, cells))} |")
+            lines.append(f"| {shown} | {machine} | {kernels} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 
