@@ -562,8 +562,10 @@ static void sigmoid_s16(int16_t *v, uint32_t count) {
     }
 }
 
-static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
-                    uint32_t groups) {
+static inline __attribute__((always_inline)) void cells_s8(const int32_t *acc,
+                                                           const elstm_requantize *q,
+                                                           const elstm_cell_s8 *cell,
+                                                           uint32_t groups, elstm_type type) {
     const segments t = load_segments();
     const int16x8_t kappa = vdupq_n_s16((int16_t)cell->kappa);
     const int16x8_t scale = vdupq_n_s16((int16_t)cell->hidden_multiplier);
@@ -572,7 +574,7 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     const int16_t *multiplier = q->multiplier;
     int16_t *cells = cell->c;
     unsigned char *h = cell->h, *y = cell->y;
-    const size_t size = cell->type == ELSTM_S8 ? 8 : 16; /* bytes of a group */
+    const size_t size = type == ELSTM_S8 ? 8 : 16; /* bytes of a group */
     for (uint32_t group = 0; group < groups; ++group) {
         const int8x16_t shift_if = vld1q_s8(shift), shift_go = vld1q_s8(shift + 16);
         const int16x8_t i =
@@ -587,7 +589,7 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
         const int16x8_t p = tanh8(vqshlq_s16(c, doublings), &t);
         const int16x8_t wide = mh8(mh8(o, p), scale);
         vst1q_s16(cells, c);
-        if (cell->type == ELSTM_S8) {
+        if (type == ELSTM_S8) {
             const int8x8_t narrow = vmax_s8(vqmovn_s16(wide), vdup_n_s8(-127));
             vst1_s8((int8_t *)h, narrow);
             vst1_s8((int8_t *)y, narrow);
@@ -597,6 +599,20 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
         }
         acc += 32, shift += 32, multiplier += 32, cells += 8, h += size, y += size;
     }
+}
+
+/* Each type's loop has a function of its own, with all the registers. */
+static __attribute__((noinline)) void wide_cells(const int32_t *acc, const elstm_requantize *q,
+                                                 const elstm_cell_s8 *cell, uint32_t groups) {
+    cells_s8(acc, q, cell, groups, ELSTM_S16);
+}
+
+static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
+                    uint32_t groups) {
+    if (cell->type == ELSTM_S8)
+        cells_s8(acc, q, cell, groups, ELSTM_S8);
+    else
+        wide_cells(acc, q, cell, groups);
 }
 
 /* What each set defines behind this header: one x over rows of one gate, and one group of four

@@ -134,7 +134,8 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
                    rows = 4 * units;
     const size_t stride = runner->model->state_size;
     unsigned char *state = runner->state + op->state_offset;
-    const size_t row = out->stride * (l->type == ELSTM_S8 ? sizeof(int8_t) : sizeof(int16_t));
+    const int wide = l->type == ELSTM_S16;
+    const size_t row = (size_t)out->stride << wide; /* bytes */
     unsigned char *y = (unsigned char *)out->data + first * row;
     int32_t *acc = runner->scratch;
     if (in->type == ELSTM_S16)
@@ -146,9 +147,9 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
                            (const int8_t *)in->data + (size_t)first * in->stride, in->stride, acc,
                            steps * streams);
     const void *h = state + 2 * (size_t)units;
-    const int joined = streams == 1 && is_plain_s8(l) && kernels->recurrent_s8 != NULL;
+    const int joined = kernels->recurrent_s8 != NULL && streams == 1 && is_plain_s8(l);
     for (uint32_t step = 0; step < steps; ++step) {
-        if (l->type == ELSTM_S16)
+        if (wide)
             kernels->matmul_s16(&l->recurrent, NULL, h, stride / sizeof(int16_t), acc, streams);
         else if (!joined)
             kernels->matmul_s8(&l->recurrent, NULL, h, stride, acc, streams);
@@ -167,8 +168,8 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
 static void step(elstm_runner *runner, const elstm_op *op) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
     const elstm_tensor *in = &runner->tensors[op->in];
-    if (runner->limits.streams != 1 || !is_plain_s8(l) || in->type != ELSTM_S16 ||
-        runner->kernels->step_s16 == NULL) {
+    if (runner->kernels->step_s16 == NULL || runner->limits.streams != 1 || !is_plain_s8(l) ||
+        in->type != ELSTM_S16) {
         block(runner, op, 0, 1);
         return;
     }
