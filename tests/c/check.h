@@ -119,48 +119,75 @@ static inline float check_unit(check_random *random) {
 #define CHECK_FENCES 24
 #define CHECK_GUARD 64
 
-/* A region ends at a page nobody may touch, so reading past a buffer's end crashes whatever the
- * compiler and the machine; bytes before and, where the buffer does not end at the page, behind it
- * catch writes. */
+/* A region lies between two pages nobody may touch, so reading past that end of a buffer which is
+ * at one crashes whatever the compiler and the machine; guard bytes around the buffer catch writes.
+ */
 typedef struct {
     unsigned char *region, *data;
-    size_t region_size, size, gap;
+    size_t region_size, size, before, behind; /* guard bytes on each side */
 } check_fence;
 
 static check_fence check_fences[CHECK_FENCES];
 static int check_fences_taken;
 
-static inline void *check_take(size_t size, size_t gap) {
+/* The next fence, its region at least `needed` bytes. */
+static inline check_fence *check_fence_next(size_t needed) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     CHECK(check_fences_taken < CHECK_FENCES, "too many fenced buffers");
     check_fence *fence = &check_fences[check_fences_taken++];
-    const size_t needed = (size + gap + CHECK_GUARD + page - 1) / page * page;
+    needed = (needed + page - 1) / page * page;
     if (needed > fence->region_size) {
-        if (fence->region != NULL) munmap(fence->region, fence->region_size + page);
+        if (fence->region != NULL) munmap(fence->region - page, fence->region_size + 2 * page);
         fence->region_size = needed;
-        fence->region =
-            mmap(NULL, needed + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        fence->region = mmap(NULL, needed + 2 * page, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK(fence->region != MAP_FAILED, "no memory for %zu bytes", needed);
-        CHECK(mprotect(fence->region + needed, page, PROT_NONE) == 0, "no fence");
+        fence->region += page;
+        CHECK(mprotect(fence->region - page, page, PROT_NONE) == 0 &&
+                  mprotect(fence->region + needed, page, PROT_NONE) == 0,
+              "no fences");
     }
+    return fence;
+}
+
+static inline void *check_guard(check_fence *fence, size_t size, size_t before, size_t behind) {
     fence->size = size;
-    fence->gap = gap;
-    fence->data = fence->region + fence->region_size - gap - size;
-    memset(fence->data - CHECK_GUARD, 0xA5, CHECK_GUARD);
-    memset(fence->data + size, 0xA5, gap);
+    fence->before = before;
+    fence->behind = behind;
+    memset(fence->data - before, 0xA5, before);
+    memset(fence->data + size, 0xA5, behind);
     return fence->data;
 }
 
-/* Nothing was written around any buffer taken after the first `from`; these are given back. */
-static inline void check_release_from(int from) {
+/* A buffer that ends `gap` bytes before the page behind it. */
+static inline void *check_take(size_t size, size_t gap) {
+    check_fence *fence = check_fence_next(size + gap + CHECK_GUARD);
+    fence->data = fence->region + fence->region_size - gap - size;
+    return check_guard(fence, size, CHECK_GUARD, gap);
+}
+
+/* A buffer that starts `gap` bytes behind the page before it. */
+static inline void *check_take_front(size_t size, size_t gap) {
+    check_fence *fence = check_fence_next(size + gap + CHECK_GUARD);
+    fence->data = fence->region + gap;
+    return check_guard(fence, size, gap, CHECK_GUARD);
+}
+
+/* Nothing was written around any buffer taken after the first `from`. */
+static inline void check_intact(int from) {
     for (int k = from; k < check_fences_taken; ++k) {
         const check_fence *fence = &check_fences[k];
-        for (size_t at = 0; at < CHECK_GUARD; ++at)
+        for (size_t at = 0; at < fence->before; ++at)
             CHECK(fence->data[-1 - (ptrdiff_t)at] == 0xA5, "wrote %zu bytes before buffer %d",
                   at + 1, k);
-        for (size_t at = 0; at < fence->gap; ++at)
+        for (size_t at = 0; at < fence->behind; ++at)
             CHECK(fence->data[fence->size + at] == 0xA5, "wrote %zu bytes behind buffer %d", at, k);
     }
+}
+
+/* The same; these buffers are given back. */
+static inline void check_release_from(int from) {
+    check_intact(from);
     check_fences_taken = from;
 }
 

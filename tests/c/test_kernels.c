@@ -1,5 +1,7 @@
-/* Every kernel of every set this machine can run, at many sizes and on extremes, between fences:
- * s8 equal to docs/numerics.md bit for bit, f32 within its bound. --bench times them instead.
+/* Every kernel of every set this machine can run, at every size from 1 to 70 and around block
+ * edges, on random and extreme data, between fences: s8 equal to docs/numerics.md bit for bit, f32
+ * within its bound. Each case and what it must give is made once, for all sets. --bench times them
+ * instead.
  *
  *     test_kernels [--seed N] [--rounds N] [--kernels NAME] [--bench]
  */
@@ -13,8 +15,19 @@
 #include <math.h>
 #include <time.h>
 
+#define MOST_SETS 8
+
+static const elstm_kernels *sets_here[MOST_SETS]; /* best first */
+static uint32_t set_count;
 static const elstm_kernels *set;      /* under test */
 static int16_t *tanh_of, *sigmoid_of; /* at v + 32768, checked against the page's checksums */
+
+/* For each set here; behind each, nothing around any buffer may have been written. */
+#define EACH_SET                                                                                   \
+    for (uint32_t set_at = 0; set_at < set_count && (set = sets_here[set_at]) != NULL;             \
+         check_intact(0), ++set_at)
+
+#define SIZES 70 /* each from 1 on is tried */
 
 /* How a buffer's numbers are chosen. */
 enum { RANDOM, LOWEST, HIGHEST, ONES, EXTREMES, ALTERNATING, FILLS };
@@ -32,11 +45,13 @@ static int32_t pick(check_random *random, int fill, uint32_t k, int32_t low, int
     }
 }
 
-/* A buffer at its natural alignment and no better: half of them end at the fence, the others some
- * elements before it. */
+/* A buffer at its natural alignment and no better: most start or end at a fence, the others some
+ * elements off. */
 static void *take(check_random *random, size_t count, size_t size) {
-    const uint32_t gap = check_u32(random) & 1 ? 0 : check_u32(random) % 8;
-    return check_take(count * size, gap * size);
+    const uint32_t where = check_u32(random) % 4, gap = check_u32(random) % 8;
+    if (where == 0) return check_take_front(count * size, 0);
+    if (where == 1) return check_take_front(count * size, gap * size);
+    return check_take(count * size, where == 2 ? 0 : gap * size);
 }
 
 static int8_t *take_s8(check_random *random, int fill, size_t count, int32_t low, int32_t high) {
@@ -105,7 +120,6 @@ static void begin_product(const char *kernel, const product *p, uint32_t seed) {
 /* matmul_s8 (wide 0) or matmul_s16 (1), with prepare_s8. */
 static void product_s8(const product *p, int wide, uint32_t seed) {
     check_random random = check_seeded(seed);
-    begin_product(wide ? "matmul_s16" : "matmul_s8", p, seed);
     const uint32_t lanes = p->gates * ELSTM_GROUP, rows = p->groups * lanes;
     const size_t columns = 4 * (size_t)p->columns, stride = columns + p->extra;
     const size_t values = stride * (p->count - 1) + columns;
@@ -122,34 +136,40 @@ static void product_s8(const product *p, int wide, uint32_t seed) {
     const int32_t lowest = reach < 1 << 26 ? -4 : 0;
     const int8_t *shift = take_s8(&random, RANDOM, rows, lowest, 27);
     const elstm_rescale rescale = {shift, bias};
+    const int32_t *first = take_s32(&random, RANDOM, (size_t)rows * p->count, -limit, limit);
     int32_t *surplus = take(&random, rows, sizeof *surplus);
-    int32_t *y = take_s32(&random, RANDOM, (size_t)rows * p->count, -limit, limit);
+    int32_t *y = take(&random, (size_t)rows * p->count, sizeof *y);
     int32_t *expected = check_take((size_t)rows * p->count * sizeof *expected, 0);
-    elstm_matrix_s8 w = {weights, NULL, p->groups, p->gates, p->columns};
     for (uint32_t k = 0; k < p->count; ++k) {
         for (uint32_t r = 0; r < rows; ++r) {
             const int8_t *at = weights + (size_t)(r / lanes) * columns * lanes + r % lanes * 4;
-            int64_t sum = 0;
+            int32_t exact = 0; /* at most reach */
             for (size_t c = 0; c < columns; ++c) {
                 const size_t place = k * stride + c;
-                sum += at[c / 4 * lanes * 4 + c % 4] * (wide ? x16[place] : narrow[place]);
+                exact += at[c / 4 * lanes * 4 + c % 4] * (wide ? x16[place] : narrow[place]);
             }
-            sum = p->end == ADDED ? sum + y[k * rows + r] : floor_shift(sum, shift[r]) + bias[r];
+            const int64_t sum = p->end == ADDED ? (int64_t)exact + first[k * rows + r]
+                                                : floor_shift(exact, shift[r]) + bias[r];
             CHECK(sum <= INT32_MAX && sum >= INT32_MIN, "the test itself overflows");
             expected[k * rows + r] = (int32_t)sum;
         }
     }
-    if (set->prepare_s8 != NULL) {
-        set->prepare_s8(&w, surplus);
-        w.surplus = surplus;
+    EACH_SET {
+        elstm_matrix_s8 w = {weights, NULL, p->groups, p->gates, p->columns};
+        begin_product(wide ? "matmul_s16" : "matmul_s8", p, seed);
+        memcpy(y, first, (size_t)rows * p->count * sizeof *y);
+        if (set->prepare_s8 != NULL) {
+            set->prepare_s8(&w, surplus);
+            w.surplus = surplus;
+        }
+        if (wide)
+            set->matmul_s16(&w, p->end == ADDED ? NULL : &rescale, x16, stride, y, p->count);
+        else
+            set->matmul_s8(&w, p->end == ADDED ? NULL : &rescale, narrow, stride, y, p->count);
+        for (size_t k = 0; k < (size_t)rows * p->count; ++k)
+            CHECK(y[k] == expected[k], "product %zu, row %zu: %d, expected %d", k / rows, k % rows,
+                  y[k], expected[k]);
     }
-    if (wide)
-        set->matmul_s16(&w, p->end == ADDED ? NULL : &rescale, x16, stride, y, p->count);
-    else
-        set->matmul_s8(&w, p->end == ADDED ? NULL : &rescale, narrow, stride, y, p->count);
-    for (size_t k = 0; k < (size_t)rows * p->count; ++k)
-        CHECK(y[k] == expected[k], "product %zu, row %zu: %d, expected %d", k / rows, k % rows,
-              y[k], expected[k]);
     check_release();
 }
 
@@ -157,9 +177,8 @@ static void product_s8(const product *p, int wide, uint32_t seed) {
  * sizes. */
 static void product_f32(const product *p, uint32_t seed) {
     check_random random = check_seeded(seed);
-    begin_product("matmul_f32", p, seed);
     const uint32_t lanes = p->gates * ELSTM_GROUP, rows = p->groups * lanes;
-    const size_t stride = p->columns + p->extra;
+    const size_t stride = p->columns + p->extra, sums = (size_t)rows * p->count;
     const float sizes[4] = {1, 1e9f, 1e-12f, 30};
     const float size = sizes[seed % 4];
     const float *weights =
@@ -167,55 +186,79 @@ static void product_f32(const product *p, uint32_t seed) {
     const float *x = take_f32(&random, p->fill == ONES ? RANDOM : p->fill,
                               stride * (p->count - 1) + p->columns, size);
     const float *bias = take_f32(&random, RANDOM, rows, size);
-    float *y = take_f32(&random, RANDOM, (size_t)rows * p->count, size);
-    float *start = check_take((size_t)rows * p->count * sizeof *start, 0);
-    memcpy(start, y, (size_t)rows * p->count * sizeof *start);
+    const float *first = take_f32(&random, RANDOM, sums, size);
+    float *y = take(&random, sums, sizeof *y);
+    double *expected = check_take(sums * sizeof *expected, 0);
+    double *bound = check_take(sums * sizeof *bound, 0);
     const elstm_matrix_f32 w = {weights, p->groups, p->gates, p->columns};
-    set->matmul_f32(&w, p->end == ADDED ? NULL : bias, x, stride, y, p->count);
     for (uint32_t k = 0; k < p->count; ++k) {
         for (uint32_t r = 0; r < rows; ++r) {
             const float *at = weights + (size_t)(r / lanes) * p->columns * lanes + r % lanes;
-            double sum = (double)(p->end == ADDED ? start[k * rows + r] : bias[r]);
+            double sum = (double)(p->end == ADDED ? first[k * rows + r] : bias[r]);
             double size_of_all = fabs(sum);
             for (uint32_t c = 0; c < p->columns; ++c) {
                 const double term = (double)at[c * lanes] * (double)x[k * stride + c];
                 sum += term;
                 size_of_all += fabs(term);
             }
-            const double got = (double)y[k * rows + r];
-            const double bound = (p->columns + 2) * (size_of_all * 0x1p-24 + 0x1p-149);
-            CHECK(fabs(got - sum) <= bound, "product %u, row %u: %.9g, expected %.9g +- %.2g", k, r,
-                  got, sum, bound);
+            expected[k * rows + r] = sum;
+            bound[k * rows + r] = (p->columns + 2) * (size_of_all * 0x1p-24 + 0x1p-149);
         }
+    }
+    EACH_SET {
+        begin_product("matmul_f32", p, seed);
+        memcpy(y, first, sums * sizeof *y);
+        set->matmul_f32(&w, p->end == ADDED ? NULL : bias, x, stride, y, p->count);
+        for (size_t k = 0; k < sums; ++k)
+            CHECK(fabs((double)y[k] - expected[k]) <= bound[k],
+                  "product %zu, row %zu: %.9g, expected %.9g +- %.2g", k / rows, k % rows,
+                  (double)y[k], expected[k], bound[k]);
     }
     check_release();
 }
 
-static void products(uint32_t seed) {
-    static const uint32_t group_counts[] = {1, 2, 3, 4, 5, 7, 8, 9};
-    static const uint32_t more[] = {63, 64, 65, 127, 128, 129};
-    const uint32_t widths = 40 + sizeof more / sizeof *more;
-    for (uint32_t width = 0; width < widths; ++width) {
-        for (uint32_t g = 0; g < sizeof group_counts / sizeof *group_counts; ++g) {
-            const uint32_t columns = width < 40 ? width + 1 : more[width - 40];
-            if (width >= 40 && g > 3) continue;
-            for (uint32_t gates = 1; gates <= 4; gates += 3) {
-                for (int fill = 0; fill < FILLS; ++fill, ++seed) {
-                    check_random random = check_seeded(seed);
-                    const product p = {group_counts[g],
-                                       gates,
-                                       columns,
-                                       1 + check_u32(&random) % 9,
-                                       check_u32(&random) & 1 ? 0 : check_u32(&random) % 9,
-                                       fill,
-                                       (int)(seed / FILLS % ENDS)};
-                    product_s8(&p, 0, seed);
-                    product_s8(&p, 1, seed);
-                    product_f32(&p, seed);
-                }
-            }
+/* With one gate and four, fresh and added. */
+static void every_product(uint32_t groups, uint32_t columns, uint32_t count, uint32_t *seed) {
+    for (uint32_t gates = 1; gates <= 4; gates += 3) {
+        for (int end = 0; end < ENDS; ++end, ++*seed) {
+            const product p = {groups,
+                               gates,
+                               columns,
+                               count,
+                               *seed / 4 & 1 ? 0 : *seed % 9,
+                               (int)(*seed / 8 % FILLS),
+                               end};
+            product_s8(&p, 0, *seed);
+            product_s8(&p, 1, *seed);
+            product_f32(&p, *seed);
         }
     }
+}
+
+static void products(uint32_t seed) {
+    static const uint32_t wide[] = {95, 96, 97, 127, 128, 129};
+    /* each width, with some numbers of groups and counts up to two blocks of any set */
+    for (uint32_t columns = 1; columns <= SIZES; ++columns)
+        for (uint32_t groups = 1; groups <= 9; ++groups)
+            if (groups <= 2)
+                every_product(groups, columns, 1 + (5 * columns + groups) % 13, &seed);
+            else if ((columns + groups) % 4 == 0)
+                every_product(groups, columns, 1 + columns % 2, &seed);
+    /* small ones, one x and more */
+    for (uint32_t columns = 1; columns <= 18; ++columns)
+        for (uint32_t groups = 1; groups <= 5; ++groups)
+            for (uint32_t count = 1; count <= 9; count += 1 + columns % 3)
+                every_product(groups, columns, count, &seed);
+    /* each number of groups */
+    for (uint32_t groups = 6; groups <= SIZES; ++groups)
+        every_product(groups, 1 + groups % 5, 1 + groups % 2, &seed);
+    /* each count */
+    for (uint32_t count = 1; count <= SIZES; ++count) {
+        every_product(1 + count % 3, 1 + count % 5, count, &seed);
+        if (count <= 26) every_product(3 + count % 2, 6 + count % 4, count, &seed);
+    }
+    for (uint32_t k = 0; k < sizeof wide / sizeof *wide; ++k)
+        every_product(1 + k % 3, wide[k], 1 + k % 7, &seed);
     /* the widest rows that the bounds of an image admit: |ax| < 2^31 and < 2^27 */
     for (int fill = 0; fill < FILLS; ++fill, ++seed) {
         const product widest_s16 = {1, 4, 120, 1, 0, fill, ADDED};
@@ -231,82 +274,214 @@ static void requantize(uint32_t groups, int fill, uint32_t seed) {
     check_random random = check_seeded(seed);
     const uint32_t rows = groups * ELSTM_GROUP;
     const int32_t limit = (1 << 27) - 1;
-    check_begin("--seed %u: requantize_s8 of %s, rows %u, %s", seed, set->name, rows,
-                fill_names[fill]);
     const int other = fill == RANDOM ? RANDOM : (int)(seed % FILLS);
     const int8_t *shift = take_s8(&random, other, rows, -4, 27);
     int16_t *multiplier = take_s16(&random, other, rows, 0, 32767);
     for (uint32_t r = 0; r < rows; ++r) multiplier[r] = multiplier[r] < 0 ? 1 : multiplier[r];
     int32_t *acc = take_s32(&random, fill, rows, -limit, limit);
     int16_t *z = take(&random, rows, sizeof *z);
+    int16_t *expected = check_take(rows * sizeof *expected, 0);
     /* half of the random sums land where the result does not saturate */
     for (uint32_t r = 0; fill == RANDOM && r < rows; r += 2) {
         const int32_t bits = shift[r] + 16 > 27 ? 27 : shift[r] + 16;
         acc[r] = check_between(&random, -(1 << bits) + 1, (1 << bits) - 1);
     }
-    const elstm_requantize q = {shift, multiplier, NULL, 0};
-    set->requantize_s8(acc, &q, z, rows);
     for (uint32_t r = 0; r < rows; ++r)
-        CHECK(z[r] == requantized(acc[r], shift[r], multiplier[r]),
-              "row %u, acc %d, shift %d, multiplier %d: %d, expected %d", r, acc[r], shift[r],
-              multiplier[r], z[r], (int)requantized(acc[r], shift[r], multiplier[r]));
+        expected[r] = (int16_t)requantized(acc[r], shift[r], multiplier[r]);
+    const elstm_requantize q = {shift, multiplier, NULL, 0};
+    EACH_SET {
+        check_begin("--seed %u: requantize_s8 of %s, rows %u, %s", seed, set->name, rows,
+                    fill_names[fill]);
+        memset(z, 0x5A, rows * sizeof *z);
+        set->requantize_s8(acc, &q, z, rows);
+        for (uint32_t r = 0; r < rows; ++r)
+            CHECK(z[r] == expected[r], "row %u, acc %d, shift %d, multiplier %d: %d, expected %d",
+                  r, acc[r], shift[r], multiplier[r], z[r], expected[r]);
+    }
     check_release();
 }
 
 /* ---- cells ---- */
 
-static void lstm_s8(uint32_t groups, int fill, uint32_t seed) {
+/* Everything an s8 cell reads and writes, and what it must leave. */
+typedef struct {
+    uint32_t groups, units, rows, doublings;
+    int32_t kappa, hidden_multiplier;
+    elstm_type type;               /* of h and y */
+    const int8_t *shift, *h_first; /* h_first: of an int8 h */
+    const int16_t *multiplier, *c_first;
+    int16_t *c, *c_expected, *h_expected;
+    void *h, *y;
+    int32_t *prepared;
+} cell_case;
+
+static size_t size_of(elstm_type type) {
+    return type == ELSTM_S8 ? sizeof(int8_t) : sizeof(int16_t);
+}
+
+static int at_of(const void *values, elstm_type type, uint32_t k) {
+    return type == ELSTM_S8 ? ((const int8_t *)values)[k] : ((const int16_t *)values)[k];
+}
+
+static cell_case take_cell(check_random *random, uint32_t groups, elstm_type type, int fill,
+                           int32_t highest_shift) {
     static const int32_t kappas[8] = {1, 32767, 6554, 3277, 1638, 819, 205, 16384};
     static const int32_t multipliers[8] = {127, 1, 126, 128, 160, 1000, 32767, 127};
-    check_random random = check_seeded(seed);
+    const int other = fill == RANDOM ? RANDOM : (int)(check_u32(random) % FILLS);
     const uint32_t units = groups * ELSTM_GROUP, rows = 4 * units;
-    const int32_t limit = (1 << 27) - 1, kappa = kappas[check_u32(&random) % 8];
-    const int32_t hm = multipliers[check_u32(&random) % 8];
-    const uint32_t doublings = check_u32(&random) % 11;
-    const elstm_type type = check_u32(&random) & 1 ? ELSTM_S8 : ELSTM_S16;
-    check_begin("--seed %u: lstm_s8 of %s, groups %u, h s%d, kappa %d, hm %d, doublings %u, %s",
-                seed, set->name, groups, type == ELSTM_S8 ? 8 : 16, kappa, hm, doublings,
-                fill_names[fill]);
-    const int other = fill == RANDOM ? RANDOM : (int)(seed % FILLS);
-    const int8_t *shift = take_s8(&random, other, rows, -4, 27);
-    int16_t *multiplier = take_s16(&random, other, rows, 0, 32767);
+    int16_t *multiplier = take_s16(random, other, rows, 0, 32767);
     for (uint32_t r = 0; r < rows; ++r) multiplier[r] = multiplier[r] < 0 ? 1 : multiplier[r];
-    int32_t *acc = take_s32(&random, fill, rows, -limit, limit);
-    for (uint32_t r = 0; fill == RANDOM && r < rows; ++r) {
-        const int32_t bits = shift[r] + 15 > 27 ? 27 : shift[r] + 15;
+    cell_case k = {.groups = groups, .units = units, .rows = rows, .type = type};
+    k.doublings = check_u32(random) % 11;
+    k.kappa = kappas[check_u32(random) % 8];
+    k.hidden_multiplier = multipliers[check_u32(random) % 8];
+    k.shift = take_s8(random, other, rows, -4, highest_shift);
+    k.h_first = take_s8(random, RANDOM, units, -127, 127);
+    k.multiplier = multiplier;
+    k.c_first = take_s16(random, fill, units, -32768, 32767);
+    k.c = take(random, units, sizeof *k.c);
+    k.c_expected = check_take(units * sizeof *k.c_expected, 0);
+    k.h = take(random, units, size_of(type));
+    k.y = take(random, units, size_of(type));
+    k.h_expected = check_take(units * sizeof *k.h_expected, 0);
+    k.prepared = take(random, elstm_prepared_lstm_size(groups), sizeof *k.prepared);
+    return k;
+}
+
+static void begin_cell(const char *kernel, const cell_case *k, int fill, uint32_t seed) {
+    check_begin("--seed %u: %s of %s, groups %u, h s%d, kappa %d, hm %d, doublings %u, %s", seed,
+                kernel, set->name, k->groups, k->type == ELSTM_S8 ? 8 : 16, k->kappa,
+                k->hidden_multiplier, k->doublings, fill_names[fill]);
+}
+
+static void expect_unit(cell_case *k, uint32_t unit, const int64_t acc[4]) {
+    int64_t z[4];
+    for (uint32_t gate = 0; gate < 4; ++gate) {
+        const uint32_t r = unit / 8 * 32 + gate * 8 + unit % 8;
+        z[gate] = requantized(acc[gate], k->shift[r], k->multiplier[r]) + 32768;
+    }
+    const int64_t i = sigmoid_of[z[0]], f = sigmoid_of[z[1]], g = tanh_of[z[2]];
+    int64_t v = saturated(high(f, k->c_first[unit]) + high(high(i, g), k->kappa));
+    k->c_expected[unit] = (int16_t)v;
+    for (uint32_t d = 0; d < k->doublings; ++d) v = saturated(2 * v);
+    const int64_t hidden = high(high(sigmoid_of[z[3]], tanh_of[v + 32768]), k->hidden_multiplier);
+    const int64_t most = k->type == ELSTM_S8 ? 127 : 32767;
+    k->h_expected[unit] = (int16_t)(hidden < -most ? -most : hidden > most ? most : hidden);
+}
+
+/* State as it was, and what the set prepares. */
+static elstm_requantize start_cell(const cell_case *k) {
+    elstm_requantize q = {k->shift, k->multiplier, NULL, 0};
+    memcpy(k->c, k->c_first, k->units * sizeof *k->c);
+    if (k->type == ELSTM_S8) memcpy(k->h, k->h_first, k->units);
+    memset(k->y, 0x5A, k->units * size_of(k->type));
+    if (set->prepare_lstm_s8 != NULL) set->prepare_lstm_s8(&q, k->groups, k->prepared);
+    return q;
+}
+
+static elstm_cell_s8 cell_of(const cell_case *k) {
+    return (elstm_cell_s8){k->c, k->h, k->y, k->type, k->kappa, k->hidden_multiplier, k->doublings};
+}
+
+static void check_cell(const cell_case *k) {
+    for (uint32_t unit = 0; unit < k->units; ++unit) {
+        CHECK(k->c[unit] == k->c_expected[unit], "unit %u: c %d, expected %d", unit, k->c[unit],
+              k->c_expected[unit]);
+        const int h = at_of(k->h, k->type, unit), y = at_of(k->y, k->type, unit);
+        CHECK(h == k->h_expected[unit] && y == h, "unit %u: h %d, y %d, expected %d", unit, h, y,
+              k->h_expected[unit]);
+    }
+}
+
+static void lstm_s8(uint32_t groups, int fill, uint32_t seed) {
+    check_random random = check_seeded(seed);
+    const int32_t limit = (1 << 27) - 1;
+    const elstm_type type = check_u32(&random) & 1 ? ELSTM_S8 : ELSTM_S16;
+    cell_case k = take_cell(&random, groups, type, fill, 27);
+    int32_t *acc = take_s32(&random, fill, k.rows, -limit, limit);
+    for (uint32_t r = 0; fill == RANDOM && r < k.rows; ++r) {
+        const int32_t bits = k.shift[r] + 15 > 27 ? 27 : k.shift[r] + 15;
         acc[r] = check_between(&random, -(1 << bits) + 1, (1 << bits) - 1);
     }
-    int16_t *c = take_s16(&random, fill, units, -32768, 32767);
-    const size_t size = type == ELSTM_S8 ? sizeof(int8_t) : sizeof(int16_t);
-    void *h = take(&random, units, size), *y = take(&random, units, size);
-    int16_t *c_expected = check_take(units * sizeof *c_expected, 0);
-    int16_t *h_expected = check_take(units * sizeof *h_expected, 0);
-    for (uint32_t unit = 0; unit < units; ++unit) {
-        int64_t z[4];
-        for (uint32_t gate = 0; gate < 4; ++gate) {
-            const uint32_t r = unit / 8 * 32 + gate * 8 + unit % 8;
-            z[gate] = requantized(acc[r], shift[r], multiplier[r]) + 32768;
-        }
-        const int64_t i = sigmoid_of[z[0]], f = sigmoid_of[z[1]], g = tanh_of[z[2]];
-        int64_t v = saturated(high(f, c[unit]) + high(high(i, g), kappa));
-        c_expected[unit] = (int16_t)v;
-        for (uint32_t d = 0; d < doublings; ++d) v = saturated(2 * v);
-        const int64_t hidden = high(high(sigmoid_of[z[3]], tanh_of[v + 32768]), hm);
-        const int64_t most = type == ELSTM_S8 ? 127 : 32767;
-        h_expected[unit] = (int16_t)(hidden < -most ? -most : hidden > most ? most : hidden);
+    for (uint32_t unit = 0; unit < k.units; ++unit) {
+        const int32_t *at = acc + unit / 8 * 32 + unit % 8;
+        const int64_t own[4] = {at[0], at[8], at[16], at[24]};
+        expect_unit(&k, unit, own);
     }
-    elstm_requantize q = {shift, multiplier, NULL, 0};
-    int32_t *prepared = take(&random, elstm_prepared_lstm_size(groups), sizeof *prepared);
-    if (set->prepare_lstm_s8 != NULL) set->prepare_lstm_s8(&q, groups, prepared);
-    const elstm_cell_s8 cell = {c, h, y, type, kappa, hm, doublings};
-    set->lstm_s8(acc, &q, &cell, groups);
-    for (uint32_t unit = 0; unit < units; ++unit) {
-        CHECK(c[unit] == c_expected[unit], "unit %u: c %d, expected %d", unit, c[unit],
-              c_expected[unit]);
-        const int got = type == ELSTM_S8 ? ((int8_t *)h)[unit] : ((int16_t *)h)[unit];
-        const int out = type == ELSTM_S8 ? ((int8_t *)y)[unit] : ((int16_t *)y)[unit];
-        CHECK(got == h_expected[unit] && out == got, "unit %u: h %d, y %d, expected %d", unit, got,
-              out, h_expected[unit]);
+    EACH_SET {
+        begin_cell("lstm_s8", &k, fill, seed);
+        const elstm_requantize q = start_cell(&k);
+        const elstm_cell_s8 cell = cell_of(&k);
+        set->lstm_s8(acc, &q, &cell, groups);
+        check_cell(&k);
+    }
+    check_release();
+}
+
+static int32_t row_sum_s8(const int8_t *weights, uint32_t quads, uint32_t r, const int8_t *narrow,
+                          const int16_t *wide) {
+    const int8_t *at = weights + (size_t)(r / 32) * quads * 128 + r % 32 * 4;
+    int32_t sum = 0;
+    for (uint32_t c = 0; c < 4 * quads; ++c)
+        sum += at[c / 4 * 128 + c % 4] * (narrow != NULL ? narrow[c] : wide[c]);
+    return sum;
+}
+
+/* recurrent_s8 and step_s16, of the sets that have them: the recurrent product reads the h that the
+ * cell then replaces. */
+static void joined_s8(uint32_t groups, uint32_t quads, int fill, uint32_t seed) {
+    check_random random = check_seeded(seed);
+    cell_case k = take_cell(&random, groups, ELSTM_S8, fill, fill == RANDOM ? 12 : 27);
+    const uint32_t quads_h = 2 * groups - check_u32(&random) % 2, rows = k.rows;
+    const int other = fill == RANDOM ? RANDOM : (int)(seed % FILLS);
+    const int8_t *w = take_s8(&random, other, (size_t)rows * quads * 4, -127, 127);
+    const int8_t *r = take_s8(&random, other, (size_t)rows * quads_h * 4, -127, 127);
+    const int16_t *x = take_s16(&random, fill, 4 * (size_t)quads, -32768, 32767);
+    /* |sh(ax, kx)| + |bias| + |ah| < 2^27 */
+    int32_t lowest = 0;
+    while ((int64_t)quads * 4 * 127 * 32768 >> lowest >= 1 << 26) ++lowest;
+    const int8_t *shift = take_s8(&random, RANDOM, rows, lowest, 27);
+    const int32_t *bias = take_s32(&random, RANDOM, rows, -(1 << 16), 1 << 16);
+    const elstm_rescale rescale = {shift, bias};
+    int32_t *acc = take(&random, rows, sizeof *acc);
+    int32_t *surplus_w = take(&random, rows, sizeof *acc);
+    int32_t *surplus_r = take(&random, rows, sizeof *acc);
+    int32_t *entering = check_take(rows * sizeof *entering, 0);
+    for (uint32_t row = 0; row < rows; ++row)
+        entering[row] =
+            (int32_t)floor_shift(row_sum_s8(w, quads, row, NULL, x), shift[row]) + bias[row];
+    for (uint32_t unit = 0; unit < k.units; ++unit) {
+        int64_t own[4];
+        for (uint32_t gate = 0; gate < 4; ++gate) {
+            const uint32_t row = unit / 8 * 32 + gate * 8 + unit % 8;
+            own[gate] = entering[row] + row_sum_s8(r, quads_h, row, k.h_first, NULL);
+        }
+        expect_unit(&k, unit, own);
+    }
+    EACH_SET {
+        elstm_matrix_s8 kernel = {w, NULL, groups, 4, quads};
+        elstm_matrix_s8 recurrent = {r, NULL, groups, 4, quads_h};
+        if (set->prepare_s8 != NULL) {
+            set->prepare_s8(&kernel, surplus_w);
+            set->prepare_s8(&recurrent, surplus_r);
+            kernel.surplus = surplus_w;
+            recurrent.surplus = surplus_r;
+        }
+        const elstm_cell_s8 cell = cell_of(&k);
+        if (set->recurrent_s8 != NULL) {
+            begin_cell("recurrent_s8", &k, fill, seed);
+            const elstm_requantize q = start_cell(&k);
+            memcpy(acc, entering, rows * sizeof *acc);
+            set->recurrent_s8(&recurrent, acc, &q, &cell);
+            check_cell(&k);
+        }
+        if (set->step_s16 != NULL) {
+            begin_cell("step_s16", &k, fill, seed);
+            const elstm_requantize q = start_cell(&k);
+            const elstm_plain_s8 plain = {&kernel, &recurrent, &rescale, &q};
+            set->step_s16(&plain, x, acc, &cell);
+            check_cell(&k);
+        }
     }
     check_release();
 }
@@ -329,41 +504,112 @@ static float nasty(check_random *random, int fill) {
     return extremes[check_u32(random) % (sizeof extremes / sizeof *extremes)];
 }
 
+/* A unit's c, h and y against the sums of its gates, which may err by `off`. */
+static void check_unit_f32(uint32_t unit, const double z[4], const double off[4], double before,
+                           float c, float h, float y) {
+    const double f = exact_sigmoid(z[1]);
+    const double exact = f * before + exact_sigmoid(z[0]) * tanh(z[2]);
+    const double tolerance = (2 * SIGMOID_ERROR + off[1] / 4) * fabs(before) +
+                             2 * (SIGMOID_ERROR + TANH_ERROR) + off[0] / 4 + off[2] +
+                             0x1p-24 * (1 + fabs(before));
+    CHECK(fabs((double)c - exact) <= tolerance, "unit %u: c %.9g, expected %.9g +- %.2g", unit,
+          (double)c, exact, tolerance);
+    CHECK(c >= ELSTM_TINY || c <= -ELSTM_TINY || (c <= 0 && c >= 0),
+          "unit %u: c %.9g is neither 0 nor at least 2^-60", unit, (double)c);
+    const double out = exact_sigmoid(z[3]) * tanh((double)c);
+    CHECK(fabs((double)h - out) <= SIGMOID_ERROR + TANH_ERROR + off[3] / 4 + 0x1p-24,
+          "unit %u: h %.9g, expected %.9g", unit, (double)h, out);
+    CHECK(memcmp(&h, &y, sizeof h) == 0, "unit %u: y is not h", unit);
+}
+
 static void lstm_f32(uint32_t groups, int fill, uint32_t seed) {
+    static const float sizes[4] = {1, 100, 1e-19f, 1e18f};
+    static const double none[4] = {0, 0, 0, 0};
     check_random random = check_seeded(seed);
     const uint32_t units = groups * ELSTM_GROUP;
-    check_begin("--seed %u: lstm_f32 of %s, groups %u, %s", seed, set->name, groups,
-                fill_names[fill]);
     float *z = take(&random, 4 * units, sizeof *z), *c = take(&random, units, sizeof *c);
-    float *h = take_f32(&random, RANDOM, units, 1), *y = take_f32(&random, RANDOM, units, 1);
-    double *exact = check_take(units * sizeof *exact, 0);
-    double *tolerance = check_take(units * sizeof *tolerance, 0);
+    float *h = take(&random, units, sizeof *h), *y = take(&random, units, sizeof *y);
+    float *first = check_take(units * sizeof *first, 0);
     for (uint32_t r = 0; r < 4 * units; ++r) z[r] = nasty(&random, fill);
     for (uint32_t unit = 0; unit < units; ++unit) {
-        const float sizes[4] = {1, 100, 1e-19f, 1e18f};
-        c[unit] = sizes[fill == RANDOM ? 0 : check_u32(&random) % 4] * check_unit(&random);
+        first[unit] = sizes[fill == RANDOM ? 0 : check_u32(&random) % 4] * check_unit(&random);
         /* a cell that idles: what is left of c must become 0, not a denormal */
         if (fill == LOWEST) {
             z[unit / 8 * 32 + unit % 8] = -FLT_MAX;
-            c[unit] = 8e-19f * check_unit(&random);
+            first[unit] = 8e-19f * check_unit(&random);
         }
-        const float *at = z + unit / 8 * 32 + unit % 8;
-        const double f = exact_sigmoid((double)at[8]), before = (double)c[unit];
-        exact[unit] = f * before + exact_sigmoid((double)at[0]) * tanh((double)at[16]);
-        tolerance[unit] =
-            2 * SIGMOID_ERROR * fabs(before) + 2 * (SIGMOID_ERROR + TANH_ERROR) + 0x1p-24;
     }
-    set->lstm_f32(z, c, h, y, groups);
-    for (uint32_t unit = 0; unit < units; ++unit) {
-        const double got = (double)c[unit], output = (double)z[unit / 8 * 32 + 24 + unit % 8];
-        CHECK(fabs(got - exact[unit]) <= tolerance[unit], "unit %u: c %.9g, expected %.9g +- %.2g",
-              unit, got, exact[unit], tolerance[unit]);
-        CHECK(c[unit] >= ELSTM_TINY || c[unit] <= -ELSTM_TINY || (c[unit] <= 0 && c[unit] >= 0),
-              "unit %u: c %.9g is neither 0 nor at least 2^-60", unit, got);
-        const double expected = exact_sigmoid(output) * tanh(got);
-        CHECK(fabs((double)h[unit] - expected) <= SIGMOID_ERROR + TANH_ERROR + 0x1p-24,
-              "unit %u: h %.9g, expected %.9g", unit, (double)h[unit], expected);
-        CHECK(memcmp(&h[unit], &y[unit], sizeof *h) == 0, "unit %u: y is not h", unit);
+    EACH_SET {
+        check_begin("--seed %u: lstm_f32 of %s, groups %u, %s", seed, set->name, groups,
+                    fill_names[fill]);
+        memcpy(c, first, units * sizeof *c);
+        set->lstm_f32(z, c, h, y, groups);
+        for (uint32_t unit = 0; unit < units; ++unit) {
+            const float *at = z + unit / 8 * 32 + unit % 8;
+            const double own[4] = {(double)at[0], (double)at[8], (double)at[16], (double)at[24]};
+            check_unit_f32(unit, own, none, (double)first[unit], c[unit], h[unit], y[unit]);
+        }
+    }
+    check_release();
+}
+
+/* start + the product of row r, in *sum; returns how far float sums may be off. */
+static double row_sum_f32(const float *weights, uint32_t columns, uint32_t r, const float *x,
+                          double *sum) {
+    const float *at = weights + (size_t)(r / 32) * columns * 32 + r % 32;
+    double size = fabs(*sum);
+    for (uint32_t c = 0; c < columns; ++c) {
+        const double term = (double)at[c * 32] * (double)x[c];
+        *sum += term;
+        size += fabs(term);
+    }
+    return (columns + 2) * size * 0x1p-24;
+}
+
+/* recurrent_f32 and step_f32, of the sets that have them. */
+static void joined_f32(uint32_t groups, uint32_t columns, int fill, uint32_t seed) {
+    check_random random = check_seeded(seed);
+    const uint32_t units = groups * ELSTM_GROUP, rows = 4 * units;
+    const uint32_t used = units - check_u32(&random) % 8; /* units of the model */
+    const float *w = take_f32(&random, fill, (size_t)rows * columns, 1);
+    const float *r = take_f32(&random, fill, (size_t)rows * used, 1);
+    const float *x = take_f32(&random, RANDOM, columns, 1);
+    const float *bias = take_f32(&random, RANDOM, rows, 1);
+    const float *c_first = take_f32(&random, RANDOM, units, 3);
+    const float *h_first = take_f32(&random, RANDOM, units, 1);
+    float *z = take(&random, rows, sizeof *z), *c = take(&random, units, sizeof *c);
+    float *h = take(&random, units, sizeof *h), *y = take(&random, units, sizeof *y);
+    float *entering = check_take(rows * sizeof *entering, 0);
+    double *sums = check_take(rows * sizeof *sums, 0), *off = check_take(rows * sizeof *off, 0);
+    for (uint32_t row = 0; row < rows; ++row) {
+        sums[row] = (double)bias[row];
+        off[row] = row_sum_f32(w, columns, row, x, &sums[row]);
+        entering[row] = (float)sums[row];
+        off[row] += row_sum_f32(r, used, row, h_first, &sums[row]) + fabs(sums[row]) * 0x1p-23;
+    }
+    EACH_SET {
+        const elstm_matrix_f32 kernel = {w, groups, 4, columns}, recurrent = {r, groups, 4, used};
+        const elstm_plain_f32 plain = {&kernel, &recurrent, bias};
+        for (int whole = 0; whole < 2; ++whole) {
+            if (whole ? set->step_f32 == NULL : set->recurrent_f32 == NULL) continue;
+            check_begin("--seed %u: %s of %s, groups %u, columns %u, units %u, %s", seed,
+                        whole ? "step_f32" : "recurrent_f32", set->name, groups, columns, used,
+                        fill_names[fill]);
+            memcpy(c, c_first, units * sizeof *c);
+            memcpy(h, h_first, units * sizeof *h);
+            if (whole) {
+                set->step_f32(&plain, x, z, c, h, y);
+            } else {
+                memcpy(z, entering, rows * sizeof *z);
+                set->recurrent_f32(&recurrent, z, c, h, y);
+            }
+            for (uint32_t unit = 0; unit < units; ++unit) {
+                const uint32_t at = unit / 8 * 32 + unit % 8;
+                const double own[4] = {sums[at], sums[at + 8], sums[at + 16], sums[at + 24]};
+                const double offs[4] = {off[at], off[at + 8], off[at + 16], off[at + 24]};
+                check_unit_f32(unit, own, offs, (double)c_first[unit], c[unit], h[unit], y[unit]);
+            }
+        }
     }
     check_release();
 }
@@ -371,66 +617,176 @@ static void lstm_f32(uint32_t groups, int fill, uint32_t seed) {
 /* ---- functions ---- */
 
 static void functions_f32(uint32_t count, int fill, uint32_t seed) {
+    check_random random = check_seeded(seed);
+    float *v = take(&random, count, sizeof *v), *x = check_take(count * sizeof *x, 0);
+    for (uint32_t k = 0; k < count; ++k) x[k] = nasty(&random, fill);
     for (int sigmoid = 0; sigmoid < 2; ++sigmoid) {
-        check_random random = check_seeded(seed);
-        check_begin("--seed %u: %s of %s, count %u, %s", seed, sigmoid ? "sigmoid_f32" : "tanh_f32",
-                    set->name, count, fill_names[fill]);
-        float *v = take(&random, count, sizeof *v);
-        float *x = check_take(count * sizeof *x, 0);
-        for (uint32_t k = 0; k < count; ++k) v[k] = x[k] = nasty(&random, fill);
-        (sigmoid ? set->sigmoid_f32 : set->tanh_f32)(v, count);
-        for (uint32_t k = 0; k < count; ++k) {
-            const double exact = sigmoid ? exact_sigmoid((double)x[k]) : tanh((double)x[k]);
-            CHECK(fabs((double)v[k] - exact) <= (sigmoid ? SIGMOID_ERROR : TANH_ERROR),
-                  "value %u, x %.9g: %.9g, expected %.9g", k, (double)x[k], (double)v[k], exact);
+        EACH_SET {
+            check_begin("--seed %u: %s of %s, count %u, %s", seed,
+                        sigmoid ? "sigmoid_f32" : "tanh_f32", set->name, count, fill_names[fill]);
+            memcpy(v, x, count * sizeof *v);
+            (sigmoid ? set->sigmoid_f32 : set->tanh_f32)(v, count);
+            for (uint32_t k = 0; k < count; ++k) {
+                const double exact = sigmoid ? exact_sigmoid((double)x[k]) : tanh((double)x[k]);
+                CHECK(fabs((double)v[k] - exact) <= (sigmoid ? SIGMOID_ERROR : TANH_ERROR),
+                      "value %u, x %.9g: %.9g, expected %.9g", k, (double)x[k], (double)v[k],
+                      exact);
+            }
         }
-        check_release();
     }
+    check_release();
 }
 
 static void functions_s16(uint32_t count, int fill, uint32_t seed) {
+    check_random random = check_seeded(seed);
+    const int16_t *x = take_s16(&random, fill, count, -32768, 32767);
+    int16_t *v = take(&random, count, sizeof *v);
     for (int sigmoid = 0; sigmoid < 2; ++sigmoid) {
-        check_random random = check_seeded(seed);
         const int16_t *function = sigmoid ? sigmoid_of : tanh_of;
-        check_begin("--seed %u: %s of %s, count %u, %s", seed, sigmoid ? "sigmoid_s16" : "tanh_s16",
-                    set->name, count, fill_names[fill]);
-        int16_t *v = take_s16(&random, fill, count, -32768, 32767);
-        int16_t *x = check_take(count * sizeof *x, 0);
-        memcpy(x, v, count * sizeof *x);
-        (sigmoid ? set->sigmoid_s16 : set->tanh_s16)(v, count);
-        for (uint32_t k = 0; k < count; ++k)
-            CHECK(v[k] == function[x[k] + 32768], "value %u, x %d: %d, expected %d", k, x[k], v[k],
-                  function[x[k] + 32768]);
-        check_release();
+        EACH_SET {
+            check_begin("--seed %u: %s of %s, count %u, %s", seed,
+                        sigmoid ? "sigmoid_s16" : "tanh_s16", set->name, count, fill_names[fill]);
+            memcpy(v, x, count * sizeof *v);
+            (sigmoid ? set->sigmoid_s16 : set->tanh_s16)(v, count);
+            for (uint32_t k = 0; k < count; ++k)
+                CHECK(v[k] == function[x[k] + 32768], "value %u, x %d: %d, expected %d", k, x[k],
+                      v[k], function[x[k] + 32768]);
+        }
     }
+    check_release();
 }
 
 /* Both functions over all of int16, against the checksums of docs/numerics.md. */
 static void whole_functions(void) {
     for (int sigmoid = 0; sigmoid < 2; ++sigmoid) {
         int16_t *v = sigmoid ? sigmoid_of : tanh_of;
-        check_begin("%s of %s, every int16", sigmoid ? "sigmoid_s16" : "tanh_s16", set->name);
-        for (int32_t k = 0; k < 65536; ++k) v[k] = (int16_t)(k - 32768);
-        (sigmoid ? set->sigmoid_s16 : set->tanh_s16)(v, 65536);
-        const uint32_t crc = check_crc32(0, v, 65536 * sizeof *v);
-        CHECK(crc == (sigmoid ? 0x85384d11u : 0xa3cb6378u), "checksum %08x", crc);
+        EACH_SET {
+            check_begin("%s of %s, every int16", sigmoid ? "sigmoid_s16" : "tanh_s16", set->name);
+            for (int32_t k = 0; k < 65536; ++k) v[k] = (int16_t)(k - 32768);
+            (sigmoid ? set->sigmoid_s16 : set->tanh_s16)(v, 65536);
+            const uint32_t crc = check_crc32(0, v, 65536 * sizeof *v);
+            CHECK(crc == (sigmoid ? 0x85384d11u : 0xa3cb6378u), "checksum %08x", crc);
+        }
     }
 }
 
-static void test_set(uint32_t seed) {
-    static const uint32_t counts[] = {63, 64, 65, 127, 128, 129, 1000};
+/* ---- doors ---- */
+
+/* As docs/numerics.md has it. */
+static double admitted(float x) {
+    if (isnan(x) || fabs((double)x) < 0x1p-100) return 0;
+    return x > 0x1p60f ? 0x1p60 : x < -0x1p60f ? -0x1p60 : (double)x;
+}
+
+static int16_t quantized(float x, float reciprocal) {
+    const float q = (float)admitted(x) * reciprocal; /* rounded to float */
+    if (q >= 32767) return 32767;
+    if (q <= -32767) return -32767;
+    const double down = floor((double)q), over = (double)q - down;
+    const int up = over > 0.5 || (!(over < 0.5) && fmod(down, 2) != 0);
+    return (int16_t)(down + up);
+}
+
+/* Around every border of both doors, and between them. */
+static float entering(check_random *random, float reciprocal) {
+    static const float borders[] = {0x1p60f, 0x1p-100f, 0x1p-126f, 0x1p-149f, 0.0f,
+                                    FLT_MAX, INFINITY,  NAN,       1e-42f,    1.0f};
+    const uint32_t way = check_u32(random) % 8;
+    const float sign = check_u32(random) & 1 ? 1.0f : -1.0f;
+    if (way < 2) {
+        const float border = borders[check_u32(random) % (sizeof borders / sizeof *borders)];
+        const uint32_t side = check_u32(random) % 3;
+        return sign * (side == 0 ? border : nextafterf(border, side == 1 ? INFINITY : 0));
+    }
+    if (way == 2) { /* any bits */
+        const uint32_t bits = check_u32(random);
+        float x;
+        memcpy(&x, &bits, sizeof x);
+        return x;
+    }
+    if (way == 3) return sign * (32760.0f + 10 * check_unit(random)) / reciprocal;
+    if (way < 6) /* ties, exact where the reciprocal is a power of two */
+        return ((float)check_between(random, -32768, 32767) + 0.5f) / reciprocal;
+    return 40000 * check_unit(random) / reciprocal;
+}
+
+static void doors(uint32_t count, uint32_t seed) {
+    static const float reciprocals[] = {1,    0x1p7f,   0x1p-7f, 8191.75f,
+                                        0.1f, 0x1p-40f, 0x1p90f, 3e5f};
+    check_random random = check_seeded(seed);
+    const float reciprocal = reciprocals[seed % (sizeof reciprocals / sizeof *reciprocals)];
+    const uint32_t room = (count + 7) / 8 * 8; /* promised to the doors in */
+    float *x = take(&random, count, sizeof *x), *f32 = take(&random, room, sizeof *f32);
+    int16_t *s16 = take(&random, room, sizeof *s16);
+    float *y = take(&random, count, sizeof *y);
+    const int16_t *leaving16 = take_s16(&random, RANDOM, count, -32768, 32767);
+    const int8_t *leaving8 = take_s8(&random, RANDOM, count, -128, 127);
+    for (uint32_t k = 0; k < count; ++k) x[k] = entering(&random, reciprocal);
+    EACH_SET {
+        check_begin("--seed %u: enter_f32 of %s, count %u", seed, set->name, count);
+        set->enter_f32(x, f32, count);
+        for (uint32_t k = 0; k < count; ++k) {
+            const float expected = (float)admitted(x[k]);
+            CHECK(f32[k] <= expected && f32[k] >= expected, "value %u, x %.9g: %.9g", k,
+                  (double)x[k], (double)f32[k]);
+        }
+        check_begin("--seed %u: enter_s16 of %s, count %u, reciprocal %.9g", seed, set->name, count,
+                    (double)reciprocal);
+        set->enter_s16(x, reciprocal, s16, count);
+        for (uint32_t k = 0; k < count; ++k)
+            CHECK(s16[k] == quantized(x[k], reciprocal), "value %u, x %.9g: %d, expected %d", k,
+                  (double)x[k], s16[k], quantized(x[k], reciprocal));
+        check_begin("--seed %u: leave_s16 of %s, count %u", seed, set->name, count);
+        set->leave_s16(leaving16, 1 / reciprocal, y, count);
+        for (uint32_t k = 0; k < count; ++k) {
+            const float expected = (float)leaving16[k] * (1 / reciprocal);
+            CHECK(memcmp(&y[k], &expected, sizeof expected) == 0, "value %u: %.9g, expected %.9g",
+                  k, (double)y[k], (double)expected);
+        }
+        check_begin("--seed %u: leave_s8 of %s, count %u", seed, set->name, count);
+        set->leave_s8(leaving8, 1 / reciprocal, y, count);
+        for (uint32_t k = 0; k < count; ++k) {
+            const float expected = (float)leaving8[k] * (1 / reciprocal);
+            CHECK(memcmp(&y[k], &expected, sizeof expected) == 0, "value %u: %.9g, expected %.9g",
+                  k, (double)y[k], (double)expected);
+        }
+    }
+    check_release();
+}
+
+/* ---- all ---- */
+
+/* Whether any set joins kernels. */
+static int joins(void) {
+    int found = 0;
+    EACH_SET found |= set->recurrent_f32 != NULL || set->step_f32 != NULL ||
+                      set->recurrent_s8 != NULL || set->step_s16 != NULL;
+    return found;
+}
+
+static void test_all(uint32_t seed) {
+    static const uint32_t more[] = {95, 96, 97, 127, 128, 129, 1000};
     whole_functions();
     products(seed);
-    for (uint32_t n = 1; n <= 40 + sizeof counts / sizeof *counts; ++n) {
-        const uint32_t count = n <= 40 ? n : counts[n - 41];
-        for (int fill = 0; fill < FILLS; ++fill) {
-            for (uint32_t repeat = 0; repeat < 4; ++repeat, ++seed) {
+    for (uint32_t n = 1; n <= SIZES + sizeof more / sizeof *more; ++n) {
+        const uint32_t count = n <= SIZES ? n : more[n - SIZES - 1];
+        for (int fill = 0; fill < FILLS; ++fill, ++seed) {
+            functions_f32(count, fill, seed);
+            functions_s16(count, fill, seed);
+            doors(count, seed);
+            /* small ones often, large ones once a fill or less */
+            for (uint32_t repeat = 0; repeat < (n <= 9 ? 4 : 1); ++repeat, ++seed) {
+                if (n > 20 && n % FILLS != (uint32_t)fill) continue;
                 requantize(count, fill, seed);
                 if (count <= 129) lstm_s8(count, fill, seed);
                 if (count <= 129) lstm_f32(count, fill, seed);
-                functions_f32(count, fill, seed);
-                functions_s16(count, fill, seed);
             }
+        }
+    }
+    for (uint32_t groups = 1; groups <= 34 && joins(); ++groups) {
+        for (uint32_t k = 0; k < (groups <= 9 ? 72 : 4); ++k, ++seed) {
+            joined_s8(groups, 1 + (k + groups) % 18, (int)(k % FILLS), seed);
+            joined_f32(groups, 1 + 3 * k % 40, (int)(k % FILLS), seed);
         }
     }
 }
@@ -441,16 +797,23 @@ static void test_set(uint32_t seed) {
 typedef struct {
     const elstm_kernels *kernels;
     uint32_t groups, columns, count;
-    float *wf, *xf, *yf, *cf, *hf;
+    float *wf, *xf, *yf, *zf, *cf, *hf;
     int8_t *ws, *x8, *h8, *y8, *shift;
     int16_t *x16, *z, *multiplier, *c16;
-    int32_t *bias, *surplus, *prepared, *acc;
+    int32_t *bias, *surplus, *recurrent_surplus, *prepared, *acc;
+    elstm_requantize q;
 } bench;
 
 enum {
+    BENCH_ENTER_F32,
+    BENCH_ENTER_S16,
+    BENCH_LEAVE_S8,
+    BENCH_LEAVE_S16,
     BENCH_MATMUL_F32,
     BENCH_DENSE_F32,
     BENCH_LSTM_F32,
+    BENCH_RECURRENT_F32,
+    BENCH_STEP_F32,
     BENCH_TANH_F32,
     BENCH_SIGMOID_F32,
     BENCH_PREPARE_S8,
@@ -459,29 +822,80 @@ enum {
     BENCH_MATMUL_S16,
     BENCH_REQUANTIZE_S8,
     BENCH_LSTM_S8,
+    BENCH_RECURRENT_S8,
+    BENCH_STEP_S16,
     BENCH_TANH_S16,
     BENCH_SIGMOID_S16,
     BENCHES
 };
 static const char *const bench_names[BENCHES] = {
-    "matmul_f32", "matmul_f32, 1 gate", "lstm_f32",          "tanh_f32",   "sigmoid_f32",
-    "prepare_s8", "matmul_s8",          "matmul_s8, 1 gate", "matmul_s16", "requantize_s8",
-    "lstm_s8",    "tanh_s16",           "sigmoid_s16"};
+    "enter_f32",          "enter_s16",  "leave_s8",      "leave_s16",         "matmul_f32",
+    "matmul_f32, 1 gate", "lstm_f32",   "recurrent_f32", "step_f32",          "tanh_f32",
+    "sigmoid_f32",        "prepare_s8", "matmul_s8",     "matmul_s8, 1 gate", "matmul_s16",
+    "requantize_s8",      "lstm_s8",    "recurrent_s8",  "step_s16",          "tanh_s16",
+    "sigmoid_s16"};
+
+/* Where a set does not join kernels, those that a layer calls instead. */
+static void bench_recurrent_f32(const bench *b, const elstm_matrix_f32 *r) {
+    if (b->kernels->recurrent_f32 != NULL) {
+        b->kernels->recurrent_f32(r, b->yf, b->cf, b->hf, b->zf);
+        return;
+    }
+    b->kernels->matmul_f32(r, NULL, b->hf, 0, b->yf, 1);
+    b->kernels->lstm_f32(b->yf, b->cf, b->hf, b->zf, b->groups);
+}
+
+static void bench_step_f32(const bench *b, const elstm_plain_f32 *l) {
+    if (b->kernels->step_f32 != NULL) {
+        b->kernels->step_f32(l, b->xf, b->yf, b->cf, b->hf, b->zf);
+        return;
+    }
+    b->kernels->matmul_f32(l->kernel, l->bias, b->xf, 0, b->yf, 1);
+    bench_recurrent_f32(b, l->recurrent);
+}
+
+static void bench_recurrent_s8(const bench *b, const elstm_matrix_s8 *r,
+                               const elstm_cell_s8 *cell) {
+    if (b->kernels->recurrent_s8 != NULL) {
+        b->kernels->recurrent_s8(r, b->acc, &b->q, cell);
+        return;
+    }
+    b->kernels->matmul_s8(r, NULL, b->h8, 0, b->acc, 1);
+    b->kernels->lstm_s8(b->acc, &b->q, cell, b->groups);
+}
+
+static void bench_step_s16(const bench *b, const elstm_plain_s8 *l, const elstm_cell_s8 *cell) {
+    if (b->kernels->step_s16 != NULL) {
+        b->kernels->step_s16(l, b->x16, b->acc, cell);
+        return;
+    }
+    b->kernels->matmul_s16(l->kernel, l->rescale, b->x16, 0, b->acc, 1);
+    bench_recurrent_s8(b, l->recurrent, cell);
+}
 
 static void bench_once(const bench *b, int kernel) {
     const elstm_kernels *k = b->kernels;
     const uint32_t units = b->groups * ELSTM_GROUP, rows = 4 * units, quads = (b->columns + 3) / 4;
-    const elstm_matrix_f32 wf = {b->wf, b->groups, 4, b->columns};
+    const elstm_matrix_f32 wf = {b->wf, b->groups, 4, b->columns},
+                           rf = {b->wf, b->groups, 4, units};
     const elstm_matrix_f32 df = {b->wf, b->groups, 1, b->columns};
     const elstm_matrix_s8 ws = {b->ws, b->surplus, b->groups, 4, quads};
+    const elstm_matrix_s8 rs = {b->ws, b->recurrent_surplus, b->groups, 4, units / 4};
     const elstm_matrix_s8 ds = {b->ws, b->surplus, b->groups, 1, quads};
     const elstm_rescale rescale = {b->shift, b->bias};
-    elstm_requantize q = {b->shift, b->multiplier, b->prepared, 0};
     const elstm_cell_s8 cell = {b->c16, b->h8, b->y8, ELSTM_S8, 6554, 127, 0};
+    const elstm_plain_f32 plain_f32 = {&wf, &rf, b->xf};
+    const elstm_plain_s8 plain_s8 = {&ws, &rs, &rescale, &b->q};
     switch (kernel) {
+    case BENCH_ENTER_F32: k->enter_f32(b->xf, b->yf, b->columns); break;
+    case BENCH_ENTER_S16: k->enter_s16(b->xf, 8191.75f, b->z, b->columns); break;
+    case BENCH_LEAVE_S8: k->leave_s8(b->h8, 1.0f / 127, b->yf, units); break;
+    case BENCH_LEAVE_S16: k->leave_s16(b->x16, 1.0f / 32767, b->yf, units); break;
     case BENCH_MATMUL_F32: k->matmul_f32(&wf, b->xf, b->xf, b->columns, b->yf, b->count); break;
     case BENCH_DENSE_F32: k->matmul_f32(&df, b->xf, b->xf, b->columns, b->yf, b->count); break;
-    case BENCH_LSTM_F32: k->lstm_f32(b->xf, b->cf, b->hf, b->yf, b->groups); break;
+    case BENCH_LSTM_F32: k->lstm_f32(b->xf, b->cf, b->hf, b->zf, b->groups); break;
+    case BENCH_RECURRENT_F32: bench_recurrent_f32(b, &rf); break;
+    case BENCH_STEP_F32: bench_step_f32(b, &plain_f32); break;
     case BENCH_TANH_F32: k->tanh_f32(b->yf, units); break;
     case BENCH_SIGMOID_F32: k->sigmoid_f32(b->yf, units); break;
     case BENCH_PREPARE_S8:
@@ -490,11 +904,27 @@ static void bench_once(const bench *b, int kernel) {
     case BENCH_MATMUL_S8: k->matmul_s8(&ws, &rescale, b->x8, 4 * quads, b->acc, b->count); break;
     case BENCH_DENSE_S8: k->matmul_s8(&ds, &rescale, b->x8, 4 * quads, b->acc, b->count); break;
     case BENCH_MATMUL_S16: k->matmul_s16(&ws, &rescale, b->x16, 4 * quads, b->acc, b->count); break;
-    case BENCH_REQUANTIZE_S8: k->requantize_s8(b->acc, &q, b->z, rows); break;
-    case BENCH_LSTM_S8: k->lstm_s8(b->acc, &q, &cell, b->groups); break;
+    case BENCH_REQUANTIZE_S8: k->requantize_s8(b->acc, &b->q, b->z, rows); break;
+    case BENCH_LSTM_S8: k->lstm_s8(b->acc, &b->q, &cell, b->groups); break;
+    case BENCH_RECURRENT_S8: bench_recurrent_s8(b, &rs, &cell); break;
+    case BENCH_STEP_S16: bench_step_s16(b, &plain_s8, &cell); break;
     case BENCH_TANH_S16: k->tanh_s16(b->z, units); break;
     default: k->sigmoid_s16(b->z, units); break;
     }
+}
+
+/* The set's turn: what it prepares is made. */
+static void bench_turn(bench *b, const elstm_kernels *kernels) {
+    const uint32_t quads = (b->columns + 3) / 4;
+    const elstm_matrix_s8 ws = {b->ws, NULL, b->groups, 4, quads};
+    const elstm_matrix_s8 rs = {b->ws, NULL, b->groups, 4, 2 * b->groups};
+    b->kernels = kernels;
+    b->q = (elstm_requantize){b->shift, b->multiplier, NULL, 0};
+    if (kernels->prepare_s8 != NULL) {
+        kernels->prepare_s8(&ws, b->surplus);
+        kernels->prepare_s8(&rs, b->recurrent_surplus);
+    }
+    if (kernels->prepare_lstm_s8 != NULL) kernels->prepare_lstm_s8(&b->q, b->groups, b->prepared);
 }
 
 static double now(void) {
@@ -509,24 +939,20 @@ static int ascending(const void *a, const void *b) {
 }
 
 #define ROUNDS 31
-#define MOST_SETS 8
-
-static const elstm_kernels *sets_here[MOST_SETS];
-static uint32_t set_count;
 
 /* The sets take turns within each round, so that a busy machine is busy for all of them. */
 static void bench_row(bench *b, int kernel) {
     double times[MOST_SETS][ROUNDS], median[MOST_SETS];
     uint32_t calls = 1;
     for (;; calls *= 2) { /* about 20 us of the slowest, scalar */
-        b->kernels = sets_here[set_count - 1];
+        bench_turn(b, sets_here[set_count - 1]);
         const double from = now();
         for (uint32_t k = 0; k < calls; ++k) bench_once(b, kernel);
         if (now() - from > 20000 || calls >= 1u << 16) break;
     }
     for (uint32_t round = 0; round < ROUNDS; ++round) {
         for (uint32_t s = 0; s < set_count; ++s) {
-            b->kernels = sets_here[s];
+            bench_turn(b, sets_here[s]);
             bench_once(b, kernel);
             const double from = now();
             for (uint32_t k = 0; k < calls; ++k) bench_once(b, kernel);
@@ -558,13 +984,14 @@ static void run_bench(void) {
     static const struct {
         uint32_t columns, groups;
     } sizes[] = {{8, 2}, {32, 8}, {64, 16}, {128, 32}};
-    const size_t most = 128 * 256 * 4; /* weights of the largest */
+    const size_t most = 256 * 256 * 4; /* weights of the largest */
     check_random random = check_seeded(1);
     bench b;
     memset(&b, 0, sizeof b);
     b.wf = take_f32(&random, RANDOM, most, 0.1f);
     b.xf = take_f32(&random, RANDOM, 4096, 1);
     b.yf = take_f32(&random, RANDOM, 8 * 1024, 1);
+    b.zf = take_f32(&random, RANDOM, 256, 1);
     b.cf = take_f32(&random, RANDOM, 256, 1);
     b.hf = take_f32(&random, RANDOM, 256, 1);
     b.ws = take_s8(&random, RANDOM, most, -127, 127);
@@ -579,6 +1006,7 @@ static void run_bench(void) {
     b.bias = take_s32(&random, RANDOM, 1024, -4096, 4096);
     b.prepared = take_s32(&random, RANDOM, 96 * 16, 3, 9);
     b.surplus = take_s32(&random, RANDOM, 1024, -4096, 4096);
+    b.recurrent_surplus = take_s32(&random, RANDOM, 1024, -4096, 4096);
     b.acc = take_s32(&random, RANDOM, 8 * 1024, -1000000, 1000000);
     printf("ns a call, median of %d rounds; in brackets times as fast as scalar, then as the set "
            "to the right.\n\n| kernel | columns, units | count |",
@@ -606,7 +1034,7 @@ int main(int argc, char **argv) {
     const char *seed_text = check_option(argc, argv, "--seed");
     const char *rounds_text = check_option(argc, argv, "--rounds");
     const uint32_t seed = seed_text == NULL ? 1 : (uint32_t)strtoul(seed_text, NULL, 10);
-    const uint32_t rounds = rounds_text == NULL ? 1 : (uint32_t)strtoul(rounds_text, NULL, 10);
+    const uint32_t rounds = rounds_text == NULL ? 3 : (uint32_t)strtoul(rounds_text, NULL, 10);
     check_start();
     check_kernels_wanted(argc, argv);
     for (size_t k = 0; k < elstm_kernels_count() && set_count < MOST_SETS; ++k)
@@ -622,12 +1050,9 @@ int main(int argc, char **argv) {
     tanh_of = malloc(65536 * sizeof *tanh_of);
     sigmoid_of = malloc(65536 * sizeof *sigmoid_of);
     CHECK(tanh_of != NULL && sigmoid_of != NULL, "no memory");
+    for (uint32_t round = 0; round < rounds; ++round) test_all(seed + 1000003u * round);
     printf("test_kernels: equal to docs/numerics.md:");
-    for (uint32_t s = 0; s < set_count; ++s) {
-        set = sets_here[s];
-        for (uint32_t round = 0; round < rounds; ++round) test_set(seed + 1000003u * round);
-        printf(" %s", set->name);
-    }
+    EACH_SET printf(" %s", set->name);
     printf("\n");
     free(tanh_of);
     free(sigmoid_of);
