@@ -40,8 +40,8 @@ static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernel
     sizes->scratch = rows * sizeof(int32_t);
 }
 
-static void prepare(elstm_op *op, const elstm_kernels *kernels) {
-    elstm_prepare_s8(kernels, &op->as.dense_s8.kernel, op->prepared);
+static void prepare(const elstm_runner *runner, elstm_op *op) {
+    elstm_prepare_s8(runner->kernels, &op->as.dense_s8.kernel, op->prepared);
 }
 
 static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {

@@ -210,6 +210,12 @@ static void recurrent_f32(const elstm_matrix_f32 *r, const float *z, float *c, f
     for (uint32_t k = 0; k < 8 * r->groups; k += 8) _mm256_storeu_ps(h + k, _mm256_loadu_ps(y + k));
 }
 
+static void step_f32(const elstm_plain_f32 *l, const float *x, float *z, float *c, float *h,
+                     float *y) {
+    matmul_f32(l->kernel, l->bias, x, 0, z, 1);
+    recurrent_f32(l->recurrent, z, c, h, y);
+}
+
 static void tanh_f32(float *v, uint32_t count) {
     uint32_t k = 0;
     for (; k + 8 <= count; k += 8) _mm256_storeu_ps(v + k, tanh8(_mm256_loadu_ps(v + k)));
@@ -559,6 +565,13 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     next_h(gates[3], tanh16(v[4], &t), cell, at, groups == 1);
 }
 
+static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *acc,
+                     const elstm_cell_s8 *cell) {
+    matmul_s16(l->kernel, l->rescale, x, 0, acc, 1);
+    matmul_s8(l->recurrent, NULL, cell->h, 0, acc, 1);
+    lstm_s8(acc, l->requantize, cell, l->kernel->groups);
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -575,6 +588,7 @@ const elstm_kernels elstm_kernels_avx2 = {
     .matmul_f32 = matmul_f32,
     .lstm_f32 = lstm_f32,
     .recurrent_f32 = recurrent_f32,
+    .step_f32 = step_f32,
     .tanh_f32 = tanh_f32,
     .sigmoid_f32 = sigmoid_f32,
     .prepare_s8 = NULL,
@@ -583,6 +597,7 @@ const elstm_kernels elstm_kernels_avx2 = {
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
+    .step_s16 = step_s16,
     .tanh_s16 = tanh_s16,
     .sigmoid_s16 = sigmoid_s16,
 };

@@ -51,6 +51,14 @@ static int is_plain(const elstm_lstm_f32 *l) {
     return l->gate.kind == ELSTM_SIGMOID && l->activation.kind == ELSTM_TANH && l->cell_clip <= 0;
 }
 
+static void prepare(const elstm_runner *runner, elstm_op *op) {
+    elstm_lstm_f32 *l = &op->as.lstm_f32;
+    l->all = (elstm_plain_f32){&l->kernel, &l->recurrent, l->bias};
+    l->h = (float *)(void *)(runner->state + op->state_offset);
+    l->c = l->h + l->kernel.groups * ELSTM_GROUP;
+    l->joined = runner->limits.streams == 1 && is_plain(l) && runner->kernels->step_f32 != NULL;
+}
+
 /* Any activations, and the clip: z [groups][4][8] becomes gates in place. */
 static void general(const elstm_kernels *kernels, const elstm_lstm_f32 *l, float *z, float *c,
                     float *h, float *y) {
@@ -104,14 +112,11 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
 
 static void step(elstm_runner *runner, const elstm_op *op) {
     const elstm_lstm_f32 *l = &op->as.lstm_f32;
-    if (runner->limits.streams != 1 || !is_plain(l) || runner->kernels->step_f32 == NULL) {
+    if (l->joined)
+        runner->kernels->step_f32(&l->all, runner->tensors[op->in].data, runner->scratch, l->c,
+                                  l->h, runner->tensors[op->out].data);
+    else
         block(runner, op, 0, 1);
-        return;
-    }
-    const elstm_plain_f32 plain = {&l->kernel, &l->recurrent, l->bias};
-    float *h = (float *)(void *)(runner->state + op->state_offset);
-    runner->kernels->step_f32(&plain, runner->tensors[op->in].data, runner->scratch,
-                              h + l->kernel.groups * ELSTM_GROUP, h, runner->tensors[op->out].data);
 }
 
 static void run(elstm_runner *runner, const elstm_op *op) {
@@ -122,4 +127,4 @@ static void run(elstm_runner *runner, const elstm_op *op) {
 }
 
 const elstm_layer elstm_layer_lstm_f32 = {
-    ELSTM_KIND_LSTM_F32, decode, check, sizes, NULL, step, run};
+    ELSTM_KIND_LSTM_F32, decode, check, sizes, prepare, step, run};

@@ -72,14 +72,6 @@ static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernel
     sizes->scratch = block * limits.streams * rows * sizeof(int32_t);
 }
 
-static void prepare(elstm_op *op, const elstm_kernels *kernels) {
-    elstm_lstm_s8 *l = &op->as.lstm_s8;
-    int32_t *at = elstm_prepare_s8(kernels, &l->kernel, op->prepared);
-    at = elstm_prepare_s8(kernels, &l->recurrent, at);
-    if (kernels->prepare_lstm_s8 != NULL)
-        kernels->prepare_lstm_s8(&l->requantize, l->kernel.groups, at);
-}
-
 /* What the kernels for one stream take. */
 static int is_plain_s8(const elstm_lstm_s8 *l) { return l->plain && l->type == ELSTM_S8; }
 
@@ -89,6 +81,19 @@ static elstm_cell_s8 cell_of(const elstm_lstm_s8 *l, unsigned char *state, void 
     return (elstm_cell_s8){
         (int16_t *)(void *)state, state + 2 * units, y, l->type, l->cell_multiplier,
         l->hidden_multiplier,     l->cell.doublings};
+}
+
+static void prepare(const elstm_runner *runner, elstm_op *op) {
+    elstm_lstm_s8 *l = &op->as.lstm_s8;
+    const elstm_kernels *kernels = runner->kernels;
+    int32_t *at = elstm_prepare_s8(kernels, &l->kernel, op->prepared);
+    at = elstm_prepare_s8(kernels, &l->recurrent, at);
+    if (kernels->prepare_lstm_s8 != NULL)
+        kernels->prepare_lstm_s8(&l->requantize, l->kernel.groups, at);
+    l->all = (elstm_plain_s8){&l->kernel, &l->recurrent, &l->rescale, &l->requantize};
+    l->own = cell_of(l, runner->state + op->state_offset, runner->tensors[op->out].data);
+    l->joined = runner->limits.streams == 1 && is_plain_s8(l) && kernels->step_s16 != NULL &&
+                runner->tensors[op->in].type == ELSTM_S16;
 }
 
 /* Any functions, gates beyond 1, and the clip. */
@@ -167,16 +172,10 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
 
 static void step(elstm_runner *runner, const elstm_op *op) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
-    const elstm_tensor *in = &runner->tensors[op->in];
-    if (runner->kernels->step_s16 == NULL || runner->limits.streams != 1 || !is_plain_s8(l) ||
-        in->type != ELSTM_S16) {
+    if (l->joined)
+        runner->kernels->step_s16(&l->all, runner->tensors[op->in].data, runner->scratch, &l->own);
+    else
         block(runner, op, 0, 1);
-        return;
-    }
-    const elstm_plain_s8 plain = {&l->kernel, &l->recurrent, &l->rescale, &l->requantize};
-    const elstm_cell_s8 cell =
-        cell_of(l, runner->state + op->state_offset, runner->tensors[op->out].data);
-    runner->kernels->step_s16(&plain, in->data, runner->scratch, &cell);
 }
 
 static void run(elstm_runner *runner, const elstm_op *op) {

@@ -46,6 +46,9 @@ typedef struct {
     elstm_activation_f32 gate, activation;
     float cell_clip; /* 0: none */
     uint32_t units;
+    uint32_t joined; /* 1: a step is one call of step_f32 of the kernels, with these: */
+    elstm_plain_f32 all;
+    float *h, *c;
 } elstm_lstm_f32;
 
 typedef struct {
@@ -57,7 +60,10 @@ typedef struct {
     int32_t cell_multiplier, cell_limit, hidden_multiplier;
     elstm_type type; /* of h */
     uint32_t units;
-    uint32_t plain; /* 1: the case lstm_s8 of the kernels serves */
+    uint32_t plain;  /* 1: the case lstm_s8 of the kernels serves */
+    uint32_t joined; /* 1: a step is one call of step_s16 of the kernels, with these: */
+    elstm_plain_s8 all;
+    elstm_cell_s8 own;
 } elstm_lstm_s8;
 
 typedef struct {
@@ -125,10 +131,11 @@ struct elstm_layer {
      * writes. Or NULL. */
     int (*check)(const elstm_op *op, const elstm_tensor *in);
     void (*sizes)(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes);      /* or NULL */
-    void (*prepare)(elstm_op *op, const elstm_kernels *kernels); /* or NULL */
-    void (*step)(elstm_runner *runner, const elstm_op *op);      /* one row a stream */
-    void (*run)(elstm_runner *runner, const elstm_op *op);       /* all rows of the tensor read */
+                  elstm_limits limits, elstm_sizes *sizes); /* or NULL */
+    /* What a runner fixes once, its arena laid out; or NULL. */
+    void (*prepare)(const elstm_runner *runner, elstm_op *op);
+    void (*step)(elstm_runner *runner, const elstm_op *op); /* one row a stream */
+    void (*run)(elstm_runner *runner, const elstm_op *op);  /* all rows of the tensor read */
 };
 
 /* NULL where this build does not link the kind. */

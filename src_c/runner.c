@@ -126,7 +126,7 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
         state += (uint32_t)((sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN);
         if (sizes.prepared != 0)
             op->prepared = (int32_t *)(void *)(base + reserve(&prepared, sizes.prepared, align));
-        if (op->layer->prepare != NULL) op->layer->prepare(op, kernels);
+        if (op->layer->prepare != NULL) op->layer->prepare(runner, op);
     }
     return ELSTM_OK;
 }
