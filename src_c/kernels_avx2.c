@@ -65,16 +65,22 @@ static void leave_s16(const int16_t *value, float scale, float *y, uint32_t coun
 
 /* ---- f32 ---- */
 
+/* c[0] + c[1] u */
+static inline __m256 linear8(const float *c, __m256 u) {
+    return _mm256_fmadd_ps(_mm256_set1_ps(c[1]), u, _mm256_set1_ps(c[0]));
+}
+
+/* Pairs of coefficients first, for chains half as long as Horner's. */
 static inline __m256 tanh8(__m256 x) {
+    const float *p = elstm_tanh_p, *q = elstm_tanh_q;
     x = _mm256_max_ps(x, _mm256_set1_ps(-ELSTM_TANH_CLAMP));
     x = _mm256_min_ps(x, _mm256_set1_ps(ELSTM_TANH_CLAMP));
-    const __m256 u = _mm256_mul_ps(x, x);
-    __m256 p = _mm256_set1_ps(elstm_tanh_p[6]), q = _mm256_set1_ps(elstm_tanh_q[3]);
-    ELSTM_UNROLL
-    for (int k = 5; k >= 0; --k) p = _mm256_fmadd_ps(p, u, _mm256_set1_ps(elstm_tanh_p[k]));
-    ELSTM_UNROLL
-    for (int k = 2; k >= 0; --k) q = _mm256_fmadd_ps(q, u, _mm256_set1_ps(elstm_tanh_q[k]));
-    return _mm256_div_ps(_mm256_mul_ps(x, p), q);
+    const __m256 u = _mm256_mul_ps(x, x), u2 = _mm256_mul_ps(u, u);
+    __m256 over = _mm256_fmadd_ps(_mm256_set1_ps(p[6]), u2, linear8(p + 4, u));
+    over = _mm256_fmadd_ps(over, u2, linear8(p + 2, u));
+    over = _mm256_fmadd_ps(over, u2, linear8(p, u));
+    const __m256 under = _mm256_fmadd_ps(linear8(q + 2, u), u2, linear8(q, u));
+    return _mm256_div_ps(_mm256_mul_ps(x, over), under);
 }
 
 static inline __m256 sigmoid8(__m256 x) {
