@@ -141,6 +141,15 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
 void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys);
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys);
 
+/* The same step in parts, to time each: the inputs enter; each layer, from 0 to model->ops - 1 in
+ * this order, reads its tensor and writes the next; the outputs leave. Every call of a layer moves
+ * its state by one step. */
+void elstm_enter_f32(elstm_runner *runner, const float *const *xs);
+void elstm_enter_s8(elstm_runner *runner, const int16_t *const *xs);
+void elstm_step_layer(elstm_runner *runner, uint32_t layer);
+void elstm_leave_f32(elstm_runner *runner, float *const *ys);
+void elstm_leave_s8(elstm_runner *runner, int16_t *const *ys);
+
 /* Which steps a run writes. */
 typedef enum {
     /* what the checkpoint's framework returns: an output may be the last step alone */

@@ -198,28 +198,63 @@ static void leave_s8(const elstm_tensor *tensor, int16_t *y, uint32_t rows) {
 
 /* ---- steps and runs ---- */
 
-static void step_ops(elstm_runner *runner) {
-    const uint32_t count = runner->model->ops;
-    for (uint32_t k = 0; k < count; ++k) runner->ops[k].layer->step(runner, &runner->ops[k]);
+/* The parts are static beside their public names: inside a shared library a call to a public name
+ * is never inlined. */
+
+static void step_inputs_f32(elstm_runner *runner, const float *const *xs) {
+    const uint32_t count = runner->model->inputs;
+    for (uint32_t k = 0; k < count; ++k)
+        enter_f32(runner->kernels, &runner->tensors[k], xs[k], runner->limits.streams);
 }
 
-void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys) {
+static void step_inputs_s8(elstm_runner *runner, const int16_t *const *xs) {
+    const uint32_t count = runner->model->inputs;
+    for (uint32_t k = 0; k < count; ++k)
+        enter_s8(&runner->tensors[k], xs[k], runner->limits.streams);
+}
+
+static void step_layer(elstm_runner *runner, uint32_t layer) {
+    runner->ops[layer].layer->step(runner, &runner->ops[layer]);
+}
+
+static void step_layers(elstm_runner *runner) {
+    const uint32_t count = runner->model->ops;
+    for (uint32_t k = 0; k < count; ++k) step_layer(runner, k);
+}
+
+static void step_outputs_f32(elstm_runner *runner, float *const *ys) {
     const elstm_model *model = runner->model;
-    for (uint32_t k = 0; k < model->inputs; ++k)
-        enter_f32(runner->kernels, &runner->tensors[k], xs[k], runner->limits.streams);
-    step_ops(runner);
     for (uint32_t k = 0; k < model->outputs; ++k)
         leave_f32(runner->kernels, &runner->tensors[model->output[k].tensor], ys[k],
                   runner->limits.streams);
 }
 
-void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys) {
+static void step_outputs_s8(elstm_runner *runner, int16_t *const *ys) {
     const elstm_model *model = runner->model;
-    for (uint32_t k = 0; k < model->inputs; ++k)
-        enter_s8(&runner->tensors[k], xs[k], runner->limits.streams);
-    step_ops(runner);
     for (uint32_t k = 0; k < model->outputs; ++k)
         leave_s8(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
+}
+
+void elstm_enter_f32(elstm_runner *runner, const float *const *xs) { step_inputs_f32(runner, xs); }
+
+void elstm_enter_s8(elstm_runner *runner, const int16_t *const *xs) { step_inputs_s8(runner, xs); }
+
+void elstm_step_layer(elstm_runner *runner, uint32_t layer) { step_layer(runner, layer); }
+
+void elstm_leave_f32(elstm_runner *runner, float *const *ys) { step_outputs_f32(runner, ys); }
+
+void elstm_leave_s8(elstm_runner *runner, int16_t *const *ys) { step_outputs_s8(runner, ys); }
+
+void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys) {
+    step_inputs_f32(runner, xs);
+    step_layers(runner);
+    step_outputs_f32(runner, ys);
+}
+
+void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys) {
+    step_inputs_s8(runner, xs);
+    step_layers(runner);
+    step_outputs_s8(runner, ys);
 }
 
 uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
@@ -316,7 +351,7 @@ static int example_step(elstm_runner *runner, uint32_t step) {
             tensor.data = (unsigned char *)tensor.data + tensor.stride * value_size(tensor.type);
         }
     }
-    step_ops(runner);
+    step_layers(runner);
     for (uint32_t k = 0; k < model->outputs; ++k) {
         elstm_tensor tensor = runner->tensors[model->output[k].tensor];
         const void *y = elstm_example(model, &model->output[k]);

@@ -335,6 +335,40 @@ static void states_move(const sequences *s, const elstm_kernels *set) {
     check_release();
 }
 
+/* Inputs, layers and outputs one after the other are a step. */
+static void parts(const sequences *s, const elstm_kernels *set, uint32_t streams) {
+    const elstm_model *model = &s->of->model;
+    size_t rows[ELSTM_MAX_PORTS];
+    void *xs[ELSTM_MAX_PORTS], *ys[ELSTM_MAX_PORTS];
+    begin(s, set, "a step in parts", streams, 1);
+    elstm_runner runner = start(s->of, set, 1, streams);
+    for (uint32_t k = 0; k < ELSTM_MAX_PORTS; ++k) rows[k] = streams;
+    take_ports(model->input, model->inputs, rows, s->door, xs);
+    take_ports(model->output, model->outputs, rows, s->door, ys);
+    for (uint32_t at = 0; at < 10; ++at) {
+        const float *xf[ELSTM_MAX_PORTS];
+        const int16_t *xi[ELSTM_MAX_PORTS];
+        float *yf[ELSTM_MAX_PORTS];
+        int16_t *yi[ELSTM_MAX_PORTS];
+        for (uint32_t k = 0; k < model->inputs; ++k) xf[k] = xs[k], xi[k] = xs[k];
+        for (uint32_t k = 0; k < model->outputs; ++k) yf[k] = ys[k], yi[k] = ys[k];
+        for (uint32_t stream = 0; stream < streams; ++stream) put(s, stream, at, xs, stream);
+        if (s->door == FLOATS)
+            elstm_enter_f32(&runner, xf);
+        else
+            elstm_enter_s8(&runner, xi);
+        for (uint32_t layer = 0; layer < model->ops; ++layer) elstm_step_layer(&runner, layer);
+        if (s->door == FLOATS)
+            elstm_leave_f32(&runner, yf);
+        else
+            elstm_leave_s8(&runner, yi);
+        for (uint32_t output = 0; output < model->outputs; ++output)
+            for (uint32_t stream = 0; stream < streams; ++stream)
+                compare(s, stream, at, output, ys[output], stream);
+    }
+    check_release();
+}
+
 /* In a step an input and an output may be one buffer. */
 static void one_buffer(const sequences *s, const elstm_kernels *set) {
     const elstm_model *model = &s->of->model;
@@ -544,6 +578,7 @@ static void test_image(const image *g, const char *path, uint32_t *all) {
             for (int n = 0; n < 3; ++n) {
                 for (int m = 0; m < 3; ++m) runs(&s, set, streams[n], chunks[m]);
                 runs_of_the_model(&s, set, streams[n]);
+                parts(&s, set, streams[n]);
             }
             states(&s, set);
             states_move(&s, set);
