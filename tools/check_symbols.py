@@ -5,7 +5,7 @@
 * it has no writable data: no globals that change, nothing to initialise;
 * it does not compile where float arithmetic is not IEEE's: with fast math, or on x87;
 * on a Cortex-M0+, where every float operation is a call, an s8 step makes none: floats are touched by the float
-  doors, the f32 layers and kernels, and while opening and checking an image.
+  doors, the f32 layers and kernels, and while opening, starting and checking an image.
 
     python tools/check_symbols.py            all of it; ends with 1 if anything is otherwise
     python tools/check_symbols.py --sizes    also what firmware would link, in bytes
@@ -59,8 +59,10 @@ STRING_H = {"memcpy", "memmove", "memset", "memcmp", "strcmp"}
 # 64-bit and float arithmetic, division and switch tables of Thumb-1: libgcc, or compiler-rt
 ARITHMETIC = re.compile(r"__aeabi_[a-z0-9]+|__gnu_thumb1_case_\w+|__u?(div|mod|divmod)[sd]i[34]")
 CPU = {"getauxval", "__cpu_model", "__cpu_features2", "__cpu_indicator_init"}  # in kernels.c alone
-# what may touch floats besides functions called ..._f32: opening, checking, and the loops of two f32 functions
-FLOAT_USERS = {"decode", "elstm_model_open", "elstm_self_check", "loops_tanh_one", "loops_sigmoid_one"}
+# what may touch floats besides functions called ..._f32: opening, starting, checking, the loops of two f32 functions,
+# and those of the float doors into and out of integers
+FLOAT_USERS = {"decode", "elstm_model_open", "elstm_runner_init", "elstm_self_check"}
+FLOAT_USERS |= {"loops_tanh_one", "loops_sigmoid_one", "loops_enter_s16", "loops_leave_s16", "loops_leave_s8"}
 FLOAT_CALL = re.compile(r"__aeabi_(c?[fd]|u?[il]2)\w+")
 
 FIRMWARE = """
