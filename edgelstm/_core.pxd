@@ -26,6 +26,7 @@ cdef extern from "edgelstm.h" nogil:
         uint32_t outputs
         elstm_port input[8]
         elstm_port output[8]
+        uint32_t ops
         uint32_t state_size
         uint32_t causal
 
@@ -51,6 +52,9 @@ cdef extern from "edgelstm.h" nogil:
     elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model, const elstm_kernels *kernels,
                                    elstm_limits limits, void *arena, size_t arena_size)
     void elstm_step_f32(elstm_runner *runner, const float **xs, float **ys)
+    void elstm_enter_f32(elstm_runner *runner, const float **xs)
+    void elstm_step_layer(elstm_runner *runner, uint32_t layer)
+    void elstm_leave_f32(elstm_runner *runner, float **ys)
 
     ctypedef enum elstm_rows:
         ELSTM_ROWS_MODEL

@@ -6,8 +6,9 @@ from cpython.buffer cimport (
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport int16_t, uint32_t, uintptr_t
+from libc.stdint cimport int16_t, int64_t, uint32_t, uintptr_t
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import operator
 
@@ -53,6 +54,13 @@ cdef int _finite(const float *x, size_t count) noexcept nogil:
     for k in range(count):
         bad |= <uint32_t>((bits[k] & 0x7F800000u) == 0x7F800000u)
     return bad == 0
+
+
+cdef int64_t _now() noexcept nogil:
+    """Nanoseconds of a clock that only goes forward."""
+    cdef timespec at
+    clock_gettime(CLOCK_MONOTONIC, &at)
+    return <int64_t>at.tv_sec * 1000000000 + at.tv_nsec
 
 
 cdef _listed(xs):
@@ -267,7 +275,8 @@ cdef class Core:
         cdef size_t y_size[8]
         cdef elstm_rows rows = ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL
         cdef elstm_status status = ELSTM_OK
-        cdef size_t row = <size_t>self.streams * (2 if integers else 4)
+        cdef size_t align = 2 if integers else 4
+        cdef size_t row = <size_t>self.streams * align
         cdef int held = 0
         cdef uint32_t batch, k
         cdef size_t walked = 0
@@ -280,11 +289,11 @@ cdef class Core:
         try:
             for k in range(self.model.inputs):
                 x_size[k] = row * steps * self.model.input[k].width
-                x[k] = <const unsigned char *>self._view(xs[k], &views[held], batches * x_size[k], integers, 0)
+                x[k] = <const unsigned char *>self._view(xs[k], &views[held], batches * x_size[k], align, 0)
                 held += 1
             for k in range(self.model.outputs):
                 y_size[k] = row * elstm_output_rows(&self.runner, k, steps, rows) * self.model.output[k].width
-                y[k] = <unsigned char *>self._view(ys[k], &views[held], batches * y_size[k], integers, PyBUF_WRITABLE)
+                y[k] = <unsigned char *>self._view(ys[k], &views[held], batches * y_size[k], align, PyBUF_WRITABLE)
                 held += 1
             with nogil:
                 for batch in range(batches):
@@ -310,13 +319,63 @@ cdef class Core:
             for k in range(<uint32_t>held):
                 PyBuffer_Release(&views[k])
 
-    cdef void *_view(self, array, Py_buffer *view, size_t size, bint integers, int flags) except NULL:
+    cdef void *_view(self, array, Py_buffer *view, size_t size, size_t align, int flags) except NULL:
         """The memory of an array of so many bytes; the caller releases the view."""
         PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | flags)
-        if <size_t>view.len != size or <uintptr_t>view.buf % (2 if integers else 4) != 0:
+        if <size_t>view.len != size or <uintptr_t>view.buf % align != 0:
             PyBuffer_Release(view)
-            raise InputError(f"an array of a run has other than {size} aligned bytes")
+            raise InputError(f"an array has other than {size} aligned bytes")
         return view.buf
+
+    def time_parts(self, repeats, times):
+        """Nanoseconds of the parts of steps on the bound inputs; the state is put back, the bound answers are not.
+
+        The parts are the inputs, each layer, the outputs, then a whole step, then nothing at all, which is what the
+        clock itself costs. times: float64 [rounds, layers + 4]. A round does each part repeats[part] times in a row,
+        uint32 [layers + 4], and writes how long that took, the clock's cost included.
+
+        A part may be shorter than reading the clock, so a short one must be repeated. A long one is better done once:
+        between the parts that surround it in a step it finds the cache as a step does, repeated it finds its own weights
+        there.
+        """
+        cdef Py_buffer counts, columns
+        cdef uint32_t parts = self.model.ops + 4
+        cdef uint32_t part
+        cdef size_t rounds = len(times)
+        cdef size_t k
+        cdef const uint32_t *count
+        cdef double *time
+        cdef int64_t start
+        state = self.state
+        count = <const uint32_t *>self._view(repeats, &counts, 4 * <size_t>parts, 4, 0)
+        try:
+            time = <double *>self._view(times, &columns, 8 * rounds * parts, 8, PyBUF_WRITABLE)
+            for k in range(rounds):
+                for part in range(parts):
+                    start = _now()
+                    self._work(part, count[part])
+                    time[k * parts + part] = _now() - start
+            PyBuffer_Release(&columns)
+        finally:
+            PyBuffer_Release(&counts)
+            self.state = state
+
+    cdef void _work(self, uint32_t part, uint32_t repeats) noexcept nogil:
+        """A part of `time_parts`, so many times."""
+        cdef uint32_t layers = self.model.ops
+        cdef uint32_t k
+        if part == 0:
+            for k in range(repeats):
+                elstm_enter_f32(&self.runner, self.bound_x)
+        elif part <= layers:
+            for k in range(repeats):
+                elstm_step_layer(&self.runner, part - 1)
+        elif part == layers + 1:
+            for k in range(repeats):
+                elstm_leave_f32(&self.runner, self.bound_y)
+        elif part == layers + 2:
+            for k in range(repeats):
+                elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
 
     def output_rows(self, output, steps, bint every_step):
         """Rows that a run of `steps` steps gives for an output."""

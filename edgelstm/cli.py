@@ -381,8 +381,14 @@ def _show_rows(report: Report) -> None:
     callback=_number,
     help="Samples a second: count the steps that come too late.",
 )
-def bench(image: Path, steps: int, kernels: tuple[str, ...], rate: float | None) -> None:
+@click.option("--layers", is_flag=True, help="Time each layer of a step; with the best kernel set unless told others.")
+def bench(image: Path, steps: int, kernels: tuple[str, ...], rate: float | None, layers: bool) -> None:
     """Time single steps of MODEL with every kernel set of this machine."""
+    if layers:
+        if rate is not None:
+            raise InputError("--rate is for whole steps; leave it or --layers out")
+        _bench_layers(image, steps, kernels)
+        return
     from .bench import measure
 
     deadline = None if rate is None else 1e9 / rate
@@ -394,6 +400,30 @@ def bench(image: Path, steps: int, kernels: tuple[str, ...], rate: float | None)
         times = (f"{t / 1e3:.3f}" for t in (row.p50, row.p99, row.max))
         table.add_row(row.kernels, *times, *([f"{row.misses} of {row.steps}"] if rate else []))
     out.print(table)
+
+
+def _bench_layers(image: Path, steps: int, names: tuple[str, ...]) -> None:
+    from .bench import measure_layers
+    from .runner import kernels
+
+    with _progress("timing") as advance:
+        measured = measure_layers(image, steps, list(names) or kernels()[:1], advance)
+    for one in measured:
+        title = f"{image.name}: the layers of one step with {one.kernels} kernels"
+        table = _table(title, ("layer", "kind"), ("inputs", "units", "weights, bytes", "ns", "share"))
+        for part in one.parts:
+            numbers = (f"{n:,}" for n in (part.inputs, part.units, part.weight_bytes))
+            kind = part.kind.replace("_", " ")
+            table.add_row(part.name, kind, *numbers, f"{part.nanoseconds:,.1f}", f"{part.share:.1%}")
+        table.add_section()
+        weights = sum(part.weight_bytes for part in one.parts)
+        table.add_row("sum", "", "", "", f"{weights:,}", f"{one.sum:,.1f}", "100.0%")
+        table.add_row("whole step", "", "", "", "", f"{one.step:,.1f}", "")
+        out.print(table)
+    out.print(
+        "The sum and a whole step differ: in a step layers overlap, and layers repeated alone find a warmer cache.",
+        soft_wrap=True,
+    )
 
 
 # ---- demo ----

@@ -36,7 +36,8 @@ def checksum(image: bytes | bytearray) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LayerDescription:
-    """One layer of an image. `macs`: multiplications by weights in one step."""
+    """One layer of an image. `macs`: multiplications by weights in one step; `weight_bytes`: the matrices it reads for
+    them, padding included."""
 
     name: str
     kind: str
@@ -46,6 +47,7 @@ class LayerDescription:
     units: int
     parameters: int
     macs: int
+    weight_bytes: int
     state_bytes: int
     hidden_type: str  # of an LSTM's h: a tensor's type; "" for all else
 
@@ -163,6 +165,10 @@ def _read_ops(ops: bytes, count: int, tensors: Sequence[TensorDescription], name
         inputs, units = tensors[reads].width, tensors[writes].width
         gates = {"lstm": 4, "dense": 1}.get(kinds[kind].split("_")[0], 0)
         macs = gates * units * (inputs + (units if gates == 4 else 0))
+        columns = (inputs, units) if gates == 4 else (inputs,)
+        groups, value = -(-units // GROUP), 4 if kinds[kind].endswith("f32") else 1
+        quads = 1 if value == 4 else 4  # s8 columns come by fours
+        weight_bytes = gates * groups * GROUP * value * sum(-(-n // quads) * quads for n in columns)
         hidden = tensors[writes].type if gates == 4 else ""
         unit_bytes = {"": 0, "f32": 8, "s8": 3, "s16": 4}[hidden]  # c and h
         state = unit_bytes * -(-units // GROUP) * GROUP
@@ -176,6 +182,7 @@ def _read_ops(ops: bytes, count: int, tensors: Sequence[TensorDescription], name
                 units,
                 macs + gates * units,
                 macs,
+                weight_bytes,
                 -(-state // 16) * 16,
                 hidden,
             )

@@ -18,6 +18,7 @@ from edgelstm import Runner, save
 from edgelstm.cli import main
 from edgelstm.model import Meta, Port, Scaler
 from edgelstm.quantization import quantize
+from edgelstm.runner import kernels
 
 KERAS = Path(__file__).parent / "golden" / "keras"
 TORCH = Path(__file__).parent / "golden" / "torch"
@@ -329,3 +330,14 @@ def test_bench(here):
     save(stack(2, (4,)), "m.elstm")
     said = call("bench", "m.elstm", "--steps", "300", "--rate", "50", "--kernels", "scalar")
     assert "p50" in said and "p99" in said and "scalar" in said and "of 300" in said
+
+
+def test_bench_of_layers(here):
+    model = stack(2, (4, 9))
+    for name, one in (("f.elstm", model), ("q.elstm", quantize(model, signal((4, 9, 2))))):
+        save(one, name)
+        said = call("bench", name, "--layers", "--steps", "300", "--kernels", "scalar")
+        for word in ("inputs", "lstm0", "lstm1", "last", "dense", "outputs", "sum", "whole step", "scalar", "100.0%"):
+            assert word in said, word
+    assert kernels()[0] in call("bench", "f.elstm", "--layers", "--steps", "300")
+    assert "--rate is for whole steps" in call("bench", "f.elstm", "--layers", "--rate", "50", code=2)

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from golden_models import PLAIN, quantized_model, wild_lstm
-from nets import stack
+from nets import signal, stack
 
 from edgelstm.description import describe
 from edgelstm.errors import ImageError, InputError
-from edgelstm.image import pack, save
+from edgelstm.image import blocks_f32, blocks_s8, pack, save
 from edgelstm.model import Meta, Port, QuantizedActivation, QuantizedDense, Scaler
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner
@@ -48,6 +48,15 @@ def test_everything_a_person_knows_comes_back(tmp_path):
     assert [layer.kind for layer in d.layers] == ["lstm_f32", "lstm_f32", "last", "dense_f32"]
     assert d.layers[0].macs == 4 * 5 * 7 and d.layers[0].parameters == 4 * 5 * 8
     Runner(path).self_check()
+
+
+def test_bytes_of_weights_are_those_of_the_blocks():
+    model = stack(3, (5, 9), head=3)
+    for m, blocks in ((model, blocks_f32), (quantize(model, signal((4, 9, 3))), blocks_s8)):
+        for layer, described in zip(m.layers, describe(pack(m)).layers, strict=True):
+            matrices = [getattr(layer, name) for name in ("kernel", "recurrent") if hasattr(layer, name)]
+            expected = sum(blocks(w if w.ndim == 3 else w[None]).nbytes for w in matrices)
+            assert described.weight_bytes == expected, described.name
 
 
 def test_the_same_model_gives_the_same_bytes():

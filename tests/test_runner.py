@@ -626,3 +626,26 @@ def test_extreme_input_saturates(name, kind):
 def test_the_example_inside_the_image_replays(name, kind):
     for streams in (1, 3):
         Runner(both(stack(3, (16, 5), activate="elu"))[kind], name, streams=streams).self_check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("streams", [1, 3])
+def test_timing_of_parts_leaves_the_state_and_takes_arrays_of_its_size(kind, streams):
+    runner = Runner(both(stack(3, (12,)))[kind], streams=streams)
+    x = signal((1, streams, 3))[0]
+    runner.step(x)
+    expected, state = runner.step(x).copy(), runner.state
+    columns = len(runner.description.layers) + 4
+    repeats = np.arange(2, columns + 2, dtype=np.uint32)
+    repeats[-1] = 0
+    times = np.full((5, columns), -1.0)
+    runner.time_parts(repeats, times)
+    assert runner.state == state and (times >= 0).all() and (times[:, :-1] > 0).all()
+    continued = runner.step(x).copy()
+    runner.reset()
+    runner.step(x)
+    np.testing.assert_array_equal(runner.step(x), expected)
+    np.testing.assert_array_equal(runner.step(x), continued)
+    for wrong in ((repeats[1:], times), (repeats, times[:, 1:].copy()), (repeats.astype(np.uint64), times)):
+        with pytest.raises(InputError, match="aligned bytes"):
+            runner.time_parts(*wrong)
