@@ -9,6 +9,7 @@ setup(
         Extension(
             "edgelstm._core",
             sources=["edgelstm/_core.pyx", *sorted(glob("src_c/*.c"))],
+            depends=glob("src_c/*.h"),
             include_dirs=["src_c"],
             # No contraction: s8 and f32 mean the same in every build. No debug symbols: they are most of a wheel.
             extra_compile_args=["-std=c99", "-O3", "-ffp-contract=off", "-g0"],

@@ -17,7 +17,7 @@ import numpy as np
 from .errors import ImageError
 from .meta import Array, Meta, Port, Scaler, Source
 
-VERSION = 0
+VERSION = 1
 MAGIC = b"EDGELSTM"
 LAYOUT = b"g8c4ifgo"
 HEADER_SIZE = 128

@@ -40,7 +40,7 @@ extern "C" {
 #endif
 
 #define ELSTM_ALIGN 16
-#define ELSTM_IMAGE_VERSION 0
+#define ELSTM_IMAGE_VERSION 1
 
 typedef enum {
     ELSTM_OK = 0,

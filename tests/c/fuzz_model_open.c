@@ -18,7 +18,7 @@
 static void mend(unsigned char *image, size_t size) {
     static const unsigned char head[12] = {'E', 'D', 'G', 'E', 'L', 'S', 'T', 'M'};
     if (size < 20) return;
-    memcpy(image, head, 10); /* version 0, too */
+    memcpy(image, head, 10); /* version 1, too */
     check_mend(image, size);
 }
 
