@@ -131,7 +131,8 @@ def _typical(times: Array) -> Array:
     """
     rows = len(times)
     middle: Array = np.sort(times, axis=0)[rows // 4 : rows - rows // 4].mean(axis=0)
-    return np.maximum(middle[:-1] - middle[-1], 0)
+    less: Array = np.maximum(middle[:-1] - middle[-1], 0)
+    return less
 
 
 def _parts(runner: Runner, times: Array) -> Parts:
