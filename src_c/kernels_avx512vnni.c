@@ -514,9 +514,23 @@ ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_
     }
 }
 
-/* One group of one row a unit. */
-static inline void group1_s8(const int8_t *w, const int32_t *surplus, const int8_t *x,
-                             uint32_t quads, int32_t *y) {
+/* The sums of one group of one row a unit, on to y. */
+static inline void end8(__m256i sum, const elstm_rescale *rescale, size_t at, int32_t *y) {
+    if (rescale == NULL) {
+        sum = _mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *)y));
+    } else {
+        const __m256i zero = _mm256_setzero_si256();
+        const __m256i k =
+            _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(rescale->shift + at)));
+        sum = _mm256_sllv_epi32(sum, _mm256_max_epi32(_mm256_sub_epi32(zero, k), zero));
+        sum = _mm256_add_epi32(_mm256_srav_epi32(sum, _mm256_max_epi32(k, zero)),
+                               _mm256_loadu_si256((const __m256i *)(rescale->bias + at)));
+    }
+    _mm256_storeu_si256((__m256i *)y, sum);
+}
+
+static inline __m256i group1_s8(const int8_t *w, const int32_t *surplus, const int8_t *x,
+                                uint32_t quads) {
     __m256i even = _mm256_loadu_si256((const __m256i *)surplus), odd = _mm256_setzero_si256();
     for (; quads >= 2; quads -= 2, x += 8, w += 64) {
         const __m256i a = _mm512_castsi512_si256(four_plus_128(x));
@@ -527,7 +541,7 @@ static inline void group1_s8(const int8_t *w, const int32_t *surplus, const int8
     if (quads != 0)
         even = _mm256_dpbusd_epi32(even, _mm512_castsi512_si256(four_plus_128(x)),
                                    _mm256_loadu_si256((const __m256i *)w));
-    _mm256_storeu_si256((__m256i *)y, _mm256_add_epi32(even, odd));
+    return _mm256_add_epi32(even, odd);
 }
 
 /* One x over groups of four gates. */
@@ -559,10 +573,9 @@ static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, co
             continue;
         }
         for (uint32_t group = 0; group < w->groups; ++group) {
-            int32_t sums[ELSTM_GROUP];
-            group1_s8(w->weights + (size_t)group * w->quads * 32, w->surplus + 8 * group, x,
-                      w->quads, sums);
-            loops_end_s8(sums, rescale, 8 * group, 8, y);
+            const __m256i sum = group1_s8(w->weights + (size_t)group * w->quads * 32,
+                                          w->surplus + 8 * group, x, w->quads);
+            end8(sum, rescale, 8 * group, y + 8 * group);
         }
     }
 }
@@ -664,8 +677,8 @@ ELSTM_INLINE void tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm
     }
 }
 
-static inline void group1_s16(const int8_t *w, const int32_t *surplus, const int16_t *x,
-                              uint32_t quads, int32_t *y) {
+static inline __m256i group1_s16(const int8_t *w, const int32_t *surplus, const int16_t *x,
+                                 uint32_t quads) {
     __m256i high = _mm256_loadu_si256((const __m256i *)surplus), low = _mm256_setzero_si256();
     for (; quads > 0; --quads, x += 4, w += 32) {
         const __m256i values = _mm256_loadu_si256((const __m256i *)w);
@@ -673,7 +686,7 @@ static inline void group1_s16(const int8_t *w, const int32_t *surplus, const int
         high = _mm256_dpbusd_epi32(high, _mm512_castsi512_si256(high_bytes(v)), values);
         low = _mm256_dpbusd_epi32(low, _mm512_castsi512_si256(low_bytes(v)), values);
     }
-    _mm256_storeu_si256((__m256i *)y, _mm256_add_epi32(_mm256_slli_epi32(high, 8), low));
+    return _mm256_add_epi32(_mm256_slli_epi32(high, 8), low);
 }
 
 static inline void single_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale,
@@ -704,39 +717,25 @@ static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, c
             continue;
         }
         for (uint32_t group = 0; group < w->groups; ++group) {
-            int32_t sums[ELSTM_GROUP];
-            group1_s16(w->weights + (size_t)group * w->quads * 32, w->surplus + 8 * group, x,
-                       w->quads, sums);
-            loops_end_s8(sums, rescale, 8 * group, 8, y);
+            const __m256i sum = group1_s16(w->weights + (size_t)group * w->quads * 32,
+                                           w->surplus + 8 * group, x, w->quads);
+            end8(sum, rescale, 8 * group, y + 8 * group);
         }
     }
 }
 
-/* sat16 of sh(v, s) before packing: |v| < 2^27, so that four places to the left still fit. */
-static inline __m512i requantize_shift16(__m512i v, const int8_t *shift) {
-    const __m512i k = _mm512_add_epi32(
-        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)shift)), _mm512_set1_epi32(4));
-    return _mm512_srav_epi32(_mm512_slli_epi32(v, 4), k);
-}
-
-/* 32 rows: z = sat16(t + mh(t, m)). Packing leaves 64-bit pieces a0 b0 a1 b1 ...; the permutation
- * sorts them. */
-static inline __m512i requantize32(const int32_t *acc, const int8_t *shift,
-                                   const int16_t *multiplier) {
-    const __m512i sorted = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    const __m512i a = requantize_shift16(load512(acc), shift);
-    const __m512i b = requantize_shift16(load512(acc + 16), shift + 16);
-    const __m512i t = _mm512_permutexvar_epi64(sorted, _mm512_packs_epi32(a, b));
-    return _mm512_adds_epi16(t, _mm512_mulhrs_epi16(t, load512(multiplier)));
-}
-
+/* z = sat16(t + mh(t, m)) of 8 rows; |acc| < 2^27, so that four places to the left still fit. */
 static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t *z,
                           uint32_t rows) {
-    uint32_t r = 0;
-    for (; r + 32 <= rows; r += 32)
-        _mm512_storeu_si512(z + r, requantize32(acc + r, q->shift + r, q->multiplier + r));
-    const elstm_requantize rest = {q->shift + r, q->multiplier + r, NULL, 0};
-    loops_requantize_s8(acc + r, &rest, z + r, rows - r);
+    for (uint32_t r = 0; r < rows; r += 8) {
+        const __m256i k =
+            _mm256_add_epi32(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(q->shift + r))),
+                             _mm256_set1_epi32(4));
+        const __m256i v = _mm256_loadu_si256((const __m256i *)(acc + r));
+        const __m128i t = _mm256_cvtsepi32_epi16(_mm256_srav_epi32(_mm256_slli_epi32(v, 4), k));
+        const __m128i m = _mm_loadu_si128((const __m128i *)(q->multiplier + r));
+        _mm_storeu_si128((__m128i *)(z + r), _mm_adds_epi16(t, _mm_mulhrs_epi16(t, m)));
+    }
 }
 
 typedef struct {
