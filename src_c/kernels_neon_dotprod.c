@@ -135,67 +135,53 @@ static inline split_x split4(const int16_t *x) {
     return split(v, v);
 }
 
-/* The next column quad of `vectors` times four rows, `lane` of each x's four quads. */
+/* The next column quad of 32 rows, `lane` of x's four. */
 #define QUAD(lane)                                                                                 \
-    for (int v = 0; v < vectors; v += 4) {                                                         \
+    for (int v = 0; v < 8; v += 4) {                                                               \
         const int8x16x4_t own = next64(&w);                                                        \
-        for (int j = 0; j < xs; ++j) {                                                             \
-            for (int k = 0; k < 4; ++k) {                                                          \
-                low[j][v + k] = vdotq_laneq_s32(low[j][v + k], own.val[k], a[j].low, lane);        \
-                high[j][v + k] = vdotq_laneq_s32(high[j][v + k], own.val[k], a[j].high, lane);     \
-            }                                                                                      \
-            w = behind_s32(behind_s32(w, low[j] + v), high[j] + v);                                \
+        for (int k = 0; k < 4; ++k) {                                                              \
+            low[v + k] = vdotq_laneq_s32(low[v + k], own.val[k], a.low, lane);                     \
+            high[v + k] = vdotq_laneq_s32(high[v + k], own.val[k], a.high, lane);                  \
         }                                                                                          \
-    }                                                                                              \
-    if (vectors == 4) w = opaque(w + 64);
-
-/* `vectors` times four rows of a group for `xs` x: 8 makes all four gates, 4 two of them. Returns
- * where all four's weights end. */
-static inline __attribute__((always_inline)) const int8_t *
-gates_s16(const int8_t *w, const int32_t *surplus, elstm_rescale rescale, const int16_t *x,
-          size_t x_stride, uint32_t quads, size_t at, int32_t *y, size_t rows, int vectors,
-          int xs) {
-    int32x4_t low[2][8], high[2][8];
-    for (int j = 0; j < xs; ++j) {
-        for (int k = 0; k < vectors; ++k) {
-            low[j][k] = vld1q_s32(surplus + at + 4 * (size_t)k);
-            high[j][k] = vdupq_n_s32(0);
-        }
+        w = behind_s32(behind_s32(w, low + v), high + v);                                          \
     }
-    split_x a[2];
+
+/* All registers serve one x: sixteen chains. */
+static inline __attribute__((always_inline)) const int8_t *
+lone4_s16(const int8_t *w, const int32_t *surplus, elstm_rescale rescale, const int16_t *x,
+          uint32_t quads, size_t at, int32_t *y) {
+    int32x4_t low[8], high[8];
+    for (int k = 0; k < 8; ++k) {
+        low[k] = vld1q_s32(surplus + at + 4 * (size_t)k);
+        high[k] = vdupq_n_s32(0);
+    }
     for (; quads >= 4; quads -= 4, x += 16) {
-        for (int j = 0; j < xs; ++j) a[j] = split16(x + (size_t)j * x_stride);
+        const split_x a = split16(x);
         QUAD(0)
         QUAD(1)
         QUAD(2)
         QUAD(3)
     }
     for (; quads > 0; --quads, x += 4) {
-        for (int j = 0; j < xs; ++j) a[j] = split4(x + (size_t)j * x_stride);
+        const split_x a = split4(x);
         QUAD(0)
     }
     const int32x4_t unit = vdupq_n_s32(256);
-    for (int j = 0; j < xs; ++j) {
-        int32_t *own = y + (size_t)j * rows + at;
-        for (int k = 0; k < vectors; ++k) low[j][k] = vmlaq_s32(low[j][k], high[j][k], unit);
-        if (rescale.bias == NULL)
-            for (int k = 0; k < vectors; ++k)
-                low[j][k] = vaddq_s32(low[j][k], vld1q_s32(own + 4 * k));
-        end(low[j], rescale, at, own, vectors);
-    }
+    for (int k = 0; k < 8; ++k) low[k] = vmlaq_s32(low[k], high[k], unit);
+    if (rescale.bias == NULL)
+        for (int k = 0; k < 8; ++k) low[k] = vaddq_s32(low[k], vld1q_s32(y + 4 * k));
+    end(low, rescale, at, y, 8);
     return w;
 }
 
 #undef QUAD
 
-/* One x, or two over half of the gates at a time. */
+/* The second x finds the group's weights in the first cache. */
 static inline __attribute__((always_inline)) const int8_t *
 group4_s16(const int8_t *w, const int32_t *surplus, elstm_rescale rescale, const int16_t *x,
            size_t x_stride, uint32_t quads, size_t at, int32_t *y, size_t rows, int xs) {
-    if (xs == 1) return gates_s16(w, surplus, rescale, x, 0, quads, at, y, rows, 8, 1);
-    gates_s16(w, surplus, rescale, x, x_stride, quads, at, y, rows, 4, 2);
-    gates_s16(w + 64, surplus, rescale, x, x_stride, quads, at + 16, y, rows, 4, 2);
-    return w + (size_t)quads * 128;
+    if (xs == 2) lone4_s16(w, surplus, rescale, x + x_stride, quads, at, y + rows + at);
+    return lone4_s16(w, surplus, rescale, x, quads, at, y + at);
 }
 
 static __attribute__((noinline)) void
