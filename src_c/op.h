@@ -15,6 +15,7 @@ struct elstm_tensor {
     uint32_t single; /* 1: downstream of a Last, one row a run unless every step is asked for */
     uint32_t rows;   /* valid now */
     float scale, reciprocal;
+    size_t row; /* bytes from one row to the next */
     void *data;
 };
 

@@ -109,6 +109,7 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
         elstm_tensor *tensor = &runner->tensors[k];
         elstm_tensor_describe(model, k, tensor);
         tensor->reciprocal = 1.0f / tensor->scale;
+        tensor->row = tensor->stride * value_size(tensor->type);
         const uint64_t rows = (uint64_t)limits.max_steps * limits.streams;
         tensor->data =
             base + reserve(&data, rows * tensor->stride * value_size(tensor->type), align);
@@ -147,52 +148,49 @@ void *elstm_state(elstm_runner *runner, uint32_t stream) {
 
 static void enter_f32(const elstm_kernels *kernels, elstm_tensor *tensor, const float *x,
                       uint32_t rows) {
+    unsigned char *data = tensor->data;
     tensor->rows = rows;
-    if (tensor->type == ELSTM_F32) {
-        float *data = tensor->data;
-        for (uint32_t row = 0; row < rows; ++row, x += tensor->width, data += tensor->stride)
-            kernels->enter_f32(x, data, tensor->width);
-    } else {
-        int16_t *data = tensor->data;
-        for (uint32_t row = 0; row < rows; ++row, x += tensor->width, data += tensor->stride)
-            kernels->enter_s16(x, tensor->reciprocal, data, tensor->width);
+    for (; rows > 0; --rows, x += tensor->width, data += tensor->row) {
+        if (tensor->type == ELSTM_F32)
+            kernels->enter_f32(x, (float *)(void *)data, tensor->width);
+        else
+            kernels->enter_s16(x, tensor->reciprocal, (int16_t *)(void *)data, tensor->width);
     }
 }
 
 static void enter_s8(elstm_tensor *tensor, const int16_t *x, uint32_t rows) {
-    int16_t *data = tensor->data;
+    unsigned char *data = tensor->data;
     tensor->rows = rows;
-    for (uint32_t row = 0; row < rows; ++row, x += tensor->width, data += tensor->stride)
-        for (uint32_t k = 0; k < tensor->width; ++k) data[k] = x[k];
+    for (; rows > 0; --rows, x += tensor->width, data += tensor->row)
+        memcpy(data, x, tensor->width * sizeof *x);
 }
 
 static void leave_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, float *y,
                       uint32_t rows) {
-    const size_t width = tensor->width, stride = tensor->stride;
-    for (size_t row = 0; row < rows; ++row, y += width) {
-        if (tensor->type == ELSTM_F32) {
-            const float *data = (const float *)tensor->data + row * stride;
-            for (size_t k = 0; k < width; ++k) y[k] = data[k];
-        } else if (tensor->type == ELSTM_S16) {
-            kernels->leave_s16((const int16_t *)tensor->data + row * stride, tensor->scale, y,
+    const unsigned char *data = tensor->data;
+    for (; rows > 0; --rows, y += tensor->width, data += tensor->row) {
+        if (tensor->type == ELSTM_F32)
+            memcpy(y, data, tensor->width * sizeof *y);
+        else if (tensor->type == ELSTM_S16)
+            kernels->leave_s16((const int16_t *)(const void *)data, tensor->scale, y,
                                tensor->width);
-        } else {
-            kernels->leave_s8((const int8_t *)tensor->data + row * stride, tensor->scale, y,
-                              tensor->width);
-        }
+        else
+            kernels->leave_s8((const int8_t *)data, tensor->scale, y, tensor->width);
     }
 }
 
+/* int8 to int16 */
+static void widen(const int8_t *restrict value, int16_t *restrict y, uint32_t count) {
+    for (uint32_t k = 0; k < count; ++k) y[k] = value[k];
+}
+
 static void leave_s8(const elstm_tensor *tensor, int16_t *y, uint32_t rows) {
-    const size_t width = tensor->width, stride = tensor->stride;
-    for (uint32_t row = 0; row < rows; ++row, y += width) {
-        if (tensor->type == ELSTM_S16) {
-            const int16_t *data = (const int16_t *)tensor->data + row * stride;
-            for (size_t k = 0; k < width; ++k) y[k] = data[k];
-        } else {
-            const int8_t *data = (const int8_t *)tensor->data + row * stride;
-            for (size_t k = 0; k < width; ++k) y[k] = data[k];
-        }
+    const unsigned char *data = tensor->data;
+    for (; rows > 0; --rows, y += tensor->width, data += tensor->row) {
+        if (tensor->type == ELSTM_S16)
+            memcpy(y, data, tensor->width * sizeof *y);
+        else
+            widen((const int8_t *)data, y, tensor->width);
     }
 }
 
