@@ -45,12 +45,13 @@ group4_s8(const int8_t *w, elstm_rescale rescale, const int8_t *x, size_t x_stri
     int8x16_t a[2];
     if (xs == 1) {
         for (; quads >= 8; quads -= 8, x += 32) {
-            a[0] = vld1q_s8(x);
+            const int8x16x2_t both = vld1q_s8_x2(x);
+            a[0] = both.val[0];
             QUAD(0)
             QUAD(1)
             QUAD(2)
             QUAD(3)
-            a[0] = vld1q_s8(x + 16);
+            a[0] = both.val[1];
             QUAD(0)
             QUAD(1)
             QUAD(2)
