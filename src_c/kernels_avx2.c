@@ -65,22 +65,9 @@ static void leave_s16(const int16_t *value, float scale, float *y, uint32_t coun
 
 /* ---- f32 ---- */
 
-/* c[0] + c[1] u */
-static inline __m256 linear8(const float *c, __m256 u) {
-    return _mm256_fmadd_ps(_mm256_set1_ps(c[1]), u, _mm256_set1_ps(c[0]));
-}
-
-/* Pairs of coefficients first, for chains half as long as Horner's. */
 static inline __m256 tanh8(__m256 x) {
-    const float *p = elstm_tanh_p, *q = elstm_tanh_q;
-    x = _mm256_max_ps(x, _mm256_set1_ps(-ELSTM_TANH_CLAMP));
-    x = _mm256_min_ps(x, _mm256_set1_ps(ELSTM_TANH_CLAMP));
-    const __m256 u = _mm256_mul_ps(x, x), u2 = _mm256_mul_ps(u, u);
-    __m256 over = _mm256_fmadd_ps(_mm256_set1_ps(p[6]), u2, linear8(p + 4, u));
-    over = _mm256_fmadd_ps(over, u2, linear8(p + 2, u));
-    over = _mm256_fmadd_ps(over, u2, linear8(p, u));
-    const __m256 under = _mm256_fmadd_ps(linear8(q + 2, u), u2, linear8(q, u));
-    return _mm256_div_ps(_mm256_mul_ps(x, over), under);
+    tanh_8(&x, 1);
+    return x;
 }
 
 static inline __m256 sigmoid8(__m256 x) {
@@ -253,21 +240,6 @@ static inline __m256i four(const int8_t *x) {
     int32_t bytes;
     memcpy(&bytes, x, sizeof bytes);
     return _mm256_set1_epi32(bytes);
-}
-
-/* How sums of 8 rows go on to y: sh(sum, k) is left by max(-k, 0), then right by max(k, 0). */
-static inline void end8(__m256i sum, const elstm_rescale *rescale, size_t at, int32_t *y) {
-    if (rescale == NULL) {
-        sum = _mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *)y));
-    } else {
-        const __m256i zero = _mm256_setzero_si256();
-        const __m256i k =
-            _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(rescale->shift + at)));
-        sum = _mm256_sllv_epi32(sum, _mm256_max_epi32(_mm256_sub_epi32(zero, k), zero));
-        sum = _mm256_add_epi32(_mm256_srav_epi32(sum, _mm256_max_epi32(k, zero)),
-                               _mm256_loadu_si256((const __m256i *)(rescale->bias + at)));
-    }
-    _mm256_storeu_si256((__m256i *)y, sum);
 }
 
 /* Sums from a group on: `vectors` registers of 8 rows, the gates of one or two groups. */

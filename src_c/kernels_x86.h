@@ -1,7 +1,9 @@
-/* Private: what the x86 sets share. */
+/* Private: what the x86 sets share, compiled inside each with that set's instructions: the includer
+ * has chosen its target and included <immintrin.h>. */
 #ifndef ELSTM_KERNELS_X86_H
 #define ELSTM_KERNELS_X86_H
 
+#include "activations.h"
 #include "kernels.h"
 
 /* For functions whose last arguments are constants: each call is a loop of its own. */
@@ -39,6 +41,50 @@ static inline void elstm_prepare_lstm_x86(elstm_requantize *q, uint32_t groups, 
         }
     }
     q->prepared = prepared;
+}
+
+/* c[0] + c[1] u */
+static inline __m256 linear8(const float *c, __m256 u) {
+    return _mm256_fmadd_ps(_mm256_set1_ps(c[1]), u, _mm256_set1_ps(c[0]));
+}
+
+/* tanh of registers side by side: each alone is one chain of latencies. Pairs of coefficients
+ * first, for chains half as long as Horner's. */
+ELSTM_INLINE void tanh_8(__m256 *x, int count) {
+    const float *p = elstm_tanh_p, *q = elstm_tanh_q;
+    __m256 u[2], u2[2], over[2], under[2];
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) {
+        x[j] = _mm256_max_ps(x[j], _mm256_set1_ps(-ELSTM_TANH_CLAMP));
+        x[j] = _mm256_min_ps(x[j], _mm256_set1_ps(ELSTM_TANH_CLAMP));
+        u[j] = _mm256_mul_ps(x[j], x[j]);
+        u2[j] = _mm256_mul_ps(u[j], u[j]);
+    }
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) {
+        over[j] = linear8(p + 4, u[j]);
+        over[j] = _mm256_fmadd_ps(_mm256_set1_ps(p[6]), u2[j], over[j]);
+        over[j] = _mm256_fmadd_ps(over[j], u2[j], linear8(p + 2, u[j]));
+        over[j] = _mm256_fmadd_ps(over[j], u2[j], linear8(p, u[j]));
+        under[j] = _mm256_fmadd_ps(linear8(q + 2, u[j]), u2[j], linear8(q, u[j]));
+    }
+    ELSTM_UNROLL
+    for (int j = 0; j < count; ++j) x[j] = _mm256_div_ps(_mm256_mul_ps(x[j], over[j]), under[j]);
+}
+
+/* How sums of 8 rows go on to y: sh(sum, k) is left by max(-k, 0), then right by max(k, 0). */
+static inline void end8(__m256i sum, const elstm_rescale *rescale, size_t at, int32_t *y) {
+    if (rescale == NULL) {
+        sum = _mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *)y));
+    } else {
+        const __m256i zero = _mm256_setzero_si256();
+        const __m256i k =
+            _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(rescale->shift + at)));
+        sum = _mm256_sllv_epi32(sum, _mm256_max_epi32(_mm256_sub_epi32(zero, k), zero));
+        sum = _mm256_add_epi32(_mm256_srav_epi32(sum, _mm256_max_epi32(k, zero)),
+                               _mm256_loadu_si256((const __m256i *)(rescale->bias + at)));
+    }
+    _mm256_storeu_si256((__m256i *)y, sum);
 }
 
 #endif
