@@ -2,9 +2,10 @@
 """The door to C: one class that owns an image, an arena and the bound inputs and outputs."""
 
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int16_t, int64_t, uint32_t, uintptr_t
 from libc.string cimport memcpy
@@ -19,9 +20,58 @@ from .errors import BusyError, EdgeLstmError, ImageError, InputError
 cdef object ndarray = np.ndarray
 cdef object float32 = np.dtype(np.float32)
 
+cdef extern from *:
+    """
+    /* How an ndarray begins. NumPy's binary interface fixes it for extensions built against NumPy 1 and 2 alike, and
+     * _array_head_holds looks once. Asking NumPy for the buffer instead, for which it takes a block from the heap, made
+     * step(x) 28 ns slower than step() (8 inputs, 16 units; 1 ns this way). */
+    typedef struct {
+        PyObject_HEAD
+        char *data;
+        int dimensions;
+        Py_ssize_t *shape, *strides;
+        PyObject *base, *dtype;
+        int flags;
+    } array_head;
+    """
+    ctypedef struct array_head:
+        char *data
+        int dimensions
+        Py_ssize_t *shape
+        PyObject *dtype
+        int flags
+
 cdef enum:
+    IN_ORDER = 0x101  # flags: C-contiguous and aligned
     ALIGN = 64  # a cache line; the C core itself asks for 16
     PATIENCE = 1024  # steps of a run between two looks for Ctrl-C
+
+
+cdef bint _looks_like(array, data, shape, bint in_order):
+    cdef const array_head *head = <const array_head *><PyObject *>array
+    if <uintptr_t>head.data != data or head.dimensions != len(shape) or head.dtype != <PyObject *>float32:
+        return False
+    for k, length in enumerate(shape):
+        if head.shape[k] != length:
+            return False
+    return (head.flags & IN_ORDER == IN_ORDER) == in_order
+
+
+cdef bint _array_head_holds():
+    """Whether arrays of this NumPy begin as array_head says."""
+    if ndarray.__basicsize__ < <Py_ssize_t>sizeof(array_head):
+        return False
+    row, block = np.zeros(5, float32), np.zeros((2, 3), float32)
+    crooked = np.zeros(9, np.uint8)[1:].view(float32)
+    return (
+        _looks_like(row, row.ctypes.data, (5,), True)
+        and _looks_like(block, block.ctypes.data, (2, 3), True)
+        and _looks_like(block.T, block.ctypes.data, (3, 2), False)
+        and _looks_like(crooked, crooked.ctypes.data, (2,), False)
+    )
+
+
+cdef bint HEAD_HOLDS = _array_head_holds()
 
 
 cdef int _check(elstm_status status) except -1:
@@ -191,29 +241,24 @@ cdef class Core:
         x: float32 of the input's shape; None: what stands in the bound inputs. A tuple for several inputs.
         InputError for NaN, infinity or a wrong shape.
         """
-        cdef const float *direct[8]
-        cdef Py_buffer view
-        cdef uint32_t k
+        cdef const float *direct[1]
+        cdef const array_head *head
         self._free()
         if x is None:
             return self._step_bound()
-        # asking for the dtype costs less than asking the buffer for its format, which NumPy builds anew every time
-        if type(x) is not ndarray or (<object>x).dtype is not float32 or self.model.inputs != 1:
+        if not HEAD_HOLDS or type(x) is not ndarray or self.model.inputs != 1:
             return self._step_converted(x)
-        try:
-            PyObject_GetBuffer(x, &view, PyBUF_ND)
-        except (BufferError, ValueError):  # not contiguous
+        head = <const array_head *><PyObject *>x
+        if head.dtype != <PyObject *>float32 or head.flags & IN_ORDER != IN_ORDER:
             return self._step_converted(x)
-        if <size_t>view.len != 4 * self.x_count[0] or <uintptr_t>view.buf % 4 != 0 \
-                or not (view.ndim == 1 and self.streams == 1 or view.ndim == 2 and view.shape[0] == self.streams):
-            PyBuffer_Release(&view)
+        if not (head.dimensions == 1 and self.streams == 1 and <size_t>head.shape[0] == self.x_count[0]) \
+                and not (head.dimensions == 2 and <size_t>head.shape[0] == self.streams
+                         and <size_t>head.shape[0] * <size_t>head.shape[1] == self.x_count[0]):
             return self._step_converted(x)
-        direct[0] = <const float *>view.buf
+        direct[0] = <const float *>head.data
         if not _finite(direct[0], self.x_count[0]):
-            PyBuffer_Release(&view)
             raise InputError("an input is NaN or infinite")
         elstm_step_f32(&self.runner, direct, self.bound_y)
-        PyBuffer_Release(&view)
         return self.answer
 
     cdef _step_bound(self):
