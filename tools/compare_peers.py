@@ -108,7 +108,7 @@ def about(rounds: int, seconds: float, log: Any) -> dict[str, Any]:
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command(),
         "cpu": models[0] if models else platform.machine(),
         "kernels": kernels()[0],
         "cores": os.cpu_count(),
@@ -117,6 +117,12 @@ def about(rounds: int, seconds: float, log: Any) -> dict[str, Any]:
         "rounds": rounds,
         "turn": seconds,
     }
+
+
+def command() -> str:
+    """What was typed, without where RTNeural lay."""
+    said = shlex.join(["python", *sys.argv])
+    return re.sub(r"--rtneural[ =]\S+", "--rtneural PATH", said)
 
 
 def prepare(chosen: list[cases.Case], names: list[str], log: Any) -> dict[str, Path]:

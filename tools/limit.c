@@ -26,6 +26,24 @@
 #define AVX2 __attribute__((target("avx2,fma")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")))
 
+/* gcc 12 keeps arrays of sums in memory where loops over them are unrolled late, and copies sums
+ * around the intrinsics of the two instructions below: no limit would be one. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+AVX512 INLINE __m512i dot_512(__m512i sum, __m512i x, __m512i w) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
+}
+
+AVX2 INLINE __m256i add_256(__m256i sum, __m256i v) {
+    __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(v));
+    return sum;
+}
+
 /* How a 16-bit x meets int8 weights, four columns (a quad) of a row at a time. */
 typedef enum {
     UNSIGNED_PLANES, /* AVX-512: dpbusd of the high and of the low byte */
@@ -72,28 +90,33 @@ AVX512 INLINE void dot_s8_512(const stream *s, shape f, size_t ahead) {
     const unsigned char *w = s->w;
     for (uint32_t row = 0; row < s->rows; row += 16 * n, w += (f.groups - 1) * block) {
         __m512i sum[MOST], low[MOST];
+        UNROLL
         for (uint32_t k = 0; k < n * f.chains; ++k) sum[k] = low[k] = _mm512_setzero_si512();
         for (uint32_t q = 0; q < s->wide; ++q, w += step) {
             const __m512i a = _mm512_set1_epi32((int)s->x[0][q]);
             const __m512i b = _mm512_set1_epi32((int)s->x[1][q]);
+            UNROLL
             for (uint32_t k = 0; k < n; ++k) {
                 const __m512i v = _mm512_load_si512(at(w, k, f, block, 64, ahead));
-                sum[k] = _mm512_dpbusd_epi32(sum[k], a, v);
-                low[k] = _mm512_dpbusd_epi32(low[k], b, v);
+                sum[k] = dot_512(sum[k], a, v);
+                low[k] = dot_512(low[k], b, v);
             }
         }
         for (uint32_t k = 0; s->wide != 0 && k < n; ++k)
             sum[k] = _mm512_add_epi32(_mm512_slli_epi32(sum[k], 8), low[k]);
         for (uint32_t k = 0; s->from != NULL && k < n; ++k)
             sum[k] = _mm512_load_si512((const int32_t *)s->from + row + 16 * k);
-        for (uint32_t q = 0; q < s->narrow; q += f.chains)
-            for (uint32_t c = 0; c < f.chains; ++c, w += step) {
-                const __m512i a = _mm512_set1_epi32((int)s->h[0][q + c]);
-                for (uint32_t k = 0; k < n; ++k)
-                    sum[c * n + k] = _mm512_dpbusd_epi32(
-                        sum[c * n + k], a, _mm512_load_si512(at(w, k, f, block, 64, ahead)));
-            }
+        for (uint32_t q = 0; q < s->narrow; q += f.chains) UNROLL
+        for (uint32_t c = 0; c < f.chains; ++c, w += step) {
+            const __m512i a = _mm512_set1_epi32((int)s->h[0][q + c]);
+            UNROLL
+            for (uint32_t k = 0; k < n; ++k)
+                sum[c * n + k] =
+                    dot_512(sum[c * n + k], a, _mm512_load_si512(at(w, k, f, block, 64, ahead)));
+        }
+        UNROLL
         for (uint32_t k = 0; k < n; ++k) {
+            UNROLL
             for (uint32_t c = 1; c < f.chains; ++c)
                 sum[k] = _mm512_add_epi32(sum[k], sum[c * n + k]);
             _mm512_store_si512((int32_t *)s->sums + row + 16 * k, sum[k]);
@@ -105,11 +128,11 @@ AVX512 INLINE void dot_s8_512(const stream *s, shape f, size_t ahead) {
 AVX2 INLINE __m256i add_signed(__m256i sum, __m256i w, uint32_t x, uint32_t size, short factor) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi32((int)size),
                                                _mm256_sign_epi8(w, _mm256_set1_epi32((int)x)));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(factor)));
+    return add_256(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(factor)));
 }
 
 AVX2 INLINE __m256i add_pairs(__m256i sum, __m256i w, uint32_t x) {
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(w, _mm256_set1_epi32((int)x)));
+    return add_256(sum, _mm256_madd_epi16(w, _mm256_set1_epi32((int)x)));
 }
 
 /* A quad of eight rows with a 16-bit x. */
@@ -134,20 +157,23 @@ AVX2 INLINE void dot_s8_256(const stream *s, shape f, size_t ahead, form form) {
     const unsigned char *w = s->w;
     for (uint32_t row = 0; row < s->rows; row += 8 * n, w += (f.groups - 1) * block) {
         __m256i sum[MOST];
+        UNROLL
         for (uint32_t k = 0; k < n * f.chains; ++k) sum[k] = _mm256_setzero_si256();
         for (uint32_t k = 0; s->from != NULL && k < n; ++k)
             sum[k] = _mm256_load_si256((const __m256i *)((const int32_t *)s->from + row + 8 * k));
-        for (uint32_t q = 0; q < s->wide; ++q, w += step)
-            for (uint32_t k = 0; k < n; ++k)
-                sum[k] = add_wide(sum[k], s, q, at(w, k, f, block, 32, ahead), form);
-        for (uint32_t q = 0; q < s->narrow; q += f.chains)
-            for (uint32_t c = 0; c < f.chains; ++c, w += step)
-                for (uint32_t k = 0; k < n; ++k) {
-                    const void *p = at(w, k, f, block, 32, ahead);
-                    sum[c * n + k] = add_signed(sum[c * n + k], _mm256_load_si256(p),
-                                                s->h[0][q + c], s->h[1][q + c], 1);
-                }
+        for (uint32_t q = 0; q < s->wide; ++q, w += step) UNROLL
+        for (uint32_t k = 0; k < n; ++k)
+            sum[k] = add_wide(sum[k], s, q, at(w, k, f, block, 32, ahead), form);
+        for (uint32_t q = 0; q < s->narrow; q += f.chains) UNROLL
+        for (uint32_t c = 0; c < f.chains; ++c, w += step) UNROLL
         for (uint32_t k = 0; k < n; ++k) {
+            const void *p = at(w, k, f, block, 32, ahead);
+            sum[c * n + k] =
+                add_signed(sum[c * n + k], _mm256_load_si256(p), s->h[0][q + c], s->h[1][q + c], 1);
+        }
+        UNROLL
+        for (uint32_t k = 0; k < n; ++k) {
+            UNROLL
             for (uint32_t c = 1; c < f.chains; ++c)
                 sum[k] = _mm256_add_epi32(sum[k], sum[c * n + k]);
             _mm256_store_si256((__m256i *)((int32_t *)s->sums + row + 8 * k), sum[k]);
@@ -173,15 +199,19 @@ AVX512 INLINE void dot_f32_512(const stream *s, shape f, size_t ahead) {
     const unsigned char *w = s->w;
     for (uint32_t row = 0; row < s->rows; row += 16 * n, w += (f.groups - 1) * block) {
         __m512 sum[MOST];
+        UNROLL
         for (uint32_t k = 0; k < n * f.chains; ++k) sum[k] = _mm512_setzero_ps();
-        for (uint32_t q = 0; q < s->narrow; q += f.chains)
-            for (uint32_t c = 0; c < f.chains; ++c, w += step) {
-                const __m512 x = _mm512_set1_ps(s->columns[q + c]);
-                for (uint32_t k = 0; k < n; ++k)
-                    sum[c * n + k] = _mm512_fmadd_ps(
-                        x, _mm512_load_ps(at(w, k, f, block, 64, ahead)), sum[c * n + k]);
-            }
+        for (uint32_t q = 0; q < s->narrow; q += f.chains) UNROLL
+        for (uint32_t c = 0; c < f.chains; ++c, w += step) {
+            const __m512 x = _mm512_set1_ps(s->columns[q + c]);
+            UNROLL
+            for (uint32_t k = 0; k < n; ++k)
+                sum[c * n + k] = _mm512_fmadd_ps(x, _mm512_load_ps(at(w, k, f, block, 64, ahead)),
+                                                 sum[c * n + k]);
+        }
+        UNROLL
         for (uint32_t k = 0; k < n; ++k) {
+            UNROLL
             for (uint32_t c = 1; c < f.chains; ++c) sum[k] = _mm512_add_ps(sum[k], sum[c * n + k]);
             _mm512_store_ps((float *)s->sums + row + 16 * k, sum[k]);
         }
@@ -194,16 +224,20 @@ AVX2 INLINE void dot_f32_256(const stream *s, shape f, size_t ahead) {
     const unsigned char *w = s->w;
     for (uint32_t row = 0; row < s->rows; row += 8 * n, w += (f.groups - 1) * block) {
         __m256 sum[MOST];
+        UNROLL
         for (uint32_t k = 0; k < n * f.chains; ++k) sum[k] = _mm256_setzero_ps();
-        for (uint32_t q = 0; q < s->narrow; q += f.chains)
-            for (uint32_t c = 0; c < f.chains; ++c, w += step) {
-                const __m256 x = _mm256_set1_ps(s->columns[q + c]);
-                for (uint32_t k = 0; k < n; ++k) {
-                    const void *p = at(w, k, f, block, 32, ahead);
-                    sum[c * n + k] = _mm256_fmadd_ps(x, _mm256_load_ps(p), sum[c * n + k]);
-                }
+        for (uint32_t q = 0; q < s->narrow; q += f.chains) UNROLL
+        for (uint32_t c = 0; c < f.chains; ++c, w += step) {
+            const __m256 x = _mm256_set1_ps(s->columns[q + c]);
+            UNROLL
+            for (uint32_t k = 0; k < n; ++k) {
+                const void *p = at(w, k, f, block, 32, ahead);
+                sum[c * n + k] = _mm256_fmadd_ps(x, _mm256_load_ps(p), sum[c * n + k]);
             }
+        }
+        UNROLL
         for (uint32_t k = 0; k < n; ++k) {
+            UNROLL
             for (uint32_t c = 1; c < f.chains; ++c) sum[k] = _mm256_add_ps(sum[k], sum[c * n + k]);
             _mm256_store_ps((float *)s->sums + row + 8 * k, sum[k]);
         }
