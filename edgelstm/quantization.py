@@ -34,7 +34,7 @@ from .rounding import MOST_COLUMNS, Operand, Rows, quantize_rows, requantization
 HIDDEN_TYPES = {8: "s8", 16: "s16"}  # by the bits of h
 HIDDEN_HEADROOM = 1.25  # of an unbounded h; a bounded one does better with finer steps than with room
 FINEST = 12 * 127  # hm of a bounded h: finer steps would drown in what 16-bit gates and cells leave
-FINEST_16 = 256 * 127  # hm of an int16 h, at most: it stays below what the dot product of neon_dotprod takes
+FINEST_16 = 256 * 127  # hm of an int16 h, at most: 256 times an int8 one's
 _HARDLY_WORSE = 1.02  # the widest cell range whose error is within this factor of the best is taken
 
 
@@ -54,6 +54,8 @@ def quantize_with_rows(
     """`quantize`, and per layer with weights the rows with the real values of their integers, for simulations."""
     if hidden_bits not in HIDDEN_TYPES:
         raise QuantizeError(f"hidden_bits is {hidden_bits}, expected 8 or 16")
+    if hidden_bits != 8 and not any(isinstance(layer, Lstm) for layer in model.layers):
+        raise QuantizeError(f"hidden_bits is {hidden_bits}, but no layer of the model has an h")
     calibration = calibrate(model, samples)
     model, balanced = balance(model, calibration)
     if balanced:

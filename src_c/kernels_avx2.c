@@ -226,7 +226,7 @@ static void sigmoid_f32(float *v, uint32_t count) {
 /* sum + v. As an instruction of our own: around the intrinsic gcc 12 copies sums from register to
  * register, and to memory. */
 static inline __m256i add_to(__m256i sum, __m256i v) {
-    __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(v));
+    __asm__("vpaddd {%1, %0, %0|%0, %0, %1}" : "+x"(sum) : "x"(v));
     return sum;
 }
 

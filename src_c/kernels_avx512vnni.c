@@ -40,7 +40,7 @@ static void prepare_s8(const elstm_matrix_s8 *w, int32_t *surplus) {
 /* The sum of four products a lane, added. As an instruction of our own: around the intrinsic gcc 12
  * copies every sum twice, which takes half as long again. */
 static inline __m512i dot16(__m512i sum, __m512i x, __m512i w) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+    __asm__("vpdpbusd {%2, %1, %0|%0, %1, %2}" : "+v"(sum) : "v"(x), "v"(w));
     return sum;
 }
 

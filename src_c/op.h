@@ -163,7 +163,7 @@ uint32_t elstm_groups(uint32_t units); /* of 8 */
  */
 int32_t *elstm_prepare_s8(const elstm_kernels *kernels, elstm_matrix_s8 *matrix, int32_t *at);
 
-/* Bounds of docs/numerics.md for one matrix and its rows; see rows_s8.c. */
+/* Bounds of docs/numerics.md for one matrix and its rows; see rows.c. */
 typedef struct {
     const elstm_matrix_s8 *kernel, *recurrent; /* recurrent may be NULL */
     const elstm_rescale *rescale;

@@ -374,6 +374,13 @@ def test_hidden_bits_are_8_or_16():
     assert quantize(model, x).tensors[1].type == "s8"
 
 
+def test_hidden_bits_want_an_h():
+    tensors = (Tensor("x", 2), Tensor("y", 1))
+    model = Model(tensors, (Dense("dense", ("x",), ("y",), np.ones((1, 2)), np.zeros(1)),), ("x",), ("y",))
+    with pytest.raises(QuantizeError, match="hidden_bits is 16, but no layer of the model has an h"):
+        quantize(model, np.ones((4, 2), np.float32), hidden_bits=16)
+
+
 def test_units_of_relu_cells_are_balanced_where_only_weights_see_them():
     random, relu = np.random.default_rng(6), Activation("relu")
     model = model_of(3, [12, 5], outputs=2, activation=relu, scale=0.3, forget=-1, last=True)
