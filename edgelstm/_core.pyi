@@ -6,6 +6,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 def kernels() -> list[str]: ...
+def is_finite(array: Floats) -> bool: ...
 
 class Core:
     @property

@@ -106,6 +106,16 @@ cdef int _finite(const float *x, size_t count) noexcept nogil:
     return bad == 0
 
 
+def is_finite(array):
+    """Whether a C-contiguous, aligned float32 array holds neither NaN nor infinity."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
+    try:
+        return _finite(<const float *>view.buf, <size_t>view.len // 4) != 0
+    finally:
+        PyBuffer_Release(&view)
+
+
 cdef int64_t _now() noexcept nogil:
     """Nanoseconds of a clock that only goes forward."""
     cdef timespec at

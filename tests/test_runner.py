@@ -4,6 +4,7 @@ import contextlib
 import sys
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -649,3 +650,22 @@ def test_timing_of_parts_leaves_the_state_and_takes_arrays_of_its_size(kind, str
     for wrong in ((repeats[1:], times), (repeats, times[:, 1:].copy()), (repeats.astype(np.uint64), times)):
         with pytest.raises(InputError, match="aligned bytes"):
             runner.time_parts(*wrong)
+
+
+@pytest.mark.parametrize("every_step", (False, True))
+@pytest.mark.parametrize("name", ("f32_stacked", "s8_stacked", "s8_after_last", "f32_after_last"))
+def test_a_sequence_that_lies_ready_runs_as_any_other(name, every_step):
+    path = Path(__file__).parent / "golden" / "images" / f"{name}.elstm"
+    runner, other = Runner(path), Runner(path)
+    x = np.random.default_rng(3).standard_normal((37, runner.input_widths[0])).astype(np.float32)
+    crooked = np.asfortranarray(x)
+    for carry in (False, True, True):
+        ready = runner.run(x, every_step, carry)
+        expected = other.run(crooked, every_step, carry)
+        assert ready.dtype == np.float32 and ready.shape == expected.shape
+        np.testing.assert_array_equal(ready, expected)
+    for bad in (np.nan, np.inf, -np.inf):
+        broken = x.copy()
+        broken[20, 0] = bad
+        with pytest.raises(InputError, match="NaN or infinite"):
+            runner.run(broken)
