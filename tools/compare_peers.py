@@ -90,6 +90,8 @@ def measured(options: argparse.Namespace, log: Any) -> dict[str, Any]:
     wanted = options.case or (QUICK_CASES if options.quick else [case.name for case in cases.CASES])
     chosen = [case for case in cases.CASES if case.name in wanted]
     result = {"about": about(rounds, seconds, log), "cases": {}}
+    if options.rtneural:
+        result["about"]["versions"]["RTNeural"] = rtneural.version(options.rtneural)
     folders = prepare(chosen, names, log)
     for case in chosen:
         print(f"{case.name} ...", file=sys.stderr, flush=True)

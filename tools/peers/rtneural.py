@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,14 @@ from . import nets
 
 FORMS = tuple(nets.Form(f"float {backend}", False, (nets.CALL,)) for backend in ("xsimd", "eigen"))
 VARIABLE = "RTNEURAL"
+
+
+def version(tree: Path) -> str:
+    """Its CMakeLists.txt's, and the commit where git knows it."""
+    found = re.search(r"project\(RTNeural VERSION ([\d.]+)", (tree / "CMakeLists.txt").read_text("utf-8"))
+    said = subprocess.run(["git", "-C", str(tree), "log", "-1", "--format=%h"], capture_output=True, text=True)
+    commit = f" ({said.stdout.strip()})" if (tree / ".git").exists() and said.returncode == 0 else ""
+    return (found[1] if found else "of unknown version") + commit
 
 
 def load(peer: str, folder: Path, form: str, mode: str) -> nets.Call:
