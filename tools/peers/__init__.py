@@ -22,7 +22,7 @@ class Peer:
 
 
 PEERS = (
-    Peer("EdgeLSTM", "edge", "edge_files", "edgelstm", "edgelstm"),
+    Peer("EdgeLSTM", "edge", "edge_files", "edgelstm", "edgelstm.runner"),
     Peer("ai-edge-litert", "tflite", "tflite_files", "ai-edge-litert", "ai_edge_litert.interpreter"),
     Peer("tflite-runtime", "tflite", "tflite_files", "tflite-runtime", "tflite_runtime.interpreter"),
     Peer("ONNX Runtime", "onnx_sessions", "onnx_sessions_files", "onnxruntime", "onnxruntime"),
