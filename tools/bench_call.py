@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from bench_step import noise, step_library
@@ -67,7 +68,7 @@ def loop_fresh(call: Callable[[np.ndarray], object], arrays: list[np.ndarray]) -
 def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    print("| inputs, units | type | kernels | C call, ns | `step()` adds, ns | `step(x)`, new array, adds, ns |")
+    print("| inputs, units | type | C call | `step()` adds | `step(x)`, new array, adds | a `run` of one step |")
     print("|---|---|---|---|---|---|")
     lib = step_library()
     for inputs, units in ((8, 16), (9, 64)):
@@ -83,9 +84,10 @@ def main() -> None:
                 pool = (ctypes.c_void_p * STEPS)(*(x.ctypes.data for x in fresh))
                 c, bound = lib.bench_steps_f32(handle, STEPS, None), loop(runner.step)
                 c_fresh, given = lib.bench_steps_f32(handle, STEPS, pool), loop_fresh(runner.step, fresh)
-                rows.append((c, bound - c, given - c_fresh))
-            c, bound, given = (statistics.median(column) for column in zip(*rows, strict=True))
-            print(f"| {inputs}, {units} | {kind} | {runner.kernels} | {c:.0f} | {bound:.0f} | {given:.0f} |")
+                whole = loop(partial(runner.run, x[:1]))
+                rows.append((c, bound - c, given - c_fresh, whole))
+            c, bound, given, whole = (statistics.median(column) for column in zip(*rows, strict=True))
+            print(f"| {inputs}, {units} | {kind} | {c:.0f} | {bound:.0f} | {given:.0f} | {whole:.0f} |")
 
 
 if __name__ == "__main__":
