@@ -170,8 +170,8 @@ elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_
 uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
                            elstm_rows rows);
 
-/* State: model->state_size bytes a stream, in s8 the same on every CPU. Copy out, copy back: bytes
- * that this model did not leave there are not looked at. */
+/* State: model->state_size bytes a stream, in s8 the same on every CPU. Copy out, copy back: what
+ * comes back is not checked, and only what this model left there makes sense. */
 void elstm_reset(elstm_runner *runner);                         /* every stream */
 void elstm_reset_stream(elstm_runner *runner, uint32_t stream); /* one */
 void *elstm_state(elstm_runner *runner, uint32_t stream);
