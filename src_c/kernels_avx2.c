@@ -463,14 +463,6 @@ ELSTM_INLINE void requantize_gates(const int32_t *acc, uint32_t second, const el
 /* The order of elstm_cell_x86 from that of units, and back: quarters 0 2 1 3. */
 #define SORTED 0xD8
 
-/* Two groups of int16, or the first alone. */
-static inline void store16(int16_t *p, __m256i v, int lone) {
-    if (lone)
-        _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(v));
-    else
-        _mm256_storeu_si256((__m256i *)p, v);
-}
-
 /* c of 16 units from i f g o; what its tanh is taken of. */
 static inline __m256i next_c(const __m256i *gates, const elstm_cell_s8 *cell, uint32_t at,
                              int lone) {

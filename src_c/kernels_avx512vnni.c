@@ -131,13 +131,9 @@ ELSTM_INLINE void sum_s8(const elstm_matrix_s8 *w, uint32_t first, const int8_t 
     }
 }
 
-/* The same, on to y. */
-ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
-                          const int8_t *x, size_t x_stride, int32_t *y, int groups, int xs,
-                          int chains) {
-    const size_t rows = elstm_rows_s8(w);
-    __m512i sum[16][2];
-    sum_s8(w, first, x, x_stride, groups, xs, chains, sum);
+/* Those sums, on to y. */
+ELSTM_INLINE void end_tile(const __m512i (*sum)[2], size_t rows, uint32_t first,
+                           const elstm_rescale *rescale, int32_t *y, int groups, int xs) {
     ELSTM_UNROLL
     for (int k = 0; k < 2 * groups; ++k) {
         const size_t at = 32 * (size_t)first + 16 * (size_t)k;
@@ -146,6 +142,14 @@ ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_
         for (int j = 0; j < xs; ++j)
             end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at);
     }
+}
+
+ELSTM_INLINE void tile_s8(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
+                          const int8_t *x, size_t x_stride, int32_t *y, int groups, int xs,
+                          int chains) {
+    __m512i sum[16][2];
+    sum_s8(w, first, x, x_stride, groups, xs, chains, sum);
+    end_tile(sum, elstm_rows_s8(w), first, rescale, y, groups, xs);
 }
 
 static inline __m256i group1_s8(const int8_t *w, const int32_t *surplus, const int8_t *x,
@@ -283,17 +287,9 @@ ELSTM_INLINE void sum_s16(const elstm_matrix_s8 *w, uint32_t first, const int16_
 ELSTM_INLINE void tile_s16(const elstm_matrix_s8 *w, uint32_t first, const elstm_rescale *rescale,
                            const int16_t *x, size_t x_stride, int32_t *y, int groups, int xs,
                            int chains) {
-    const size_t rows = elstm_rows_s8(w);
     __m512i sum[8][2];
     sum_s16(w, first, x, x_stride, groups, xs, chains, sum);
-    ELSTM_UNROLL
-    for (int k = 0; k < 2 * groups; ++k) {
-        const size_t at = 32 * (size_t)first + 16 * (size_t)k;
-        const ending e = load_ending(rescale, at);
-        ELSTM_UNROLL
-        for (int j = 0; j < xs; ++j)
-            end16(sum[j * groups + k / 2][k % 2], rescale, &e, y + (size_t)j * rows + at);
-    }
+    end_tile(sum, elstm_rows_s8(w), first, rescale, y, groups, xs);
 }
 
 static inline __m256i group1_s16(const int8_t *w, const int32_t *surplus, const int16_t *x,
@@ -518,14 +514,6 @@ ELSTM_INLINE void next_h(const gates32 *gates, const elstm_cell_s8 *cell, elstm_
     }
 }
 
-/* Two groups of int16, or the first alone. */
-ELSTM_INLINE void put16(int16_t *p, __m256i v, int lone) {
-    if (lone)
-        _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(v));
-    else
-        _mm256_storeu_si256((__m256i *)p, v);
-}
-
 /* Two groups, or a lone one twice, from the cubics of their z. */
 ELSTM_INLINE void cell16(const way *w, int lone, const elstm_cell_s8 *cell, elstm_type type,
                          uint32_t at, const segments *t) {
@@ -557,10 +545,10 @@ ELSTM_INLINE void cell16(const way *w, int lone, const elstm_cell_s8 *cell, elst
         }
     } else {
         const __m256i h = _mm256_permute4x64_epi64(h16, SORTED);
-        put16((int16_t *)cell->h + at, h, lone);
-        put16((int16_t *)cell->y + at, h, lone);
+        store16((int16_t *)cell->h + at, h, lone);
+        store16((int16_t *)cell->y + at, h, lone);
     }
-    put16(cell->c + at, _mm256_permute4x64_epi64(c, SORTED), lone);
+    store16(cell->c + at, _mm256_permute4x64_epi64(c, SORTED), lone);
 }
 
 ELSTM_INLINE void requantize_memory(const int32_t *acc, uint32_t second, const elstm_cell_x86 *own,

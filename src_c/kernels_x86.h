@@ -87,4 +87,12 @@ static inline void end8(__m256i sum, const elstm_rescale *rescale, size_t at, in
     _mm256_storeu_si256((__m256i *)y, sum);
 }
 
+/* Two groups of int16, or the first alone. */
+static inline void store16(int16_t *p, __m256i v, int lone) {
+    if (lone)
+        _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(v));
+    else
+        _mm256_storeu_si256((__m256i *)p, v);
+}
+
 #endif
