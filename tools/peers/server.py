@@ -116,7 +116,7 @@ def main() -> None:
             if server is None:
                 server = Server(sys.argv[1])
             reply = getattr(server, command.pop("do"))(**command)
-        except Exception as error:
+        except Exception as error:  # of any library: it is an answer, with which the form is listed as missing
             traceback.print_exc()
             reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
         print(json.dumps(reply), file=pipe, flush=True)
