@@ -333,8 +333,10 @@ cdef class Core:
         cdef size_t align = 2 if integers else 4
         cdef size_t row = <size_t>self.streams * align
         cdef int held = 0
-        cdef uint32_t batch, k
+        cdef uint32_t batch, k, left, piece
         cdef size_t walked = 0
+        # an answer of the last step alone, or steps that must be seen together, cannot be had in pieces
+        cdef bint whole = not self.model.causal
         self._free()
         if len(xs) != self.model.inputs or len(ys) != self.model.outputs:
             raise InputError("a run needs an array for each input and output")
@@ -350,24 +352,32 @@ cdef class Core:
                 y_size[k] = row * elstm_output_rows(&self.runner, k, steps, rows) * self.model.output[k].width
                 y[k] = <unsigned char *>self._view(ys[k], &views[held], batches * y_size[k], align, PyBUF_WRITABLE)
                 held += 1
+            for k in range(self.model.outputs):
+                whole |= self.model.output[k].single and not every_step
             with nogil:
                 for batch in range(batches):
                     if fresh:
                         elstm_reset(&self.runner)
-                    if integers:
-                        status = elstm_run_s8(&self.runner, <const int16_t **>x, <int16_t **>y, steps, rows)
-                    else:
-                        status = elstm_run_f32(&self.runner, <const float **>x, <float **>y, steps, rows)
+                    left = steps
+                    while left > 0:
+                        piece = left if whole or left < PATIENCE else PATIENCE
+                        if integers:
+                            status = elstm_run_s8(&self.runner, <const int16_t **>x, <int16_t **>y, piece, rows)
+                        else:
+                            status = elstm_run_f32(&self.runner, <const float **>x, <float **>y, piece, rows)
+                        if status != ELSTM_OK:
+                            break
+                        for k in range(self.model.inputs):
+                            x[k] += x_size[k] // steps * piece
+                        for k in range(self.model.outputs):
+                            y[k] += y_size[k] if whole else y_size[k] // steps * piece
+                        left -= piece
+                        walked = walked + piece if walked < PATIENCE else piece
+                        if walked >= PATIENCE:
+                            with gil:
+                                PyErr_CheckSignals()
                     if status != ELSTM_OK:
                         break
-                    for k in range(self.model.inputs):
-                        x[k] += x_size[k]
-                    for k in range(self.model.outputs):
-                        y[k] += y_size[k]
-                    walked = walked + steps if walked < PATIENCE else steps
-                    if walked >= PATIENCE:
-                        with gil:
-                            PyErr_CheckSignals()
             _check(status)
         finally:
             self.busy = 0

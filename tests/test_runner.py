@@ -1,6 +1,7 @@
 """The runner against the reference, and its promises: run equals steps, state, streams, threads, refusals."""
 
 import contextlib
+import signal as signals
 import sys
 import threading
 import tracemalloc
@@ -669,3 +670,21 @@ def test_a_sequence_that_lies_ready_runs_as_any_other(name, every_step):
         broken[20, 0] = bad
         with pytest.raises(InputError, match="NaN or infinite"):
             runner.run(broken)
+
+
+@pytest.mark.skipif(not hasattr(signals, "setitimer"), reason="no timer signals here")
+def test_a_long_sequence_can_be_interrupted():
+    runner = Runner(Path(__file__).parent / "golden" / "images" / "f32_stacked.elstm")
+    steps = 5_000_000
+    x = np.zeros((steps, runner.input_widths[0]), np.float32)
+    y = np.full((steps, runner.output_widths[0]), np.nan, np.float32)
+    before = signals.signal(signals.SIGALRM, signals.default_int_handler)
+    try:
+        signals.setitimer(signals.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyboardInterrupt):
+            super(Runner, runner).run([x], [y], steps, True, False, 1, fresh=True)
+    finally:
+        signals.setitimer(signals.ITIMER_REAL, 0)
+        signals.signal(signals.SIGALRM, before)
+    assert np.isnan(y[-1]).all()  # it did not wait for the end
+    assert np.isfinite(runner.step(x[0])).all()  # and nothing is held
