@@ -73,7 +73,8 @@ class Runner(_core.Core):
         state, or with `carry` continues from the present one (then N must be `streams`). Returns (rows, outputs) or
         (N, rows, outputs); where the model keeps the last step alone the rows' axis is gone, unless `every_step` asks
         for all: then the answers equal calling `step` so many times. A tuple for several outputs. The GIL is free
-        meanwhile; Ctrl-C ends a run early unless its answer is that of the last step alone. InputError for NaN, infinity and wrong shapes.
+        meanwhile; Ctrl-C ends a run early unless its answer is that of the last step alone. InputError for NaN,
+        infinity and wrong shapes.
         """
         return self._run(xs, every_step, carry, integers=False)
 
