@@ -10,7 +10,8 @@ import numpy as np
 
 from . import reference
 from .errors import QuantizeError
-from .model import Array, Dense, Lstm, Model
+from .layers import Dense, Lstm
+from .model import Array, Model
 
 MOST_STEPS = 16384  # enough for maxima and covariances of any layer we have measured
 MOST_VALUES = 1 << 25  # numbers kept in all, 256 MiB as float64

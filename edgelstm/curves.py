@@ -7,9 +7,11 @@ from functools import cache
 
 import numpy as np
 
+from .activations import activate
 from .errors import QuantizeError
-from .model import Activation, Array, QuantizedActivation
-from .reference import activate
+from .layers import Activation
+from .model import Array
+from .quantized import QuantizedActivation
 
 HEADROOM = 4.0  # times the largest value seen still fits, where 16 bits leave room for it
 TABLE_HEADROOM = 2.0  # less where a table's 256 steps must cover the range

@@ -25,22 +25,9 @@ from .description import (
     checksum,
 )
 from .files import write_whole
-from .model import (
-    ACTIVATIONS,
-    Activate,
-    Activation,
-    Array,
-    Dense,
-    Last,
-    Lstm,
-    Model,
-    Port,
-    QuantizedActivate,
-    QuantizedActivation,
-    QuantizedDense,
-    QuantizedLstm,
-    QuantizedModel,
-)
+from .layers import ACTIVATIONS, Activate, Activation, Dense, Last, Lstm
+from .model import Array, Model, Port, QuantizedModel
+from .quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm
 
 EXAMPLE_STEPS = 8
 

@@ -32,10 +32,11 @@ def put(layer: object, **values: object) -> None:
         object.__setattr__(layer, name, value)
 
 
-def dims(array: Any, rank: int, what: str) -> tuple[int, ...]:
+def dims(array: Any, rank: int, what: str, rows: int = MAX_WIDTH) -> tuple[int, ...]:
+    """The shape of an array of this rank, at most `rows` in its first dimension; else ModelError."""
     shape = np.shape(array)
-    if len(shape) != rank or 0 in shape or max(shape) > MAX_WIDTH:
-        raise ModelError(f"{what} has shape {shape}, expected {rank} dimensions of 1 to {MAX_WIDTH}")
+    if len(shape) != rank or 0 in shape or shape[0] > rows or max(shape[1:], default=1) > MAX_WIDTH:
+        raise ModelError(f"{what} has shape {shape}, expected {rank} dimensions of 1 to {max(rows, MAX_WIDTH)}")
     return tuple(int(n) for n in shape)
 
 

@@ -13,20 +13,15 @@ from .calibration import Calibration, calibrate
 from .comparison import DECIBELS
 from .curves import BOUNDED, HEADROOM, SMALLEST, Curve, curve, gate_curve, span
 from .errors import QuantizeError
+from .layers import Activate, Dense, Last, Lstm
 from .meta import frozen
-from .model import (
-    Activate,
-    Array,
-    Dense,
-    Last,
-    Lstm,
-    Model,
+from .model import Array, Model, QuantizedModel
+from .quantized import (
     QuantizedActivate,
     QuantizedActivation,
     QuantizedDense,
     QuantizedLayer,
     QuantizedLstm,
-    QuantizedModel,
     QuantizedTensor,
 )
 from .rounding import MOST_COLUMNS, Operand, Rows, quantize_rows, requantization

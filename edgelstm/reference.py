@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import erf
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from . import reference_cells, reference_steps
+from .activations import activate
 from .errors import InputError
-from .model import Activate, Activation, Array, Dense, Last, Lstm, Model, QuantizedModel
-
-_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-_erf = np.vectorize(erf, otypes=[np.float64])
-
-FUNCTIONS: dict[str, Callable[[Array, float], Array]] = {
-    "linear": lambda v, a: v,
-    "sigmoid": lambda v, a: 0.5 + 0.5 * np.tanh(0.5 * v),
-    "tanh": lambda v, a: np.tanh(v),
-    "relu": lambda v, a: np.maximum(v, 0),
-    "relu6": lambda v, a: np.clip(v, 0, 6),
-    "leaky_relu": lambda v, a: np.where(v < 0, a * v, v),
-    "elu": lambda v, a: np.where(v < 0, a * np.expm1(np.minimum(v, 0)), v),
-    "selu": lambda v, a: _SELU_SCALE * np.where(v < 0, _SELU_ALPHA * np.expm1(np.minimum(v, 0)), v),
-    "softplus": lambda v, a: np.logaddexp(v, 0),
-    "softsign": lambda v, a: v / (1 + np.abs(v)),
-    "gelu": lambda v, a: 0.5 * v * (1 + _erf(v / np.sqrt(2)).astype(v.dtype)),
-    "gelu_tanh": lambda v, a: 0.5 * v * (1 + np.tanh(np.sqrt(2 / np.pi) * (v + 0.044715 * v**3))),
-    "silu": lambda v, a: v * (0.5 + 0.5 * np.tanh(0.5 * v)),
-    "exponential": lambda v, a: np.exp(v),
-    "hard_sigmoid": lambda v, a: np.clip(v / 6 + 0.5, 0, 1),
-    "hard_sigmoid_fifth": lambda v, a: np.clip(0.2 * v + 0.5, 0, 1),
-    "softmax": lambda v, a: (e := np.exp(v - v.max(axis=-1, keepdims=True))) / e.sum(axis=-1, keepdims=True),
-}
-
-
-def activate(activation: Activation, values: Array) -> Array:
-    """The activation of `values`; softmax runs over the last axis."""
-    return FUNCTIONS[activation.name](values, activation.alpha)
+from .layers import (
+    Activate,
+    Attention,
+    Combine,
+    Conv1d,
+    Crop,
+    Dense,
+    Embedding,
+    Group,
+    Gru,
+    Last,
+    LayerNorm,
+    Lstm,
+    Mask,
+    Pad,
+    Pool1d,
+    Reduce,
+    Repeat,
+    Reverse,
+    Rnn,
+    SoftmaxSteps,
+    Split,
+    Transpose,
+)
+from .model import Array, Model, QuantizedModel
 
 
 def run(
@@ -49,64 +46,113 @@ def run(
 ) -> tuple[Array, ...]:
     """Run whole sequences from a reset state.
 
-    xs: one array [N, T, width] per input. Returns one array per output: [N, T, width], or [N, width] where the
-    model keeps the last step only and `every_step` is false. `trace`, if given, receives every tensor by name and,
-    per LSTM, "<layer>.z" [N, T, 4, units] (what enters the gate functions) and "<layer>.c" [N, T, units].
+    xs: one array per input, [N, T, width], or [N, width] for a single one. Returns one array per output: [N, T, width],
+    or [N, width] where the model gives one row a run; with `every_step` all rows that stepping would give, which only
+    a causal model has. `trace`, if given, receives every tensor by name, [N, rows, width], and per recurrent layer
+    "<layer>.z" [N, T, gates, units] (what enters the gate functions).
+    InputError where a model needs other numbers of steps.
     """
+    if every_step and model.timing.waits:
+        name, reason = model.timing.waits[0]
+        raise InputError(f"the model has no answer for every step: {name}: {reason}")
     tensors: dict[str, Array] = {}
-    single: set[str] = set()
     for name, x in zip(model.inputs, check_inputs(model, xs), strict=True):
         tensors[name] = x.astype(dtype)
     for layer in model.layers:
-        x = tensors[layer.reads[0]]
-        match layer:
-            case Lstm():
-                y, z, c = lstm(layer, x)
-                if trace is not None:
-                    trace[f"{layer.name}.z"], trace[f"{layer.name}.c"] = z, c
-            case Dense():
-                y = activate(layer.activation, x @ layer.kernel.T.astype(dtype) + layer.bias.astype(dtype))
-            case Activate():
-                y = activate(layer.activation, x)
-            case Last():
-                y = x if every_step else x[:, -1:]
-        if layer.reads[0] in single or (isinstance(layer, Last) and not every_step):
-            single.add(layer.writes[0])
-        tensors[layer.writes[0]] = y
+        made = _layer(layer, [tensors[name] for name in layer.reads], every_step, trace)
+        if not made[0].shape[1] and not every_step:
+            raise InputError(f"{layer.name}: the sequence is too short; it gives no row")
+        tensors.update(zip(layer.writes, made, strict=False))
     if trace is not None:
         trace.update(tensors)
+    single = frozenset() if every_step else model.timing.single
     return tuple(tensors[name][:, -1] if name in single else tensors[name] for name in model.outputs)
 
 
-def lstm(layer: Lstm, x: Array) -> tuple[Array, Array, Array]:
-    """h [N, T, units], z [N, T, 4, units] and c [N, T, units] of a layer from a zero state; x [N, T, inputs]."""
-    count, steps, _ = x.shape
-    kernel, recurrent, bias = (a.astype(x.dtype) for a in (layer.kernel, layer.recurrent, layer.bias))
-    zs = np.einsum("gui,nti->ntgu", kernel, x, optimize=True) + bias
-    hs = np.zeros((count, steps, layer.units), x.dtype)
-    cs = np.zeros_like(hs)
-    h = c = np.zeros((count, layer.units), x.dtype)
-    for t in range(steps):
-        zs[:, t] += np.einsum("guv,nv->ngu", recurrent, h, optimize=True)
-        i, f, o = (activate(layer.gate_activation, zs[:, t, k]) for k in (0, 1, 3))
-        g = activate(layer.activation, zs[:, t, 2])
-        c = f * c + i * g
-        if layer.cell_clip is not None:
-            c = np.clip(c, -layer.cell_clip, layer.cell_clip)
-        h = o * activate(layer.activation, c)
-        hs[:, t], cs[:, t] = h, c
-    return hs, zs, cs
+def _layer(layer: Any, reads: list[Array], every_step: bool, trace: dict[str, Array] | None) -> list[Array]:
+    """What a layer writes, [N, rows, width] each."""
+    x = reads[0]
+    match layer:
+        case Lstm() | Gru() | Rnn():
+            made, z = reference_cells.run(layer, reads)
+            if trace is not None:
+                trace[f"{layer.name}.z"] = z
+                if isinstance(layer, Lstm):
+                    trace[f"{layer.name}.c"] = made[1]
+            return made
+        case Dense():
+            return [activate(layer.activation, x @ layer.kernel.T.astype(x.dtype) + layer.bias.astype(x.dtype))]
+        case Activate():
+            return [activate(layer.activation, x)]
+        case Embedding():
+            ids = np.clip(x.astype(np.int64), 0, layer.vocabulary - 1)
+            return [layer.table.astype(x.dtype)[ids].reshape(*x.shape[:2], -1)]
+        case Mask():
+            return list(reference_steps.mask(layer, x))
+        case Combine():
+            return [reference_steps.combine(layer.kind, reads)]
+        case LayerNorm():
+            return [reference_steps.layer_norm(x, layer.scale, layer.offset, layer.epsilon, layer.rms)]
+        case Conv1d():
+            return [reference_steps.conv1d(layer, x)]
+        case Pool1d():
+            return [reference_steps.pool1d(layer, x)]
+        case Reduce():
+            return [reference_steps.reduce(layer, x, reads[1] if layer.masked else None, every_step)]
+        case SoftmaxSteps():
+            return [activate_steps(x)]
+        case Attention():
+            return [reference_steps.attention(layer, reads)]
+    return [moved(layer, x, every_step)]
+
+
+def moved(layer: Any, x: Array, every_step: bool) -> Array:
+    """The rows of a layer that only moves them, [N, rows, width]; of floats and integers alike."""
+    match layer:
+        case Last():
+            return x if every_step else x[:, -1:]
+        case Reverse():
+            return x[:, ::-1]
+        case Crop():
+            return x[:, layer.left : max(layer.left, x.shape[1] - layer.right)]
+        case Pad():
+            return np.pad(x, ((0, 0), (layer.left, layer.right), (0, 0)))
+        case Repeat():
+            return np.repeat(x, layer.count, axis=1)
+        case Split():
+            return reference_steps.split(layer, x)
+        case Group():
+            return reference_steps.group(layer, x)
+        case Transpose():
+            return reference_steps.transpose(layer, x)
+    raise AssertionError(f"no reference for {type(layer).__name__}")
+
+
+def activate_steps(x: Array) -> Array:
+    """Softmax over the steps of [N, T, width]."""
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    normal: Array = e / e.sum(axis=1, keepdims=True)
+    return normal
 
 
 def check_inputs(model: Model | QuantizedModel, xs: Sequence[Array]) -> list[Array]:
-    """The arrays, checked against the model's inputs: [N, T, width], finite, one per input, N and T the same."""
+    """The arrays [N, T, width], [N, 1, width] of a single input, checked against the model's inputs: finite, one per
+    input, N the same, T the same of all sequences."""
     if len(xs) != len(model.inputs):
         raise InputError(f"{len(xs)} input arrays given, the model has {len(model.inputs)} inputs")
     arrays = [np.asarray(x) for x in xs]
-    for name, x in zip(model.inputs, arrays, strict=True):
-        width = model.width(name)
-        if x.ndim != 3 or x.shape[2] != width or x.shape[1] < 1 or x.shape[:2] != arrays[0].shape[:2]:
-            raise InputError(f"input {name} has shape {x.shape}, expected (sequences, steps, {width})")
+    single = {t.name for t in model.tensors if t.single}
+    shapes = set()
+    for k, name in enumerate(model.inputs):
+        x, width = arrays[k], model.width(name)
+        if name in single and x.ndim == 2:
+            x = arrays[k] = x[:, None]
+        expected = f"(sequences, {width})" if name in single else f"(sequences, steps, {width})"
+        if x.ndim != 3 or x.shape[2] != width or x.shape[1] < 1 or (name in single and x.shape[1] != 1):
+            raise InputError(f"input {name} has shape {np.shape(xs[k])}, expected {expected}")
         if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
             raise InputError(f"input {name} holds NaN, infinite or non-numeric values")
+        shapes.add((len(x), None if name in single else x.shape[1]))
+    if len({count for count, _ in shapes}) > 1 or len({steps for _, steps in shapes} - {None}) > 1:
+        raise InputError("the inputs disagree in their number of sequences or steps")
     return arrays

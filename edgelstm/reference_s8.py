@@ -13,16 +13,9 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .model import (
-    Array,
-    Last,
-    QuantizedActivate,
-    QuantizedActivation,
-    QuantizedDense,
-    QuantizedLstm,
-    QuantizedModel,
-    QuantizedTensor,
-)
+from .layers import Last
+from .model import Array, QuantizedModel
+from .quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm, QuantizedTensor
 from .reference import check_inputs
 
 # tanh as an odd cubic in eight segments: docs/numerics.md, "Functions of an int16".

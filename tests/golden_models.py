@@ -14,25 +14,10 @@ import numpy as np
 from nets import lstm, signal, stack, two_heads
 
 from edgelstm import reference_s8
-from edgelstm.model import (
-    ACTIVATIONS,
-    Activate,
-    Activation,
-    Dense,
-    Last,
-    Meta,
-    Model,
-    Port,
-    QuantizedActivate,
-    QuantizedActivation,
-    QuantizedDense,
-    QuantizedLstm,
-    QuantizedModel,
-    QuantizedTensor,
-    Scaler,
-    Tensor,
-)
+from edgelstm.layers import ACTIVATIONS, Activate, Activation, Dense, Last
+from edgelstm.model import Meta, Model, Port, QuantizedModel, Scaler, Tensor
 from edgelstm.quantization import quantize
+from edgelstm.quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm, QuantizedTensor
 
 FOLDER = Path(__file__).parent / "golden" / "images"
 ANSWERS = FOLDER / "answers.txt"  # a checksum of every s8 image's answers, from the NumPy reference

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgelstm.model import Activate, Activation, Dense, Last, Lstm, Model, Tensor
+from edgelstm.layers import Activate, Activation, Dense, Last, Lstm
+from edgelstm.model import Model, Tensor
 
 GOLDEN = Path(__file__).parent / "golden"
 

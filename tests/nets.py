@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgelstm.model import LINEAR, SIGMOID, TANH, Activate, Activation, Dense, Last, Lstm, Meta, Model, Tensor
+from edgelstm.layers import LINEAR, SIGMOID, TANH, Activate, Activation, Dense, Last, Lstm
+from edgelstm.model import Meta, Model, Tensor
 
 
 def lstm(name, read, write, inputs, units, random, *, activation=TANH, gate=SIGMOID, clip=None, scale=1.5):

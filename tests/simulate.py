@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgelstm import reference, reference_s8
-from edgelstm.model import Activate, Dense, Last, Lstm
+from edgelstm import reference_s8
+from edgelstm.activations import activate
+from edgelstm.layers import Activate, Dense, Last, Lstm
 
 
 def simulate(model, quantized, rows, xs, doublings=0):
@@ -28,9 +29,9 @@ def simulate(model, quantized, rows, xs, doublings=0):
                 y = _lstm(layer, rows[layer.name], x, reference_s8.tensor(quantized, layer.writes[0]), doublings)
             case Dense():
                 weights = rows[layer.name].kernel * rows[layer.name].kernel_scale[:, None]
-                y = reference.activate(layer.activation, x @ weights.T + rows[layer.name].real_bias)
+                y = activate(layer.activation, x @ weights.T + rows[layer.name].real_bias)
             case Activate():
-                y = reference.activate(layer.activation, x)
+                y = activate(layer.activation, x)
             case Last():
                 y = x
         tensors[layer.writes[0]] = y
@@ -51,11 +52,11 @@ def _lstm(layer, rows, x, hidden, doublings):
     h = c = np.zeros((count, layer.units))
     for t in range(steps):
         z = (x[:, t] @ kernel.T + h @ recurrent.T + rows.real_bias).reshape(count, 4, layer.units)
-        i, f, o = (reference.activate(layer.gate_activation, z[:, k]) for k in (0, 1, 3))
-        c = f * c + i * reference.activate(layer.activation, z[:, 2])
+        i, f, o = (activate(layer.gate_activation, z[:, k]) for k in (0, 1, 3))
+        c = f * c + i * activate(layer.activation, z[:, 2])
         if layer.cell_clip is not None:
             c = np.clip(c, -layer.cell_clip, layer.cell_clip)
-        h = o * reference.activate(layer.activation, c)
+        h = o * activate(layer.activation, c)
         largest = np.maximum(np.abs(h).max(axis=1, keepdims=True), 1e-30)
         unit = hidden.scale * 2.0 ** -np.clip(np.floor(np.log2(most * hidden.scale / largest)), 0, doublings)
         h = np.clip(np.rint(h / unit), -most, most) * unit

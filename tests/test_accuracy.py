@@ -15,7 +15,8 @@ import edgelstm.importers
 from edgelstm import peers, recording, reference, reference_s8
 from edgelstm.errors import CheckpointError
 from edgelstm.exporters import tflite
-from edgelstm.model import Dense, Lstm, QuantizedModel
+from edgelstm.layers import Dense, Lstm
+from edgelstm.model import QuantizedModel
 from edgelstm.quantization import quantize, quantize_with_rows
 
 ROOT = Path(__file__).parent.parent

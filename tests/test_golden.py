@@ -18,7 +18,8 @@ from golden_models import (
 from edgelstm import reference, reference_s8
 from edgelstm.description import KINDS, S16_FUNCTIONS, describe
 from edgelstm.image import pack
-from edgelstm.model import ACTIVATIONS, QuantizedModel
+from edgelstm.layers import ACTIVATIONS
+from edgelstm.model import QuantizedModel
 from edgelstm.runner import Runner, kernels
 
 NAMES = sorted([*PACKED, *QUANTIZED])

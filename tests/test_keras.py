@@ -18,7 +18,8 @@ import pytest
 from edgelstm import importers, reference
 from edgelstm.errors import CheckpointError
 from edgelstm.importers.keras import merge
-from edgelstm.model import LINEAR, Activate, Activation, Dense, Last, Lstm, Model
+from edgelstm.layers import LINEAR, Activate, Activation, Dense, Last, Lstm
+from edgelstm.model import Model
 
 h5py = pytest.importorskip("h5py")
 

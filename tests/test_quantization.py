@@ -9,23 +9,14 @@ from hypothesis import strategies as st
 from measured_nets import random_model, walk
 from simulate import decibels, simulate
 
-from edgelstm import calibration, reference, reference_s8
+from edgelstm import calibration, reference, reference_cells, reference_s8
 from edgelstm.balance import balance
 from edgelstm.comparison import DECIBELS
 from edgelstm.errors import QuantizeError
-from edgelstm.model import (
-    ACTIVATIONS,
-    Activate,
-    Activation,
-    Dense,
-    Last,
-    Lstm,
-    Model,
-    QuantizedDense,
-    QuantizedLstm,
-    Tensor,
-)
+from edgelstm.layers import ACTIVATIONS, Activate, Activation, Dense, Last, Lstm
+from edgelstm.model import Model, Tensor
 from edgelstm.quantization import FINEST, FINEST_16, quantize, quantize_with_rows
+from edgelstm.quantized import QuantizedDense, QuantizedLstm
 
 
 def model_of(inputs, units, seed=0, **options):
@@ -270,7 +261,7 @@ def test_a_cell_that_counts_far_saturates_where_that_costs_little():
     model = Model((Tensor("x", 2), Tensor("h", 2)), (layer,), ("x",), ("h",))
     x = np.stack([np.full((1, 150), 2.0), walk(np.random.default_rng(1), 1, 150, 1)[:, :, 0] * 0.1], axis=-1)
     quantized = quantize(model, x)
-    reached = np.abs(reference.lstm(layer, x)[2]).max()
+    reached = np.abs(reference_cells.run(layer, [x])[0][1]).max()
     assert reached > 100 and quantized.layers[0].cell_scale * 32768 < reached / 2
     assert any("c saturated in" in note and "saturated in 0 of" not in note for note in quantized.notes)
     (exact,), (found,) = fed(model, x)
@@ -281,7 +272,7 @@ def test_a_cell_that_must_come_back_keeps_its_range():
     """Up by 90, down by 89.5: a cell cut off on the way would end far below 0."""
     x = np.concatenate([np.full(100, 1.5), np.full(99, -1.5), np.zeros(30)]).reshape(1, -1, 1)
     quantized = quantize(counter(), x)
-    assert quantized.layers[0].cell_scale * 32768 > np.abs(reference.lstm(counter().layers[0], x)[2]).max()
+    assert quantized.layers[0].cell_scale * 32768 > np.abs(reference_cells.run(counter().layers[0], [x])[0][1]).max()
 
 
 def test_cell_clip_is_honoured_in_the_units_of_c():

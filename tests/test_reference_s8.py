@@ -7,15 +7,9 @@ import pytest
 
 from edgelstm import reference_s8
 from edgelstm.errors import InputError
-from edgelstm.model import (
-    Last,
-    QuantizedActivate,
-    QuantizedActivation,
-    QuantizedDense,
-    QuantizedLstm,
-    QuantizedModel,
-    QuantizedTensor,
-)
+from edgelstm.layers import Last
+from edgelstm.model import QuantizedModel
+from edgelstm.quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm, QuantizedTensor
 from edgelstm.reference_s8 import activate_s8, mh, requantize, rs, sat16, sh, sigmoid_table, tanh_table, to_int16
 
 TANH, SIGMOID = QuantizedActivation("tanh"), QuantizedActivation("sigmoid")

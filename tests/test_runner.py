@@ -16,7 +16,7 @@ from nets import signal, stack, two_heads
 from edgelstm import reference, reference_s8
 from edgelstm.errors import BusyError, ImageError, InputError
 from edgelstm.image import pack
-from edgelstm.model import ACTIVATIONS, Activation
+from edgelstm.layers import ACTIVATIONS, Activation
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner, kernels
 

@@ -10,7 +10,8 @@ from simulate import decibels
 from edgelstm import peers, reference
 from edgelstm.errors import ExportError, InputError, MissingError, QuantizeError
 from edgelstm.exporters import tflite, tflite_settings
-from edgelstm.model import LINEAR, TANH, Activate, Activation, Dense, Last, Meta, Model, Tensor
+from edgelstm.layers import LINEAR, TANH, Activate, Activation, Dense, Last
+from edgelstm.model import Meta, Model, Tensor
 
 RUNTIMES = peers.runtimes()
 needs_runtime = pytest.mark.skipif(not RUNTIMES, reason="no TFLite runtime has a wheel for this Python")

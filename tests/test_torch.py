@@ -19,7 +19,8 @@ import pytest
 from edgelstm import reference
 from edgelstm.errors import CheckpointError
 from edgelstm.importers import torch, torch_files, torch_pickle
-from edgelstm.model import Dense, Last, Lstm, Model
+from edgelstm.layers import Dense, Last, Lstm
+from edgelstm.model import Model
 
 FOLDER = Path(__file__).parent / "golden" / "torch"
 ANSWERS = np.load(FOLDER / "answers.npz")

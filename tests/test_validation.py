@@ -12,7 +12,8 @@ import edgelstm.importers
 from edgelstm import Runner, pack, peers, quantize, reference, save
 from edgelstm.errors import CheckpointError, InputError, MissingError, PeerError
 from edgelstm.exporters import tflite, tflite_settings
-from edgelstm.model import Activation, Meta
+from edgelstm.layers import Activation
+from edgelstm.model import Meta
 from edgelstm.peer_process import Answers
 from edgelstm.validation import random_walks, validate
 

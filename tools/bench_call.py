@@ -19,7 +19,8 @@ from functools import partial
 import numpy as np
 from bench_step import noise, step_library
 
-from edgelstm.model import Dense, Last, Lstm, Model, Tensor
+from edgelstm.layers import Dense, Last, Lstm
+from edgelstm.model import Model, Tensor
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner
 

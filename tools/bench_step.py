@@ -28,7 +28,8 @@ from typing import TypeAlias
 import numpy as np
 
 from edgelstm.image import pack
-from edgelstm.model import Lstm, Model, Tensor
+from edgelstm.layers import Lstm
+from edgelstm.model import Model, Tensor
 from edgelstm.quantization import quantize
 from edgelstm.reference import run
 

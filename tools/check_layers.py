@@ -17,7 +17,10 @@ ROOT = Path(__file__).parent.parent
 PYTHON = (
     ("errors",),
     ("meta", "toml", "files"),
-    ("model", "description", "_core"),
+    ("layers", "description", "_core"),
+    ("quantized", "activations"),
+    ("timing", "reference_cells", "reference_steps"),
+    ("model",),
     ("reference", "meta_file", "arrays", "lines", "comparison", "recording"),
     ("reference_s8", "curves", "calibration", "importers"),
     ("balance", "rounding", "image"),

@@ -24,7 +24,8 @@ import numpy as np
 from test_arm import ARM32, ARM64, Failure, Target, require
 
 from edgelstm.image import save
-from edgelstm.model import Lstm, Model, Tensor
+from edgelstm.layers import Lstm
+from edgelstm.model import Model, Tensor
 from edgelstm.quantization import quantize
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgelstm import peers, reference, reference_s8
 from edgelstm.exporters import tflite
-from edgelstm.model import Lstm
+from edgelstm.layers import Lstm
 from edgelstm.quantization import quantize, quantize_with_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -16,7 +16,8 @@ import numpy as np
 from ..calibration import Calibration, calibrate
 from ..errors import ExportError, InputError
 from ..files import write_whole
-from ..model import GATES, LINEAR, Activate, Activation, Array, Dense, Last, Lstm, Model
+from ..layers import GATES, LINEAR, Activate, Activation, Dense, Last, Lstm
+from ..model import Array, Model
 from .flatbuffer import Table
 from .tflite_graph import ABSENT, Graph, Quantization
 from .tflite_int8 import SIGMOID_OUT, TANH_OUT, affine, bias_integers, cell, least_output_scale, least_scale, symmetric

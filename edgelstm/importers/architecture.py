@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, InputError
-from ..model import LINEAR, SIGMOID, TANH
+from ..layers import LINEAR, SIGMOID, TANH
 from ..toml import load, nothing_left, take
 from .torch_names import Linear, Part, Stack
 from .torch_steps import (

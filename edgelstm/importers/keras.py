@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, ModelError
-from ..model import LINEAR, Activate, Dense, Layer, Meta, Model, Source
+from ..layers import LINEAR, Activate, Dense, Layer
+from ..model import Meta, Model, Source
 from . import hdf5, keras_files
 from .keras_config import Settings, plain, precision, shown
 from .keras_files import Checkpoint

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..errors import CheckpointError
-from ..model import LINEAR, Activation
+from ..layers import LINEAR, Activation
 
 HARMLESS = frozenset(
     (

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import CheckpointError
-from ..model import LINEAR, SIGMOID, TANH, Activate, Activation, Array, Dense, Last, Layer, Lstm, Tensor
+from ..layers import LINEAR, SIGMOID, TANH, Activate, Activation, Dense, Last, Layer, Lstm
+from ..model import Array, Tensor
 from .keras_config import Settings, major, named_activation, plain, precision, shown
 from .keras_spec import Spec
 from .keras_weights import KERAS1_GATES

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CheckpointError
-from ..model import LINEAR, Activation, Array
+from ..layers import LINEAR, Activation
+from ..model import Array
 from . import torch_names, torch_order
 from .torch_names import Part, Stack, Weight
 from .torch_steps import ActivationStep, DenseStep, LastStep, LstmStep, Step

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 from ..errors import CheckpointError
-from ..model import LINEAR, Activation
+from ..layers import LINEAR, Activation
 from .torch_names import Part, Stack, label
 from .torch_steps import DenseStep, LastStep, LstmStep, Step, parse_activation, spelled
 

@@ -8,21 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import CheckpointError, ModelError
-from ..model import (
-    ACTIVATIONS,
-    LINEAR,
-    SIGMOID,
-    TANH,
-    Activate,
-    Activation,
-    Dense,
-    Last,
-    Layer,
-    Lstm,
-    Model,
-    Source,
-    Tensor,
-)
+from ..layers import ACTIVATIONS, LINEAR, SIGMOID, TANH, Activate, Activation, Dense, Last, Layer, Lstm
+from ..model import Model, Source, Tensor
 from .torch_names import Linear, Stack, Weight, bias_sum, label, values
 
 _DEFAULT_ALPHA = {"leaky_relu": 0.01, "elu": 1.0}  # PyTorch's

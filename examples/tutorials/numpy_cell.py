@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import series
 
-from edgelstm.model import Dense, Last, Lstm, Model, Tensor
+from edgelstm.layers import Dense, Last, Lstm
+from edgelstm.model import Model, Tensor
 
 WEIGHTS = Path(__file__).with_name("numpy_cell.npz")
 UNITS, WINDOW = 16, 12

@@ -13,7 +13,8 @@ from edgelstm import reference
 from edgelstm.errors import CheckpointError
 from edgelstm.importers import safetensors
 from edgelstm.importers import torch as importer
-from edgelstm.model import Activate, Dense, Last, Model
+from edgelstm.layers import Activate, Dense, Last
+from edgelstm.model import Model
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edgelstm import reference
-from edgelstm.model import Dense, Lstm, Model, Tensor
+from edgelstm.layers import Dense, Lstm
+from edgelstm.model import Model, Tensor
 
 from . import nets
 

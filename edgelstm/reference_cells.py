@@ -1,0 +1,102 @@
+"""Recurrent cells in NumPy: the equations of layers.py, step by step. Clear before fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from .activations import activate
+from .layers import Cell, Gru, Lstm, Rnn
+from .meta import Array
+
+State: TypeAlias = tuple[Array, ...]
+Step: TypeAlias = Callable[[Array, State], tuple[State, Array]]
+"""What enters at a step [N, ...] and the state, to the next state and what enters the functions [N, gates, units]."""
+
+
+def run(layer: Cell, reads: list[Array]) -> tuple[list[Array], Array]:
+    """h [N, T, outputs] and of an LSTM c [N, T, units]; and z [N, T, gates, units], what enters the gate functions.
+
+    reads: x [N, T, inputs] | mask [N, T, 1] | initial state [N, 1, width] each.
+    """
+    x, dtype = reads[0], reads[0].dtype
+    count, steps, _ = x.shape
+    mask = reads[1][:, :, 0] != 0 if layer.masked else np.ones((count, steps), bool)
+    widths = (layer.outputs, layer.units) if isinstance(layer, Lstm) else (layer.units,)
+    state: State = tuple(np.zeros((count, n), dtype) for n in widths)
+    if layer.initial:
+        state = tuple(initial[:, 0] for initial in reads[1 + layer.masked :])
+    entering, step = {Lstm: _lstm, Gru: _gru, Rnn: _rnn}[type(layer)](layer, x)  # type: ignore[operator]
+    written: list[list[Array]] = [[] for _ in widths]
+    zs = []
+    seen = np.zeros((count, 1), bool)
+    for t in range(steps):
+        counts = mask[:, t, None]
+        after, z = step(entering[:, t], state)
+        zs.append(z)
+        state = tuple(np.where(counts, new, old) for new, old in zip(after, state, strict=True))
+        seen = seen | counts
+        for column, values in zip(written, (np.where(seen, state[0], 0), *state[1:]), strict=True):
+            column.append(values)
+    return [np.stack(column, axis=1) for column in written], np.stack(zs, axis=1)
+
+
+def _lstm(layer: Lstm, x: Array) -> tuple[Array, Step]:
+    kernel, recurrent, bias = (a.astype(x.dtype) for a in (layer.kernel, layer.recurrent, layer.bias))
+    p = np.zeros((3, layer.units), x.dtype) if layer.peephole is None else layer.peephole.astype(x.dtype)
+    cell_activation = layer.cell_activation or layer.activation
+
+    def step(entering: Array, state: State) -> tuple[State, Array]:
+        h, c = state
+        z = entering + np.einsum("guv,nv->ngu", recurrent, h, optimize=True)
+        z[:, 0] += p[0] * c
+        z[:, 1] += p[1] * c
+        i = activate(layer.gate_activation, _clipped(layer, z[:, 0]))
+        f = 1 - i if layer.coupled else activate(layer.gate_activation, _clipped(layer, z[:, 1]))
+        g = activate(layer.activation, _clipped(layer, z[:, 2]))
+        c = f * c + i * g
+        if layer.cell_clip is not None:
+            c = np.clip(c, -layer.cell_clip, layer.cell_clip)
+        z[:, 3] += p[2] * c
+        o = activate(layer.gate_activation, _clipped(layer, z[:, 3]))
+        h = o * activate(cell_activation, c)
+        if layer.projection is not None:
+            h = h @ layer.projection.T.astype(x.dtype)
+        return (h, c), z
+
+    return np.einsum("gui,nti->ntgu", kernel, x, optimize=True) + bias, step
+
+
+def _gru(layer: Gru, x: Array) -> tuple[Array, Step]:
+    kernel, recurrent, bias = (a.astype(x.dtype) for a in (layer.kernel, layer.recurrent, layer.bias))
+
+    def step(entering: Array, state: State) -> tuple[State, Array]:
+        (h,) = state
+        z = entering.copy()
+        z[:, :2] += np.einsum("guv,nv->ngu", recurrent[:2], h, optimize=True)
+        update, reset = (activate(layer.gate_activation, _clipped(layer, z[:, k])) for k in (0, 1))
+        if layer.reset_after:
+            assert layer.reset_bias is not None
+            z[:, 2] += reset * (h @ recurrent[2].T + layer.reset_bias.astype(x.dtype))
+        else:
+            z[:, 2] += (reset * h) @ recurrent[2].T
+        n = activate(layer.activation, _clipped(layer, z[:, 2]))
+        return (update * h + (1 - update) * n,), z
+
+    return np.einsum("gui,nti->ntgu", kernel, x, optimize=True) + bias, step
+
+
+def _rnn(layer: Rnn, x: Array) -> tuple[Array, Step]:
+    kernel, recurrent, bias = (a.astype(x.dtype) for a in (layer.kernel, layer.recurrent, layer.bias))
+
+    def step(entering: Array, state: State) -> tuple[State, Array]:
+        z = entering + state[0] @ recurrent.T
+        return (activate(layer.activation, _clipped(layer, z)),), z[:, None]
+
+    return x @ kernel.T + bias, step
+
+
+def _clipped(layer: Cell, z: Array) -> Array:
+    return z if layer.clip is None else np.clip(z, -layer.clip, layer.clip)
