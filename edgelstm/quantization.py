@@ -13,6 +13,7 @@ from .calibration import Calibration, calibrate
 from .comparison import DECIBELS
 from .curves import BOUNDED, HEADROOM, SMALLEST, Curve, curve, gate_curve, span
 from .errors import QuantizeError
+from .fixedpoint import activate_s8
 from .layers import Activate, Dense, Last, Lstm
 from .meta import frozen
 from .model import Array, Model, QuantizedModel
@@ -269,8 +270,8 @@ def _cell_error(
     unit = 2.0**exponent * cell.out / 32768
     total, count = 0.0, 0
     for z, h in zip(calibration.each(f"{layer.name}.z"), calibration.each(layer.writes[0]), strict=True):
-        i, f, o = (reference_s8.activate_s8(gate.activation, _integers(z[:, :, k], gate)) for k in (0, 1, 3))
-        g = reference_s8.activate_s8(candidate.activation, _integers(z[:, :, 2], candidate))
+        i, f, o = (activate_s8(gate.activation, _integers(z[:, :, k], gate)) for k in (0, 1, 3))
+        g = activate_s8(candidate.activation, _integers(z[:, :, 2], candidate))
         added = reference_s8.cell_input(i, g, kappa)
         c = np.zeros_like(i)
         last = np.zeros_like(i[:, 0])

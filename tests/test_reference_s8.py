@@ -5,12 +5,12 @@ import zlib
 import numpy as np
 import pytest
 
-from edgelstm import reference_s8
+from edgelstm import fixedpoint, reference_s8
 from edgelstm.errors import InputError
+from edgelstm.fixedpoint import activate_s8, mh, requantize, rs, sat16, sh, sigmoid_table, tanh_table
 from edgelstm.layers import Last
 from edgelstm.model import QuantizedModel
 from edgelstm.quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm, QuantizedTensor
-from edgelstm.reference_s8 import activate_s8, mh, requantize, rs, sat16, sh, sigmoid_table, tanh_table, to_int16
 
 TANH, SIGMOID = QuantizedActivation("tanh"), QuantizedActivation("sigmoid")
 EVERY = np.arange(-32768, 32768, dtype=np.int64)
@@ -49,9 +49,9 @@ def test_widths_are_asserted():
     with pytest.raises(AssertionError, match="int16"):
         activate_s8(TANH, np.array([32768]))
     with pytest.raises(AssertionError, match="32 bits"):
-        reference_s8.scaled_inputs(np.full((1, 600), 127), np.zeros(1, np.int8), np.zeros(1), np.full((1, 600), 32767))
+        fixedpoint.scaled_inputs(np.full((1, 600), 127), np.zeros(1, np.int8), np.zeros(1), np.full((1, 600), 32767))
     with pytest.raises(AssertionError, match="left-shifted"):
-        reference_s8.scaled_inputs(np.full((1, 600), 127), np.full(1, -4), np.zeros(1), np.full((1, 600), 127))
+        fixedpoint.scaled_inputs(np.full((1, 600), 127), np.full(1, -4), np.zeros(1), np.full((1, 600), 127))
 
 
 def test_a_straight_table_is_the_identity_and_doublings_saturate():
@@ -233,7 +233,7 @@ def test_run_takes_int16_only():
 
 def test_the_float_doors():
     values = np.array([0.25, 0.75, 1.25, -0.25, -0.75, np.nan, np.inf, -np.inf, 1e30, -20000.0], np.float32)
-    assert to_int16(values, 0.5).tolist() == [0, 2, 2, 0, -2, 0, 32767, -32767, 32767, -32767]
+    assert reference_s8.to_int16(values, 0.5).tolist() == [0, 2, 2, 0, -2, 0, 32767, -32767, 32767, -32767]
     model = small_model()
     x = np.random.default_rng(3).normal(size=(1, 4, 4)).astype(np.float32) * 100
     y, a = reference_s8.run_float(model, (x,))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgelstm import reference_s8
+from edgelstm import fixedpoint
 from edgelstm.errors import QuantizeError
 from edgelstm.rounding import Operand, compensated, quantize_rows, requantization
 
@@ -68,9 +68,9 @@ def test_z_is_that_of_the_real_weights(seed, gentle):
     rows = quantize_rows("layer", x, h, bias, full, middle)
     xs = random.integers(-x.largest + 1, x.largest, (20, x.weights.shape[1])) // random.integers(1, 30, (20, 1))
     hs = random.integers(-127, 128, (20, rows.recurrent.shape[1]))
-    acc = reference_s8.scaled_inputs(rows.kernel, rows.input_shift, rows.bias.astype(int), xs)
-    acc = acc + reference_s8.product(rows.recurrent, hs)
-    z = reference_s8.requantize(acc, rows.shift, rows.multiplier)
+    acc = fixedpoint.scaled_inputs(rows.kernel, rows.input_shift, rows.bias.astype(int), xs)
+    acc = acc + fixedpoint.product(rows.recurrent, hs)
+    z = fixedpoint.requantize(acc, rows.shift, rows.multiplier)
     found = (z + np.where(middle, 0.5, 0)) / 32768 * full
     wanted = xs @ x.weights.T * x.scale + bias
     slack = np.abs(xs).sum(axis=1)[:, None] * rows.kernel_scale * x.scale / 2

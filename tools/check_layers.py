@@ -19,7 +19,7 @@ PYTHON = (
     ("meta", "toml", "files"),
     ("layers", "description", "_core"),
     ("quantized", "activations"),
-    ("timing", "reference_cells", "reference_steps"),
+    ("timing", "reference_cells", "reference_steps", "fixedpoint"),
     ("model",),
     ("reference", "meta_file", "arrays", "lines", "comparison", "recording"),
     ("reference_s8", "curves", "calibration", "importers"),
