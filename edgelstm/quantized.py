@@ -106,10 +106,154 @@ class QuantizedActivate:
         return (one(self, reads),)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedEmbedding:
+    """Rows of a table, in integers of one scale; the ids are integers of scale 1."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    table: Array  # int16 [vocabulary, columns]
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.table.shape[0])
+
+    @property
+    def columns(self) -> int:
+        return int(self.table.shape[1])
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        return (one(self, reads) * self.columns,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedMask:
+    """A Mask in integers."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]  # x, and the mask: 0 or 1, scale 1
+    value: int
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        return (one(self, reads), 1)
+
+
+QUANTIZED_COMBINATIONS = ("concatenate", "add", "subtract", "multiply", "maximum", "minimum")
+"""A mean is a sum whose multipliers hold its divisor."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedCombine:
+    """A Combine in integers: each tensor read is brought to the scale of the one written, then they are joined. Of a
+    product, the k-th pair is that of the product so far and the k-th tensor, and the first pair is 0."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    kind: str  # of QUANTIZED_COMBINATIONS
+    shifts: tuple[int, ...]  # s, one a tensor read
+    multipliers: tuple[int, ...]  # m
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        if self.kind == "concatenate":
+            return (sum(reads),)
+        expect(self, reads, tuple(1 if n == 1 else max(reads) for n in reads))
+        return (max(reads),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedConv1d:
+    """A Conv1d in integers."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    kernel: Array  # int8 [units, taps, inputs / groups], -127 ... 127
+    bias: Array  # int32 [units]
+    input_shift: Array  # int8 [units], kx
+    shift: Array  # int8 [units], s
+    multiplier: Array  # int16 [units], m
+    activation: QuantizedActivation
+    groups: int = 1
+    stride: int = 1
+    dilation: int = 1
+    left: int = 0
+    right: int = 0
+    same: bool = False
+    period: int = 0
+
+    @property
+    def units(self) -> int:
+        return int(self.kernel.shape[0])
+
+    @property
+    def taps(self) -> int:
+        return int(self.kernel.shape[1])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.kernel.shape[2]) * self.groups
+
+    @property
+    def reach(self) -> int:
+        """Steps from a window's first to its last, both counted."""
+        return (self.taps - 1) * self.dilation + 1
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        expect(self, reads, (self.inputs,))
+        return (self.units,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedPool1d:
+    """A Pool1d in integers. A maximum keeps type and scale; of an average, real value of 1 halves `raised` times."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    kind: str  # "max" or "average"
+    size: int
+    stride: int = 1
+    left: int = 0
+    right: int = 0
+    same: bool = False
+    count_padding: bool = False
+    period: int = 0
+    raised: int = 0
+
+    @property
+    def reach(self) -> int:
+        return self.size
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        return (one(self, reads),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedReduce:
+    """A Reduce in integers. A maximum keeps type and scale; of a mean or sum, real value of 1 halves `raised` times, or
+    where that is negative, of a sum alone, doubles."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    kind: str  # "mean", "max" or "sum"
+    masked: bool = False
+    period: int = 0
+    raised: int = 0
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        expect(self, reads, (reads[0], *((1,) if self.masked else ())))
+        return reads[:1]
+
+
 MOVERS = (Last, Reverse, Crop, Pad, Repeat, Split, Group, Transpose)
 """Layers that move rows without computing; they are the same in a quantized model."""
 
 QuantizedLayer: TypeAlias = (
     QuantizedLstm | QuantizedDense | QuantizedActivate
+    | QuantizedEmbedding | QuantizedMask | QuantizedCombine | QuantizedConv1d | QuantizedPool1d | QuantizedReduce
     | Last | Reverse | Crop | Pad | Repeat | Split | Group | Transpose
 )  # fmt: skip

@@ -52,16 +52,13 @@ def run(
     "<layer>.z" [N, T, gates, units] (what enters the gate functions).
     InputError where a model needs other numbers of steps.
     """
-    if every_step and model.timing.waits:
-        name, reason = model.timing.waits[0]
-        raise InputError(f"the model has no answer for every step: {name}: {reason}")
+    check_steps(model, every_step)
     tensors: dict[str, Array] = {}
     for name, x in zip(model.inputs, check_inputs(model, xs), strict=True):
         tensors[name] = x.astype(dtype)
     for layer in model.layers:
         made = _layer(layer, [tensors[name] for name in layer.reads], every_step, trace)
-        if not made[0].shape[1] and not every_step:
-            raise InputError(f"{layer.name}: the sequence is too short; it gives no row")
+        check_rows(layer, made, every_step)
         tensors.update(zip(layer.writes, made, strict=False))
     if trace is not None:
         trace.update(tensors)
@@ -133,6 +130,19 @@ def activate_steps(x: Array) -> Array:
     e = np.exp(x - x.max(axis=1, keepdims=True))
     normal: Array = e / e.sum(axis=1, keepdims=True)
     return normal
+
+
+def check_steps(model: Model | QuantizedModel, every_step: bool) -> None:
+    """InputError where every step is asked for and a layer needs steps to come."""
+    if every_step and model.timing.waits:
+        name, reason = model.timing.waits[0]
+        raise InputError(f"the model has no answer for every step: {name}: {reason}")
+
+
+def check_rows(layer: Any, made: list[Array], every_step: bool) -> None:
+    """InputError where a layer wrote no row of a run."""
+    if not made[0].shape[1] and not every_step:
+        raise InputError(f"{layer.name}: the sequence is too short; it gives no row")
 
 
 def check_inputs(model: Model | QuantizedModel, xs: Sequence[Array]) -> list[Array]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from . import reference_s8_steps
 from .errors import InputError
 from .fixedpoint import activate_s8, mh, product, requantize, rs, sat16, scaled_inputs
-from .layers import Last
 from .model import Array, QuantizedModel
-from .quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm, QuantizedTensor
-from .reference import check_inputs
+from .quantized import MOVERS, QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm, QuantizedTensor
+from .reference import check_inputs, check_rows, check_steps, moved
 
 DTYPES: dict[str, type[np.signedinteger[Any]]] = {"s8": np.int8, "s16": np.int16}
 
@@ -86,37 +86,50 @@ def run(
     """Run whole sequences of integers from a reset state.
 
     xs: one integer array [N, T, width] per input, values within int16. Returns one int8 or int16 array per output:
-    [N, T, width], or [N, width] where the model keeps the last step only and `every_step` is false. `trace`, if given,
+    [N, T, width], or [N, width] where the model gives one row a run and `every_step` is false. `trace`, if given,
     receives every tensor by name, "<layer>.z" of every layer that computes and "<layer>.c" of every LSTM.
     """
+    check_steps(model, every_step)
     tensors: dict[str, Array] = {}
-    single: set[str] = set()
     for name, x in zip(model.inputs, check_inputs(model, xs), strict=True):
         if x.dtype.kind not in "iu" or x.min() < -32768 or x.max() > 32767:
             raise InputError(f"input {name} must hold int16 values; scale floats with quantize_inputs")
         tensors[name] = x.astype(np.int16)
     for layer in model.layers:
-        x = tensors[layer.reads[0]]
-        z: Array | None = None
-        match layer:
-            case QuantizedLstm():
-                y, z, c = lstm_s8(layer, x, tensor(model, layer.writes[0]).type)
-                if trace is not None:
-                    trace[f"{layer.name}.c"] = c
-            case QuantizedDense():
-                y, z = dense_s8(layer, x)
-            case QuantizedActivate():
-                y, z = activate_alone_s8(layer, x)
-            case Last():
-                y = x if every_step else x[:, -1:]
-        if trace is not None and z is not None:
-            trace[f"{layer.name}.z"] = z
-        if layer.reads[0] in single or (isinstance(layer, Last) and not every_step):
-            single.add(layer.writes[0])
-        tensors[layer.writes[0]] = y
+        made = _layer(model, layer, [tensors[name] for name in layer.reads], every_step, trace)
+        check_rows(layer, made, every_step)
+        tensors.update(zip(layer.writes, made, strict=False))
     if trace is not None:
         trace.update(tensors)
+    single = frozenset() if every_step else model.timing.single
     return tuple(tensors[name][:, -1] if name in single else tensors[name] for name in model.outputs)
+
+
+def _layer(
+    model: QuantizedModel, layer: Any, reads: list[Array], every_step: bool, trace: dict[str, Array] | None
+) -> list[Array]:
+    """What a layer writes, [N, rows, width] each."""
+    if isinstance(layer, MOVERS):
+        return [moved(layer, reads[0], every_step)]
+    kind = tensor(model, layer.writes[0]).type
+    z: Array | None
+    match layer:
+        case QuantizedLstm():
+            y, z, c = lstm_s8(layer, reads[0], kind)
+            made = [y]
+            if trace is not None:
+                trace[f"{layer.name}.c"] = c
+        case QuantizedDense():
+            y, z = dense_s8(layer, reads[0])
+            made = [y]
+        case QuantizedActivate():
+            y, z = activate_alone_s8(layer, reads[0])
+            made = [y]
+        case _:
+            made, z = reference_s8_steps.run(layer, reads, kind, every_step)
+    if trace is not None and z is not None:
+        trace[f"{layer.name}.z"] = z
+    return made
 
 
 def tensor(model: QuantizedModel, name: str) -> QuantizedTensor:

@@ -35,7 +35,17 @@ from .layers import (
     Transpose,
     windows,
 )
-from .quantized import QuantizedActivate, QuantizedDense, QuantizedLstm
+from .quantized import (
+    QuantizedActivate,
+    QuantizedCombine,
+    QuantizedConv1d,
+    QuantizedDense,
+    QuantizedEmbedding,
+    QuantizedLstm,
+    QuantizedMask,
+    QuantizedPool1d,
+    QuantizedReduce,
+)
 
 Clock = tuple[tuple[Any, ...], ...]
 """At which steps a tensor has rows: what was done to one row a step, in order. () is one row a step."""
@@ -93,22 +103,30 @@ class _Walk:
         match layer:
             case Lstm() | Gru() | Rnn() | QuantizedLstm():
                 self.cell(layer)
-            case Dense() | QuantizedDense() | Activate() | QuantizedActivate() | Embedding() | LayerNorm():
+            case (
+                Dense()
+                | QuantizedDense()
+                | Activate()
+                | QuantizedActivate()
+                | Embedding()
+                | QuantizedEmbedding()
+                | LayerNorm()
+            ):
                 self.write(layer, clock, single)
                 if x in self.constant:
                     self.constant.update(layer.writes)
-            case Mask():
+            case Mask() | QuantizedMask():
                 self.is_single(layer, x)
                 self.write(layer, clock, False)
-            case Combine():
+            case Combine() | QuantizedCombine():
                 self.combine(layer)
             case Last():
                 self.write(layer, clock, True)
-            case Reduce():
+            case Reduce() | QuantizedReduce():
                 self.is_single(layer, x)
                 clock = self.same_clock(layer, layer.reads)
                 self.write(layer, _grouped(clock, layer.period) if layer.period else clock, not layer.period)
-            case Conv1d() | Pool1d():
+            case Conv1d() | QuantizedConv1d() | Pool1d() | QuantizedPool1d():
                 self.window(layer)
             case Group():
                 self.is_single(layer, x)
@@ -153,7 +171,7 @@ class _Walk:
                 self.wait(layer, "it starts from a state that is known at the end of a sequence")
         self.write(layer, self.same_clock(layer, sequences), single == {True})
 
-    def combine(self, layer: Combine) -> None:
+    def combine(self, layer: Combine | QuantizedCombine) -> None:
         single = [name in self.single for name in layer.reads]
         late = [name in self.single and name not in self.constant for name in layer.reads]
         if any(late) and not all(single):

@@ -20,6 +20,7 @@ PYTHON = (
     ("layers", "description", "_core"),
     ("quantized", "activations"),
     ("timing", "reference_cells", "reference_steps", "fixedpoint"),
+    ("reference_s8_steps",),
     ("model",),
     ("reference", "meta_file", "arrays", "lines", "comparison", "recording"),
     ("reference_s8", "curves", "calibration", "importers"),
