@@ -37,8 +37,15 @@ def _applies(layer: Lstm, model: Model) -> bool:
     return (
         layer.activation.name in _HOMOGENEOUS
         and layer.cell_clip is None
+        and _plain(layer)
         and _readers(model, layer.writes[0]) is not None
     )
+
+
+def _plain(layer: Lstm) -> bool:
+    """Whether the layer is the plain cell that `_scaled` knows."""
+    options = (layer.cell_activation, layer.projection, layer.peephole, layer.clip)
+    return all(option is None for option in options) and len(layer.reads) == 1 and len(layer.writes) == 1
 
 
 def _readers(model: Model, tensor: str) -> set[str] | None:
@@ -54,7 +61,7 @@ def _readers(model: Model, tensor: str) -> set[str] | None:
             if behind is None:
                 return None
             found |= behind
-        elif isinstance(layer, (Lstm, Dense)):
+        elif isinstance(layer, (Lstm, Dense)) and tensor not in layer.reads[1:]:
             found.add(layer.name)
         else:
             return None

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from . import reference
-from .errors import QuantizeError
-from .layers import Dense, Lstm
+from .errors import InputError, QuantizeError
+from .layers import Dense, Embedding, Lstm, Mask
 from .model import Array, Model
+from .whole import whole_inputs
 
 MOST_STEPS = 16384  # enough for maxima and covariances of any layer we have measured
 MOST_VALUES = 1 << 25  # numbers kept in all, 256 MiB as float64
+MOST_WHOLE = 1 << 20  # steps of a sequence that cannot be cut
 LONGEST = 2048  # steps of one sequence; longer ones are cut into pieces
 FAINT = 256  # a channel so many times smaller than its input has half the input's 16 bits or fewer
 LARGEST = 2.0**60  # the runner's door clamps here
@@ -25,8 +27,9 @@ class Calibration:
     """Traces of the float reference over the samples, a batch per sequence length."""
 
     inputs: tuple[tuple[Array, ...], ...]  # per batch, one array [N, T, width] per model input
-    traces: tuple[dict[str, Array], ...]  # per batch, what reference.run's `trace` receives, every step kept
-    ranges: dict[str, tuple[float, float]]  # per model input, least and largest x of all samples, run or not
+    traces: tuple[dict[str, Array], ...]  # per batch, what reference.run's `trace` receives, every step if there is one
+    ranges: dict[str, tuple[float, float]]  # per input, least and largest x of all samples but what a Mask leaves out
+    whole: frozenset[str]  # inputs of ids and masks, whole numbers in all samples
     notes: tuple[str, ...]  # those of what should not stay as it is start with "warning:"
 
     def reach(self, name: str) -> float:
@@ -56,30 +59,61 @@ def before(values: Array) -> Array:
 def calibrate(model: Model, samples: Any) -> Calibration:
     """Run the float reference over the samples. QuantizeError if they do not fit or the model overflows on them."""
     given = _sequences(model, samples)
-    ranges = {
-        name: (float(min(s[k].min() for s in given)), float(max(s[k].max() for s in given)))
-        for k, name in enumerate(model.inputs)
-    }
+    columns = {name: [s[k] for s in given] for k, name in enumerate(model.inputs)}
+    ranges = {name: _range(model, name, arrays) for name, arrays in columns.items()}
+    whole = frozenset(name for name in whole_inputs(model) if _all_whole(model, name, columns[name]))
+    lead, every_step = _lead(model), model.timing.causal
     sequences, notes = _choose(model, given)
-    for k, name in enumerate(model.inputs):
-        notes += _poor_channels(name, [sequence[k] for sequence in given])
+    for name, arrays in columns.items():
+        if name not in whole:
+            notes += _poor_channels(name, arrays)
     batches: dict[int, list[tuple[Array, ...]]] = {}
     for sequence in sequences:
-        batches.setdefault(len(sequence[0]), []).append(sequence)
+        batches.setdefault(len(sequence[lead]), []).append(sequence)
     inputs, traces = [], []
     for batch in batches.values():
         xs = tuple(np.stack([sequence[k] for sequence in batch]) for k in range(len(model.inputs)))
         trace: dict[str, Array] = {}
         with np.errstate(over="ignore", invalid="ignore"):
-            reference.run(model, xs, every_step=True, trace=trace)
+            try:
+                reference.run(model, xs, every_step, trace=trace)
+            except InputError as error:
+                raise QuantizeError(f"samples of {len(xs[lead][0])} steps: {error}") from None
         for layer in model.layers:
-            for name in (layer.writes[0], f"{layer.name}.z", f"{layer.name}.c"):
+            for name in (*layer.writes, f"{layer.name}.z", f"{layer.name}.c"):
                 values = trace.get(name)
-                if values is not None and not np.abs(values).max() < LARGEST:
+                if values is not None and not np.abs(values).max(initial=0) < LARGEST:
                     raise QuantizeError(f"{layer.name}: its values grow beyond 2^60 on the samples; it cannot be int8")
         inputs.append(xs)
         traces.append(trace)
-    return Calibration(tuple(inputs), tuple(traces), ranges, notes)
+    return Calibration(tuple(inputs), tuple(traces), ranges, whole, notes)
+
+
+def _lead(model: Model) -> int:
+    """The first input that is a sequence; 0 where none is."""
+    single = {t.name for t in model.tensors if t.single}
+    return next((k for k, name in enumerate(model.inputs) if name not in single), 0)
+
+
+def _range(model: Model, name: str, arrays: list[Array]) -> tuple[float, float]:
+    """Least and largest x. The value by which a Mask knows missing steps needs no room: it may saturate."""
+    left_out = [
+        float(np.float32(layer.value)) for layer in model.layers if isinstance(layer, Mask) and layer.reads[0] == name
+    ]
+    kept = [x[~np.isin(x, left_out)] for x in arrays] if left_out else arrays
+    some = [x for x in kept if x.size] or [np.zeros(1)]
+    return float(min(x.min() for x in some)), float(max(x.max() for x in some))
+
+
+def _all_whole(model: Model, name: str, arrays: list[Array]) -> bool:
+    """Whether an input for ids or masks holds such; QuantizeError for ids that are none."""
+    whole = all((x == np.rint(x)).all() and np.abs(x).max(initial=0) <= 32767 for x in arrays)
+    for layer in model.layers:
+        if isinstance(layer, Embedding) and layer.reads[0] == name and not whole:
+            raise QuantizeError(
+                f"samples of {name} are ids of {layer.name} and must be whole numbers from 0 to {layer.vocabulary - 1}"
+            )
+    return whole
 
 
 def _poor_channels(name: str, sequences: list[Array]) -> tuple[str, ...]:
@@ -123,13 +157,25 @@ def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:
         per_input = samples
     else:
         raise QuantizeError(f"the model has {count} inputs; give the samples as a tuple of {count}, one per input")
-    columns = [_arrays(given, name, model.width(name)) for given, name in zip(per_input, model.inputs, strict=True)]
+    single = {t.name for t in model.tensors if t.single}
+    columns = [
+        (_single_rows if name in single else _arrays)(given, name, model.width(name))
+        for given, name in zip(per_input, model.inputs, strict=True)
+    ]
     lengths = [[len(array) for array in column] for column in columns]
-    if any(length != lengths[0] for length in lengths):
-        raise QuantizeError("the samples of the inputs differ in number or in steps; each input needs the same")
-    if not sum(lengths[0]):
+    lead = _lead(model)
+    for name, length in zip(model.inputs, lengths, strict=True):
+        if length != lengths[lead] and not (name in single and len(length) == len(lengths[lead])):
+            raise QuantizeError("the samples of the inputs differ in number or in steps; each input needs the same")
+    if not sum(lengths[lead]):
         raise QuantizeError("the samples hold no step; give at least one sequence that looks like real use")
-    return [sequence for sequence in zip(*columns, strict=True) if len(sequence[0])]
+    return [sequence for sequence in zip(*columns, strict=True) if len(sequence[lead])]
+
+
+def _single_rows(given: Any, name: str, width: int) -> list[Array]:
+    """A single input's samples as float64 arrays [1, width]; given as (sequences, width) or (sequences, 1, width)."""
+    rows = given if isinstance(given, (list, tuple)) else _numbers(given, name)
+    return _arrays([np.atleast_2d(row) for row in rows], name, width)
 
 
 def _arrays(given: Any, name: str, width: int) -> list[Array]:
@@ -170,16 +216,21 @@ def _choose(model: Model, sequences: list[tuple[Array, ...]]) -> tuple[list[tupl
     widths += sum(layer.units for layer in model.layers if isinstance(layer, Dense))
     most = max(64, min(MOST_STEPS, MOST_VALUES // widths))
     longest = min(LONGEST, most)
-    total, given = sum(len(s[0]) for s in sequences), len(sequences)
+    lead = _lead(model)
+    whole = not model.timing.causal or model.timing.uneven  # such a model must see its sequences as they are
+    total, given = sum(len(s[lead]) for s in sequences), len(sequences)
     pieces: list[tuple[Array, ...]] = []
     for sequence in sequences:
-        parts = -(-len(sequence[0]) // longest)
-        pieces.extend(zip(*(np.array_split(array, parts) for array in sequence), strict=True))
+        parts = 1 if whole else -(-len(sequence[lead]) // longest)
+        cut = ([a] * parts if len(a) == 1 else np.array_split(a, parts) for a in sequence)  # a single row serves all
+        pieces.extend(zip(*cut, strict=True))
     keep = max(1, min(len(pieces), most * len(pieces) // total))
     chosen = [pieces[k] for k in np.linspace(0, len(pieces) - 1, keep).round().astype(int)]
-    while len(chosen) > 1 and sum(len(piece[0]) for piece in chosen) > most:
+    while len(chosen) > 1 and sum(len(piece[lead]) for piece in chosen) > most:
         chosen = chosen[: len(chosen) // 2] + chosen[len(chosen) // 2 + 1 :]
-    used = sum(len(piece[0]) for piece in chosen)
+    used = sum(len(piece[lead]) for piece in chosen)
+    if used > MOST_WHOLE:
+        raise QuantizeError(f"the model needs whole sequences, and one has {used} steps; give shorter samples")
     notes = [f"calibrated on {used} of {total} steps, {given} sequence{'s' if given > 1 else ''}"]
     if len(pieces) > given:
         notes.append(f"sequences longer than {longest} steps were cut into pieces, each started from a reset state")

@@ -14,9 +14,10 @@ from .comparison import DECIBELS
 from .curves import BOUNDED, HEADROOM, SMALLEST, Curve, curve, gate_curve, span
 from .errors import QuantizeError
 from .fixedpoint import activate_s8
-from .layers import Activate, Dense, Last, Lstm
+from .layers import Activate, Conv1d, Dense, Lstm
 from .meta import frozen
 from .model import Array, Model, QuantizedModel
+from .quantization_steps import refuse, step_s8
 from .quantized import (
     QuantizedActivate,
     QuantizedActivation,
@@ -26,6 +27,7 @@ from .quantized import (
     QuantizedTensor,
 )
 from .rounding import MOST_COLUMNS, Operand, Rows, quantize_rows, requantization
+from .whole import whole_tensors
 
 HIDDEN_TYPES = {8: "s8", 16: "s16"}  # by the bits of h
 HIDDEN_HEADROOM = 1.25  # of an unbounded h; a bounded one does better with finer steps than with room
@@ -52,13 +54,16 @@ def quantize_with_rows(
         raise QuantizeError(f"hidden_bits is {hidden_bits}, expected 8 or 16")
     if hidden_bits != 8 and not any(isinstance(layer, Lstm) for layer in model.layers):
         raise QuantizeError(f"hidden_bits is {hidden_bits}, but no layer of the model has an h")
+    refuse(model)
     calibration = calibrate(model, samples)
     model, balanced = balance(model, calibration)
     if balanced:
         calibration = calibrate(model, samples)
     tensors: dict[str, QuantizedTensor] = {}
+    whole = whole_tensors(model, calibration.whole)
     for name in model.inputs:
-        tensors[name] = _tensor(model, name, "s16", HEADROOM * max(calibration.reach(name) or 1.0, SMALLEST) / 32767)
+        scale = 1.0 if name in whole else HEADROOM * max(calibration.reach(name) or 1.0, SMALLEST) / 32767
+        tensors[name] = _tensor(model, name, "s16", scale)
     layers: list[QuantizedLayer] = []
     rows: dict[str, Rows] = {}
     notes = [*calibration.notes, *(f"{name}: its units were scaled to like sizes" for name in balanced)]
@@ -80,14 +85,19 @@ def quantize_with_rows(
                 if x.scale * 128 > 32 * alone_full:
                     notes.append(f"{layer.name}: reads values in steps too coarse for {layer.activation.name}")
                 tensors[layer.writes[0]] = _tensor(model, layer.writes[0], "s16", scale)
-            case Last():
-                layers.append(layer)
-                tensors[layer.writes[0]] = _tensor(model, layer.writes[0], x.type, x.scale)
+            case _:
+                made = step_s8(layer, [tensors[name] for name in layer.reads], whole, calibration, compensate)
+                layers.append(made.layer)
+                for name, kind, scale in zip(layer.writes, made.types, made.scales, strict=True):
+                    tensors[name] = _tensor(model, name, kind, scale)
+                if made.rows is not None:
+                    rows[layer.name] = made.rows
         if layer.name in rows and rows[layer.name].clipped:
             notes.append(f"{layer.name}: {rows[layer.name].clipped} rows have weights too large for int8; cut off")
-        if compensate and isinstance(layer, (Lstm, Dense)) and layer.inputs > MOST_COLUMNS:
+        columns = layer.kernel[0].size if isinstance(layer, Conv1d) else getattr(layer, "inputs", 0)
+        if compensate and columns > MOST_COLUMNS:
             notes.append(f"{layer.name}: more than {MOST_COLUMNS} inputs; its weights were rounded to the nearest")
-    made = QuantizedModel(
+    quantized_model = QuantizedModel(
         tuple(tensors[t.name] for t in model.tensors),
         tuple(layers),
         model.inputs,
@@ -96,12 +106,13 @@ def quantize_with_rows(
         model.meta,
         model.notes + tuple(notes),
     )
-    return _noted(made, calibration), rows
+    return _noted(quantized_model, calibration), rows
 
 
 def _tensor(model: Model, name: str, kind: str, scale: float) -> QuantizedTensor:
     # The doors work in float32, so the scale is one.
-    return QuantizedTensor(name, model.width(name), kind, float(np.float32(scale)))
+    single = next(t.single for t in model.tensors if t.name == name)
+    return QuantizedTensor(name, model.width(name), kind, float(np.float32(scale)), single)
 
 
 def _reach(calibration: Calibration, name: str) -> float:
@@ -304,7 +315,8 @@ def _noted(model: QuantizedModel, calibration: Calibration) -> QuantizedModel:
     saturated = {layer.name: [0, 0] for layer in model.layers if isinstance(layer, QuantizedLstm)}
     for xs, floats in zip(calibration.inputs, calibration.traces, strict=True):
         trace: dict[str, Array] = {}
-        ys = reference_s8.run(model, reference_s8.quantize_inputs(model, xs), every_step=True, trace=trace)
+        reference_s8.run(model, reference_s8.quantize_inputs(model, xs), model.timing.causal, trace)
+        ys = [trace[name] for name in model.outputs]
         for name, y in zip(model.outputs, reference_s8.dequantize(model, ys), strict=True):
             signal[name] += float(np.square(floats[name]).sum())
             error[name] += float(np.square(y - floats[name]).sum())
