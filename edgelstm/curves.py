@@ -31,7 +31,12 @@ class Curve:
     activation: QuantizedActivation
     full: float  # real value of an input's 32768
     out: float  # real value of an output's 32768
-    middle: bool  # an input integer stands for the middle of its cell
+    middle: bool  # an input integer stands for the middle of its cell, when the doublings are done
+
+    @property
+    def offset(self) -> float:
+        """An input integer v stands for v + offset."""
+        return 0.5 / 2.0**self.activation.doublings if self.middle else 0.0
 
 
 def span(values: Array, headroom: float) -> float:
@@ -58,6 +63,12 @@ def curve(activation: Activation, values: Array) -> Curve:
         return Curve(QuantizedActivation("relu"), full, full, False)
     full = table_range(activation, values)
     return tabled(activation, full, table_height(activation, values, full))
+
+
+def doubled(base: Curve, doublings: int) -> Curve:
+    """A function over 2^doublings its range."""
+    function = QuantizedActivation(base.activation.kind, doublings, base.activation.table)
+    return Curve(function, base.full * 2.0**doublings, base.out, base.middle)
 
 
 def gate_curve(activation: Activation, values: Array) -> tuple[Curve, int]:

@@ -130,7 +130,7 @@ class Lstm:
         return int(self.recurrent.shape[2])
 
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *_rest(self, (self.outputs, self.units))))
+        expect(self, reads, (self.inputs, *rest(self, (self.outputs, self.units))))
         return (self.outputs, self.units)[: len(self.writes)]
 
 
@@ -177,7 +177,7 @@ class Gru:
         return int(self.kernel.shape[2])
 
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *_rest(self, (self.units,))))
+        expect(self, reads, (self.inputs, *rest(self, (self.units,))))
         return (self.units,)
 
 
@@ -215,7 +215,7 @@ class Rnn:
         return int(self.kernel.shape[1])
 
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *_rest(self, (self.units,))))
+        expect(self, reads, (self.inputs, *rest(self, (self.units,))))
         return (self.units,)
 
 
@@ -703,7 +703,7 @@ def _check_cell(layer: Cell, cell_activation: Activation | None) -> None:
         raise ModelError(f"{layer.name}: clip is {layer.clip}, expected a positive number")
 
 
-def _rest(layer: Cell, state: tuple[int, ...]) -> tuple[int, ...]:
+def rest(layer: Any, state: tuple[int, ...]) -> tuple[int, ...]:
     """Widths of what a cell reads beside x."""
     return ((1,) if layer.masked else ()) + (state if layer.initial else ())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .layers import Crop, Group, Last, Pad, Repeat, Reverse, Split, Transpose, expect, one
+from .layers import Crop, Group, Last, Pad, Repeat, Reverse, Split, Transpose, expect, one, rest
 from .meta import Array
 
 
@@ -29,6 +29,34 @@ class QuantizedActivation:
     table: Array | None = None  # int16 [257], for "table" and "softmax"
 
 
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """s and m that bring the 256-fold of a value to another scale, as those of an activation that stands alone."""
+
+    shift: int
+    multiplier: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedRows:
+    """A product in integers: rows of docs/numerics.md."""
+
+    kernel: Array  # int8 [rows, columns], -127 ... 127
+    bias: Array  # int32 [rows]
+    input_shift: Array  # int8 [rows], kx
+    shift: Array  # int8 [rows], s
+    multiplier: Array  # int16 [rows], m
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedReset:
+    """What r multiplies in a GRU with reset_after: R_n h + d, requantized."""
+
+    bias: Array  # int32 [units], d
+    shift: Array  # int8 [units], s
+    multiplier: Array  # int16 [units], m
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantizedLstm:
     """An LSTM in integers. Rows as in Lstm; the meaning of each field is in docs/numerics.md."""
@@ -50,6 +78,56 @@ class QuantizedLstm:
     cell_limit: int  # c is clamped to +-cell_limit; 32767: only saturates
     hidden_multiplier: int  # from the scale of o*P to that of h
     cell_scale: float  # real value of one unit of c
+    gate_limit: int = 32767  # z of gates is clamped to it; 32767: only saturates
+    candidate_limit: int = 32767  # likewise the z of g
+    projection: QuantizedRows | None = None  # of p, [outputs]; without it outputs are units
+    peephole: Array | None = None  # int16 [3, units], of i, f and o
+    peephole_shift: Array | None = None  # int8 [3, units], kp
+    coupled: bool = False
+    masked: bool = False
+    initial: tuple[Rescale, ...] = ()  # of h and c, where the state to start from is read
+
+    @property
+    def units(self) -> int:
+        return int(self.kernel.shape[1])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.kernel.shape[2])
+
+    @property
+    def outputs(self) -> int:
+        return int(self.recurrent.shape[2])
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        expect(self, reads, (self.inputs, *rest(self, (self.outputs, self.units))))
+        return (self.outputs, self.units)[: len(self.writes)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedGru:
+    """A GRU in integers. Rows as in Gru; the meaning of each field is in docs/numerics.md."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    kernel: Array  # int8 [3, units, inputs], -127 ... 127
+    recurrent: Array  # int8 [3, units, units], -127 ... 127
+    bias: Array  # int32 [3, units]
+    input_shift: Array  # int8 [3, units], kx
+    shift: Array  # int8 [3, units], s
+    multiplier: Array  # int16 [3, units], m
+    reset: QuantizedReset | None  # with reset_after
+    gate: QuantizedActivation  # of z and r
+    candidate: QuantizedActivation  # of n
+    gate_exponent: int  # a gate's 32768 stands for 2^gate_exponent
+    state_multiplier: int  # kappa: from the scale of n to that of the state
+    hidden_multiplier: int  # hm: from the scale of the state to that of h
+    state_scale: float  # real value of one unit of the state
+    gate_limit: int = 32767
+    candidate_limit: int = 32767
+    masked: bool = False
+    initial: tuple[Rescale, ...] = ()  # of the state
 
     @property
     def units(self) -> int:
@@ -60,8 +138,43 @@ class QuantizedLstm:
         return int(self.kernel.shape[2])
 
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs,))
+        expect(self, reads, (self.inputs, *rest(self, (self.units,))))
         return (self.units,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedRnn:
+    """A simple RNN in integers; the meaning of each field is in docs/numerics.md."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    kernel: Array  # int8 [units, inputs], -127 ... 127
+    recurrent: Array  # int8 [units, units], -127 ... 127
+    bias: Array  # int32 [units]
+    input_shift: Array  # int8 [units], kx
+    shift: Array  # int8 [units], s
+    multiplier: Array  # int16 [units], m
+    activation: QuantizedActivation
+    hidden_multiplier: int  # hm: from the scale of the activation to that of h
+    limit: int = 32767  # z is clamped to it; 32767: only saturates
+    masked: bool = False
+    initial: tuple[Rescale, ...] = ()  # of h
+
+    @property
+    def units(self) -> int:
+        return int(self.kernel.shape[0])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.kernel.shape[1])
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        expect(self, reads, (self.inputs, *rest(self, (self.units,))))
+        return (self.units,)
+
+
+QuantizedCell: TypeAlias = QuantizedLstm | QuantizedGru | QuantizedRnn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,7 +366,7 @@ MOVERS = (Last, Reverse, Crop, Pad, Repeat, Split, Group, Transpose)
 """Layers that move rows without computing; they are the same in a quantized model."""
 
 QuantizedLayer: TypeAlias = (
-    QuantizedLstm | QuantizedDense | QuantizedActivate
+    QuantizedLstm | QuantizedGru | QuantizedRnn | QuantizedDense | QuantizedActivate
     | QuantizedEmbedding | QuantizedMask | QuantizedCombine | QuantizedConv1d | QuantizedPool1d | QuantizedReduce
     | Last | Reverse | Crop | Pad | Repeat | Split | Group | Transpose
 )  # fmt: skip

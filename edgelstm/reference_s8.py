@@ -10,61 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from . import reference_s8_steps
+from . import reference_s8_cells, reference_s8_steps
 from .errors import InputError
-from .fixedpoint import activate_s8, mh, product, requantize, rs, sat16, scaled_inputs
+from .fixedpoint import activate_s8, requantize, scaled_inputs
 from .model import Array, QuantizedModel
-from .quantized import MOVERS, QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm, QuantizedTensor
+from .quantized import (
+    MOVERS,
+    QuantizedActivate,
+    QuantizedDense,
+    QuantizedGru,
+    QuantizedLstm,
+    QuantizedRnn,
+    QuantizedTensor,
+)
 from .reference import check_inputs, check_rows, check_steps, moved
-
-DTYPES: dict[str, type[np.signedinteger[Any]]] = {"s8": np.int8, "s16": np.int16}
-
-
-def cell_input(i: Array, g: Array, kappa: int) -> Array:
-    """What i * g adds to c."""
-    return mh(sat16(rs(i * g, 15)), kappa)
-
-
-def next_cell(f: Array, c: Array, added: Array, gate_exponent: int, limit: int) -> Array:
-    """c of this step from c of the step before."""
-    c = sat16(sat16(rs(f * c, 15 - gate_exponent)) + added)
-    return c if limit == 32767 else np.clip(c, -limit, limit)
-
-
-def cell_output(o: Array, c: Array, cell: QuantizedActivation) -> Array:
-    """p, the int16 form of o * P(c)."""
-    return sat16(rs(o * activate_s8(cell, c), 15))
-
-
-def hidden(p: Array, hidden_multiplier: int, kind: str) -> Array:
-    """h, of a tensor of this type, from p."""
-    h = rs(p * hidden_multiplier, 15)
-    return np.clip(h, -127, 127) if kind == "s8" else h
-
-
-def lstm_s8(layer: QuantizedLstm, x: Array, kind: str) -> tuple[Array, Array, Array]:
-    """h [N, T, units], of type `kind`, z int16 [N, T, 4, units], c int16 [N, T, units] from a zero state.
-
-    x [N, T, inputs].
-    """
-    count, steps, _ = x.shape
-    rows = 4 * layer.units
-    flat = [a.reshape(rows) for a in (layer.input_shift, layer.bias, layer.shift, layer.multiplier)]
-    kx, bias, shift, multiplier = flat
-    recurrent = layer.recurrent.reshape(rows, layer.units).astype(np.float64)
-    xs = scaled_inputs(layer.kernel.reshape(rows, layer.inputs), kx, bias, x)
-    hs = np.zeros((count, steps, layer.units), DTYPES[kind])
-    cs = np.zeros((count, steps, layer.units), np.int16)
-    zs = np.zeros((count, steps, 4, layer.units), np.int16)
-    h = c = np.zeros((count, layer.units), np.int64)
-    for t in range(steps):
-        z = requantize(xs[:, t] + product(recurrent, h), shift, multiplier).reshape(count, 4, layer.units)
-        i, f, o = (activate_s8(layer.gate, z[:, k]) for k in (0, 1, 3))
-        g = activate_s8(layer.candidate, z[:, 2])
-        c = next_cell(f, c, cell_input(i, g, layer.cell_multiplier), layer.gate_exponent, layer.cell_limit)
-        h = hidden(cell_output(o, c, layer.cell), layer.hidden_multiplier, kind)
-        hs[:, t], zs[:, t], cs[:, t] = h, z, c
-    return hs, zs, cs
 
 
 def dense_s8(layer: QuantizedDense, x: Array) -> tuple[Array, Array]:
@@ -87,7 +46,8 @@ def run(
 
     xs: one integer array [N, T, width] per input, values within int16. Returns one int8 or int16 array per output:
     [N, T, width], or [N, width] where the model gives one row a run and `every_step` is false. `trace`, if given,
-    receives every tensor by name, "<layer>.z" of every layer that computes and "<layer>.c" of every LSTM.
+    receives every tensor by name, "<layer>.z" of every layer that computes, "<layer>.c" of every LSTM and
+    "<layer>.state" of every GRU, the finer state behind h.
     """
     check_steps(model, every_step)
     tensors: dict[str, Array] = {}
@@ -114,11 +74,11 @@ def _layer(
     kind = tensor(model, layer.writes[0]).type
     z: Array | None
     match layer:
-        case QuantizedLstm():
-            y, z, c = lstm_s8(layer, reads[0], kind)
-            made = [y]
+        case QuantizedLstm() | QuantizedGru() | QuantizedRnn():
+            made, inside = reference_s8_cells.run(layer, reads, kind)
+            z = inside["z"]
             if trace is not None:
-                trace[f"{layer.name}.c"] = c
+                trace.update({f"{layer.name}.{name}": values for name, values in inside.items()})
         case QuantizedDense():
             y, z = dense_s8(layer, reads[0])
             made = [y]

@@ -29,6 +29,14 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Peephole:
+    """What a row adds of its own unit's c."""
+
+    weights: Array  # float64 [rows]
+    scale: float  # real value of one unit of c, an int16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """A layer's rows in integers, and the scales they were made with."""
 
@@ -42,6 +50,8 @@ class Rows:
     recurrent_scale: Array  # float64 [rows]
     real_bias: Array  # float64 [rows], what `bias` stands for
     clipped: int  # rows whose largest weights or bias did not fit
+    peephole: Array | None = None  # int16 [rows]
+    peephole_shift: Array | None = None  # int8 [rows], kp
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,17 +60,26 @@ class _Tie:
     shift: Array  # kx, int64 [rows]
 
 
-def quantize_rows(name: str, x: Operand, h: Operand | None, bias: Array, full: Array, middle: Array) -> Rows:
-    """Rows of z = W x + R h + bias, z's 32768 standing for `full` [rows].
+def quantize_rows(
+    name: str,
+    x: Operand,
+    h: Operand | None,
+    bias: Array,
+    full: Array,
+    offset: Array,
+    peephole: Peephole | None = None,
+) -> Rows:
+    """Rows of z = W x + R h + bias | + p c, z's 32768 standing for `full` [rows].
 
-    `middle` [rows]: an integer z stands for the middle of its cell. QuantizeError if no scales hold the bounds.
+    `offset` [rows]: an integer z stands for z + offset. QuantizeError if no scales hold the bounds.
     """
     rows = len(bias)
     h = h or Operand(np.zeros((rows, 0)), 1.0, 128, None)
     natural = [np.abs(v.weights).max(axis=1, initial=0) * (v.scale / 127) for v in (x, h)]
     # P of docs/numerics.md from 2^-17 (s = 17: finer units would add nothing to z) to 32 (s = -4, m = 32767).
     highest = full * 2.0**-10
-    lowest = np.minimum(np.maximum(full * 2.0**-32, np.abs(bias) * 2.0**-26), highest)
+    added = np.zeros(rows) if peephole is None else np.abs(peephole.weights) * (peephole.scale * 32768)
+    lowest = np.minimum(np.maximum(full * 2.0**-32, (np.abs(bias) + added) * 2.0**-26), highest)
     bias_seen = np.clip(bias, -highest * 2.0**26, highest * 2.0**26)
     # Fine steps of an int16 h meet coarser ones of x; else 16-bit inputs never need a left shift.
     kx_least = np.full(rows, 0.0 if x.largest > 128 >= h.largest else -4.0)
@@ -70,7 +89,7 @@ def quantize_rows(name: str, x: Operand, h: Operand | None, bias: Array, full: A
         tie = _tie(natural[0], natural[1], lowest, highest, kx_least)
         scales = tie.unit * 2.0**-tie.shift / x.scale, tie.unit / h.scale
         rounded = [_plain(x.weights, scales[0], most), _plain(h.weights, scales[1])]
-        sums, total = _worst(rounded, tie, (x.largest, h.largest), bias_seen)
+        sums, total = _worst(rounded, tie, (x.largest, h.largest), np.abs(bias_seen) + added)
         if not (sums | total).any():
             break
         natural[0] = np.where(sums, natural[0] * 1.25, natural[0])
@@ -85,13 +104,17 @@ def quantize_rows(name: str, x: Operand, h: Operand | None, bias: Array, full: A
         if v.seen is not None and 0 < v.weights.shape[1] <= MOST_COLUMNS:
             better[k] = compensated(v.weights, scale, v.seen)
             corrected += (v.weights - better[k] * scale[:, None]) @ v.seen.mean(axis=0)
-    sums, total = _worst(better, tie, (x.largest, h.largest), corrected)
+    sums, total = _worst(better, tie, (x.largest, h.largest), np.abs(corrected) + added)
     fits = ~(sums | total)
     rounded = [np.where(fits[:, None], b, r) for b, r in zip(better, rounded, strict=True)]
     real_bias = np.where(fits, corrected, bias_seen)
     over = [(np.abs(v.weights).max(axis=1, initial=0) > 127.5 * s) for v, s in zip((x, h), scales, strict=True)]
     shift, multiplier = requantization(tie.unit, full)
-    counts = np.rint(real_bias / tie.unit + _lost(tie.shift, shift, multiplier, middle)).astype(np.int64)
+    lost = _lost(tie.shift, shift, multiplier, offset)
+    wp, kp = (None, None) if peephole is None else _peepholes(peephole, tie.unit)
+    if kp is not None:
+        lost += np.where(kp > 0, (1 - 2.0**-kp) / 2, 0)
+    counts = np.rint(real_bias / tie.unit + lost).astype(np.int64)
     assert np.abs(counts).max(initial=0) < _SUM, f"{name}: a bias beyond 2^27"
     return Rows(
         kernel=rounded[0].astype(np.int8),
@@ -104,7 +127,17 @@ def quantize_rows(name: str, x: Operand, h: Operand | None, bias: Array, full: A
         recurrent_scale=scales[1],
         real_bias=real_bias,
         clipped=int((over[0] | over[1] | (bias_seen != bias)).sum()),
+        peephole=wp,
+        peephole_shift=kp,
     )
+
+
+def _peepholes(peephole: Peephole, unit: Array) -> tuple[Array, Array]:
+    """Weights, int16 [rows], and kp, int8 [rows]: as many bits as fit."""
+    ratio = peephole.weights * peephole.scale / unit
+    shift = np.clip(np.floor(np.log2(32767 / np.maximum(np.abs(ratio), 2.0**-13))), 0, 27)
+    shift = np.where(ratio == 0, 0, shift)
+    return np.clip(np.rint(ratio * 2.0**shift), -32767, 32767).astype(np.int16), shift.astype(np.int8)
 
 
 def requantization(unit: Array, full: Array) -> tuple[Array, Array]:
@@ -163,17 +196,18 @@ def _tie(x_unit: Array, h_unit: Array, lowest: Array, highest: Array, kx_least: 
     return _Tie(unit, shift.astype(np.int64))
 
 
-def _worst(rounded: list[Array], tie: _Tie, largest: tuple[int, int], bias: Array) -> tuple[Array, Array]:
-    """Which rows may overflow, [rows] each: in W x itself, and in the accumulator or the left-shifted W x."""
+def _worst(rounded: list[Array], tie: _Tie, largest: tuple[int, int], constant: Array) -> tuple[Array, Array]:
+    """Which rows may overflow, [rows] each: in W x itself, and in the accumulator or the left-shifted W x.
+    `constant`: the largest that is added to the two products."""
     ax, ah = (np.abs(q).sum(axis=1) * most for q, most in zip(rounded, largest, strict=True))
     shifted = ax * 2.0**-tie.shift
     # 2^18: more than `_lost` adds to a bias, s being at most 17 here.
-    total = shifted + ah + np.abs(bias / tie.unit) >= _SUM - 2.0**18
+    total = shifted + ah + constant / tie.unit >= _SUM - 2.0**18
     return ax >= _PRODUCT, total | ((tie.shift < 0) & (shifted >= _SUM))
 
 
-def _lost(kx: Array, shift: Array, multiplier: Array, middle: Array) -> Array:
+def _lost(kx: Array, shift: Array, multiplier: Array, offset: Array) -> Array:
     """What the bias gives back for floor shifts, in accumulator units."""
     lost = np.where(kx > 0, (1 - 2.0**-kx) / 2, 0) + np.where(shift > 0, (2.0**shift - 1) / 2, 0)
-    given: Array = lost - np.where(middle, 2.0**shift * 0.5 / (1 + multiplier / 32768), 0)
+    given: Array = lost - 2.0**shift * offset / (1 + multiplier / 32768)
     return given

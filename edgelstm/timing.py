@@ -41,10 +41,12 @@ from .quantized import (
     QuantizedConv1d,
     QuantizedDense,
     QuantizedEmbedding,
+    QuantizedGru,
     QuantizedLstm,
     QuantizedMask,
     QuantizedPool1d,
     QuantizedReduce,
+    QuantizedRnn,
 )
 
 Clock = tuple[tuple[Any, ...], ...]
@@ -101,7 +103,7 @@ class _Walk:
         x = layer.reads[0]
         clock, single = self.clocks[x], x in self.single
         match layer:
-            case Lstm() | Gru() | Rnn() | QuantizedLstm():
+            case Lstm() | Gru() | Rnn() | QuantizedLstm() | QuantizedGru() | QuantizedRnn():
                 self.cell(layer)
             case (
                 Dense()

@@ -15,7 +15,8 @@ from edgelstm.comparison import DECIBELS
 from edgelstm.errors import QuantizeError
 from edgelstm.layers import ACTIVATIONS, Activate, Activation, Dense, Last, Lstm
 from edgelstm.model import Model, Tensor
-from edgelstm.quantization import FINEST, FINEST_16, quantize, quantize_with_rows
+from edgelstm.quantization import quantize, quantize_with_rows
+from edgelstm.quantization_cells import FINEST, FINEST_16
 from edgelstm.quantized import QuantizedDense, QuantizedLstm
 
 

@@ -1,0 +1,516 @@
+"""Recurrent cells to integers: scales of z, of the state and of h chosen from what the float model does on samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import reference_s8_cells
+from .activations import activate
+from .calibration import Calibration, before
+from .curves import BOUNDED, HEADROOM, SMALLEST, TABLE_HEADROOM, Curve, curve, doubled, gate_curve, span
+from .errors import QuantizeError
+from .fixedpoint import activate_s8
+from .layers import Cell, Gru, Lstm, Rnn
+from .meta import Array, frozen
+from .quantized import (
+    QuantizedCell,
+    QuantizedGru,
+    QuantizedLstm,
+    QuantizedReset,
+    QuantizedRnn,
+    QuantizedRows,
+    QuantizedTensor,
+    Rescale,
+)
+from .rounding import Operand, Peephole, Rows, quantize_rows, requantization
+
+HIDDEN_TYPES = {8: "s8", 16: "s16"}  # by the bits of h
+HIDDEN_HEADROOM = 1.25  # of an unbounded h; a bounded one does better with finer steps than with room
+FINEST = 12 * 127  # hm of a bounded h: finer steps would drown in what 16-bit gates and cells leave
+FINEST_16 = 256 * 127  # hm of an int16 h, at most: 256 times an int8 one's
+_HARDLY_WORSE = 1.02  # the widest cell range whose error is within this factor of the best is taken
+_NEGATIVE = ("linear", "tanh", "softsign", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A cell in integers; its rows by name, for simulations; type and scale of each tensor that it may write."""
+
+    layer: QuantizedCell
+    rows: dict[str, Rows]
+    writes: tuple[tuple[str, float], ...]
+
+
+def quantize_cell(
+    layer: Cell, reads: Sequence[QuantizedTensor], kind: str, calibration: Calibration, compensate: bool
+) -> Made:
+    """`kind`: the type of h. QuantizeError where integers cannot express the layer."""
+    seen = Seen(layer, calibration, compensate)
+    try:
+        match layer:
+            case Lstm():
+                return _lstm(layer, reads, kind, seen)
+            case Gru():
+                return _gru(layer, reads, kind, seen)
+            case Rnn():
+                return _rnn(layer, reads, kind, seen)
+    except QuantizeError as error:
+        raise error if str(error).startswith(layer.name) else QuantizeError(f"{layer.name}: {error}") from None
+
+
+class Seen:
+    """What a cell met on the samples, in the steps that count."""
+
+    def __init__(self, layer: Cell, calibration: Calibration, compensate: bool) -> None:
+        self.layer, self.calibration, self.compensate = layer, calibration, compensate
+        masks = list(calibration.each(layer.reads[1])) if layer.masked else []
+        self.counts = [mask[:, :, 0] != 0 for mask in masks]
+
+    def steps(self, arrays: Iterator[Array] | list[Array]) -> Array:
+        """Arrays [N, T, ...] of all batches as one [steps, ...]."""
+        flat = [a.reshape(-1, *a.shape[2:]) for a in arrays]
+        if self.counts:
+            flat = [a[c.ravel()] if c.any() else a for a, c in zip(flat, self.counts, strict=True)]
+        return np.concatenate(flat)
+
+    def named(self, name: str) -> Array:
+        """A trace of all steps that count, [steps, ...]."""
+        return self.steps(self.calibration.each(name))
+
+    def initial(self, k: int) -> list[Array]:
+        """The k-th state to start from, [N, width] a batch; none where it is zero."""
+        if not self.layer.initial:
+            return []
+        return [x[:, 0] for x in self.calibration.each(self.layer.reads[1 + self.layer.masked + k])]
+
+    def before(self, name: str, k: int) -> list[Array]:
+        """A state of the step before, [N, T, width] a batch; k: which of the states."""
+        shifted = [before(values) for values in self.calibration.each(name)]
+        for values, first in zip(shifted, self.initial(k), strict=False):
+            values[:, 0] = first
+        return shifted
+
+    def largest(self, name: str, k: int) -> float:
+        """The largest magnitude of a state, the one to start from included."""
+        found = [float(np.abs(values).max()) for values in self.calibration.each(name)]
+        found += [float(np.abs(values).max()) for values in self.initial(k)]
+        return max(max(found), SMALLEST) if max(found) else 0.0
+
+    def clipped(self, z: Array) -> Array:
+        return z if self.layer.clip is None else np.clip(z, -self.layer.clip, self.layer.clip)
+
+    def operand(self, weights: Array, tensor: QuantizedTensor, values: Array, compensated: bool) -> Operand:
+        """Weights of x; `compensated`: rounded with its values in mind."""
+        return self.hidden(weights, tensor.scale, 32768 if tensor.type == "s16" else 128, values, compensated)
+
+    def hidden(self, weights: Array, step: float, most: int, values: Array, compensated: bool) -> Operand:
+        """Weights of h, whose unit is `step`, and which stays within `most` of them."""
+        return Operand(weights.astype(np.float64), step, most, values if compensated else None)
+
+
+# ---- LSTM ----
+
+
+def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) -> Made:
+    units, x = layer.units, reads[0]
+    z = seen.clipped(seen.named(f"{layer.name}.z"))
+    used = (0, 3) if layer.coupled else (0, 1, 3)
+    gate, exponent = gate_curve(layer.gate_activation, z[:, used].ravel())
+    if layer.coupled and layer.gate_activation.name in _NEGATIVE:
+        raise QuantizeError(
+            f"its gates are coupled and {layer.gate_activation.name} can be negative, so that 1 - i exceeds 1; "
+            "it cannot be int8"
+        )
+    candidate = curve(layer.activation, z[:, 2].ravel())
+    cell, kappa = _cell(layer, kind, gate, exponent, candidate, seen)
+    inner = 2.0**exponent * cell.out  # real value of p's 32768
+    largest = seen.largest(layer.writes[0], 0)
+    bounded = (layer.cell_activation or layer.activation).name in BOUNDED and exponent == 0
+    if layer.projection is None:
+        reach = inner
+    else:
+        # What an int16 h can hold, in units of any size; an int8 one keeps 127 of them.
+        reach = (HIDDEN_HEADROOM if kind == "s8" else HEADROOM) * (largest or 1.0)
+    x_seen = seen.named(layer.reads[0])
+    h_seen = seen.steps(seen.before(layer.writes[0], 0))
+    weights = [w.reshape(4 * units, -1) for w in (layer.kernel, layer.recurrent)]
+    peepholes = _peepholes(layer, cell)
+
+    def rows_for(multiplier: int, compensated: bool) -> Rows:
+        step, most = float(np.float32(reach / multiplier)), 128 if kind == "s8" else multiplier
+        return quantize_rows(
+            layer.name,
+            seen.operand(weights[0], x, x_seen, compensated),
+            seen.hidden(weights[1], step, most, h_seen, compensated),
+            layer.bias.reshape(4 * units).astype(np.float64),
+            np.repeat([gate.full, gate.full, candidate.full, gate.full], units),
+            np.repeat([gate.offset, gate.offset, candidate.offset, gate.offset], units),
+            peepholes,
+        )
+
+    if kind == "s16":
+        multiplier = _quietest(layer, rows_for, reach, x_seen, h_seen)
+    elif layer.projection is not None:
+        multiplier = 127
+    else:
+        multiplier = _multiplier(bounded, reach, largest, 32767)
+    rows = {layer.name: rows_for(multiplier, seen.compensate)}
+    scale = float(np.float32(reach / multiplier))
+    projection = None
+    if layer.projection is not None:
+        projection, rows[f"{layer.name}.projection"] = _projection(layer, cell, inner / 32768, scale, seen)
+    own = rows[layer.name]
+    quantized = QuantizedLstm(
+        layer.name,
+        layer.reads,
+        layer.writes,
+        **_fields(layer.name, own, layer.kernel.shape, layer.recurrent.shape),
+        gate=gate.activation,
+        candidate=candidate.activation,
+        cell=cell.activation,
+        gate_exponent=exponent,
+        cell_multiplier=kappa,
+        cell_limit=_limit(layer.cell_clip, cell),
+        hidden_multiplier=multiplier,
+        cell_scale=cell.full / 32768,
+        gate_limit=_limit(layer.clip, gate),
+        candidate_limit=_limit(layer.clip, candidate),
+        projection=projection,
+        peephole=_three(own.peephole, np.int16, layer),
+        peephole_shift=_three(own.peephole_shift, np.int8, layer),
+        coupled=layer.coupled,
+        masked=layer.masked,
+        initial=_initial(layer, reads, (scale, cell.full / 32768)),
+    )
+    return Made(quantized, rows, ((kind, scale), ("s16", cell.full / 32768)))
+
+
+def _peepholes(layer: Lstm, cell: Curve) -> Peephole | None:
+    """Those of all rows; g has none."""
+    if layer.peephole is None:
+        return None
+    rows = np.zeros((4, layer.units))
+    rows[[0, 1, 3]] = layer.peephole
+    return Peephole(rows.ravel(), cell.full / 32768)
+
+
+def _three(rows: Array | None, dtype: Any, layer: Lstm) -> Array | None:
+    """Rows of i, f and o."""
+    if rows is None:
+        return None
+    return frozen(rows.reshape(4, layer.units)[[0, 1, 3]], dtype, (3, layer.units), layer.name)
+
+
+def _projection(layer: Lstm, cell: Curve, unit: float, scale: float, seen: Seen) -> tuple[QuantizedRows, Rows]:
+    """`unit`, `scale`: real values of one unit of p and of h."""
+    assert layer.projection is not None
+    weights = layer.projection.astype(np.float64)
+    p = seen.steps(list(_outputs(layer, seen)))
+    x = Operand(weights, unit, 32768, p if seen.compensate else None)
+    count = layer.outputs
+    rows = quantize_rows(layer.name, x, None, np.zeros(count), np.full(count, 32768 * scale), np.zeros(count))
+    fields = _fields(layer.name, rows, weights.shape, None)
+    return QuantizedRows(**fields), rows
+
+
+def _outputs(layer: Lstm, seen: Seen) -> Iterator[Array]:
+    """o p(c) of every step, [N, T, units] a batch: h, before a projection."""
+    calibration = seen.calibration
+    for z, c in zip(calibration.each(f"{layer.name}.z"), calibration.each(f"{layer.name}.c"), strict=True):
+        o = activate(layer.gate_activation, seen.clipped(z[:, :, 3]))
+        yield o * activate(layer.cell_activation or layer.activation, c)
+
+
+def _cell(layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: Curve, seen: Seen) -> tuple[Curve, int]:
+    """The cell's function with its range of c, and kappa.
+
+    c must have room for i * g, so that kappa fits. A function that flattens out lets c saturate: its range is the one
+    with the least error of o * P(c) when the integer cell runs over the samples. Others cover c.
+    """
+    activation = layer.cell_activation or layer.activation
+    cs = np.concatenate([seen.named(f"{layer.name}.c").ravel(), *(c.ravel() for c in seen.initial(1))])
+    added = 2.0**exponent * candidate.out  # real value of the 32768 of i * g
+    base = curve(activation, cs)
+    if base.activation.kind in ("linear", "relu"):
+        # Any range will do, so take one that kappa expresses exactly.
+        kappa = int(np.clip(np.floor(32768 * added / max(span(cs, HEADROOM), added)), 1, 32767))
+        full = 32768 * added / kappa
+        return Curve(base.activation, full, full, False), kappa
+    least = _doublings(added / base.full)
+    covering = max(least, _doublings(span(cs, 1.25) / base.full))
+    chosen = covering
+    if activation.name in BOUNDED and least < covering:
+        candidates = range(max(least, covering - 5), covering + 1)
+        errors = [_cell_error(layer, kind, gate, exponent, candidate, doubled(base, k), seen) for k in candidates]
+        best = _HARDLY_WORSE * min(errors)
+        chosen = max(k for k, error in zip(candidates, errors, strict=True) if error <= best)
+    wide = doubled(base, chosen)
+    return wide, _kappa(added, wide.full)
+
+
+def _doublings(ratio: float) -> int:
+    return int(np.clip(np.ceil(np.log2(ratio)), 0, 10))
+
+
+def _kappa(added: float, full: float) -> int:
+    return int(np.clip(np.rint(32768 * added / full), 1, 32767))
+
+
+def _cell_error(layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: Curve, cell: Curve, seen: Seen) -> float:
+    """Mean squared error of o * P(c) with the integer cell on the float z, an int8 h's rounding included."""
+    kappa = _kappa(2.0**exponent * candidate.out, cell.full)
+    unit = 2.0**exponent * cell.out / 32768
+    starts = seen.initial(1)
+    total, count = 0.0, 0
+    for k, (z, h) in enumerate(zip(seen.calibration.each(f"{layer.name}.z"), _outputs(layer, seen), strict=True)):
+        z = seen.clipped(z)
+        i, o = (activate_s8(gate.activation, _integers(z[:, :, k], gate)) for k in (0, 3))
+        f = activate_s8(gate.activation, _integers(z[:, :, 1], gate))
+        if layer.coupled:
+            f = reference_s8_cells.coupled(i, exponent)
+        g = activate_s8(candidate.activation, _integers(z[:, :, 2], candidate))
+        added = reference_s8_cells.cell_input(i, g, kappa)
+        c = np.zeros_like(i)
+        last = np.zeros_like(i[:, 0])
+        if starts:
+            last = np.clip(np.rint(starts[k] / cell.full * 32768), -32768, 32767).astype(np.int64)
+        limit = _limit(layer.cell_clip, cell)
+        for t in range(i.shape[1]):
+            after = reference_s8_cells.next_cell(f[:, t], last, added[:, t], exponent, limit)
+            last = c[:, t] = np.where(seen.counts[k][:, t, None], after, last) if seen.counts else after
+        p = reference_s8_cells.cell_output(o, c, cell.activation)
+        total += float(np.square(p * unit - h).sum())
+        count += h.size
+    return total / count + (1 / (12 * 127**2) if kind == "s8" else 0)
+
+
+def _integers(z: Array, function: Curve) -> Array:
+    scaled = z / function.full * 32768 - function.offset
+    integers: Array = np.clip(np.rint(scaled), -32768, 32767).astype(np.int64)
+    return integers
+
+
+# ---- GRU ----
+
+
+def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) -> Made:
+    units, x, name = layer.units, reads[0], layer.name
+    z = seen.clipped(seen.named(f"{name}.z"))
+    gate, exponent = gate_curve(layer.gate_activation, z[:, :2].ravel())
+    x_seen = seen.named(layer.reads[0])
+    h_seen = seen.steps(seen.before(layer.writes[0], 0))
+    kernel, recurrent, bias = (w.astype(np.float64) for w in (layer.kernel, layer.recurrent, layer.bias))
+    candidate = _candidate(layer, z[:, 2], x_seen, h_seen)
+    largest = seen.largest(layer.writes[0], 0)
+    # h lies between what n can be, unless gates leave 0 ... 1 or it starts elsewhere.
+    held = candidate.out
+    if layer.gate_activation.name not in ("sigmoid", "hard_sigmoid", "hard_sigmoid_fifth"):
+        held = max(held, HEADROOM * largest)
+    held = max([held, *(HIDDEN_HEADROOM * float(np.abs(h).max()) for h in seen.initial(0))])
+    kappa = int(np.clip(np.floor(32768 * candidate.out / held), 1, 32768))
+    reach = 32768 * candidate.out / kappa  # real value of the state's 32768
+    reset = activate(layer.gate_activation, z[:, 1]) * h_seen
+
+    def operand(k: slice, compensated: bool) -> Operand:
+        return seen.operand(kernel[k].reshape(-1, layer.inputs), x, x_seen, compensated)
+
+    def all_rows(multiplier: int, compensated: bool) -> tuple[Rows, Rows, Rows | None]:
+        step, most = float(np.float32(reach / multiplier)), 128 if kind == "s8" else multiplier
+        both = recurrent[:2].reshape(-1, units)
+        gates = quantize_rows(
+            name,
+            operand(slice(0, 2), compensated),
+            seen.hidden(both, step, most, h_seen, compensated),
+            bias[:2].ravel(),
+            np.full(2 * units, gate.full),
+            np.full(2 * units, gate.offset),
+        )
+        full, offset = np.full(units, candidate.full), np.full(units, candidate.offset)
+        if not layer.reset_after:
+            h = seen.hidden(recurrent[2], step, most, reset, compensated)
+            return gates, quantize_rows(name, operand(slice(2, 3), compensated), h, bias[2], full, offset), None
+        entering = quantize_rows(name, operand(slice(2, 3), compensated), None, bias[2], full, offset)
+        assert layer.reset_bias is not None
+        h = seen.hidden(recurrent[2], step, most, h_seen, compensated)
+        nothing = Operand(np.zeros((units, 0)), 1.0, 128, None)
+        after = quantize_rows(name, nothing, h, layer.reset_bias.astype(np.float64), full, np.zeros(units))
+        return gates, entering, after
+
+    def noise(multiplier: int) -> float:
+        try:
+            made = all_rows(multiplier, False)
+        except QuantizeError:
+            return np.inf
+        return sum(_noise(rows, x_seen, h_seen) for rows in made if rows) + float(
+            np.square(recurrent * (reach / multiplier)).sum()
+        )
+
+    if kind == "s16":
+        multiplier = min((32768 >> k for k in range(9)), key=noise)
+    else:
+        bounded = layer.activation.name in BOUNDED and exponent == 0
+        multiplier = _multiplier(bounded, reach, largest, 32768)
+    gates, entering, after = all_rows(multiplier, seen.compensate)
+    rows = {name: gates, f"{name}.n": entering} | ({f"{name}.reset": after} if after else {})
+    last = after or entering
+    fields = {
+        "kernel": np.concatenate([gates.kernel, entering.kernel]),
+        "recurrent": np.concatenate([gates.recurrent, last.recurrent]),
+        "bias": np.concatenate([gates.bias, entering.bias]),
+        "input_shift": np.concatenate([gates.input_shift, entering.input_shift]),
+        "shift": np.concatenate([gates.shift, entering.shift]),
+        "multiplier": np.concatenate([gates.multiplier, entering.multiplier]),
+    }
+    scale = float(np.float32(reach / multiplier))
+    quantized = QuantizedGru(
+        name,
+        layer.reads,
+        layer.writes,
+        **{key: frozen(a.reshape(3, units, *a.shape[1:]), a.dtype, (3, units, *a.shape[1:]), name)
+           for key, a in fields.items()},
+        reset=None if after is None else QuantizedReset(
+            bias=frozen(after.bias, np.int32, (units,), name),
+            shift=frozen(after.shift, np.int8, (units,), name),
+            multiplier=frozen(after.multiplier, np.int16, (units,), name),
+        ),
+        gate=gate.activation,
+        candidate=candidate.activation,
+        gate_exponent=exponent,
+        state_multiplier=kappa,
+        hidden_multiplier=multiplier,
+        state_scale=reach / 32768,
+        gate_limit=_limit(layer.clip, gate),
+        candidate_limit=_limit(layer.clip, candidate),
+        masked=layer.masked,
+        initial=_initial(layer, reads, (reach / 32768,)),
+    )  # fmt: skip
+    return Made(quantized, rows, ((kind, scale),))
+
+
+def _candidate(layer: Gru, z: Array, x_seen: Array, h_seen: Array) -> Curve:
+    """The candidate's function. With reset_after its two terms are int16 before they meet, so its range covers both."""
+    if not layer.reset_after:
+        return curve(layer.activation, z)
+    assert layer.reset_bias is not None
+    entering = x_seen @ layer.kernel[2].T.astype(np.float64) + layer.bias[2]
+    after = h_seen @ layer.recurrent[2].T.astype(np.float64) + layer.reset_bias
+    terms = np.concatenate([entering.ravel(), after.ravel()])
+    if layer.activation.name in ("linear", "relu"):
+        base = curve(layer.activation, z)
+        full = max(base.full, span(terms, HEADROOM))
+        return Curve(base.activation, full, full, False)
+    base = curve(layer.activation, z)
+    return doubled(base, _doublings(max(span(terms, TABLE_HEADROOM) / base.full, 1e-9)))
+
+
+# ---- simple RNN ----
+
+
+def _rnn(layer: Rnn, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) -> Made:
+    units, x = layer.units, reads[0]
+    z = seen.clipped(seen.named(f"{layer.name}.z"))[:, 0]
+    function = curve(layer.activation, z)
+    largest, bounded = seen.largest(layer.writes[0], 0), layer.activation.name in BOUNDED
+    x_seen = seen.named(layer.reads[0])
+    h_seen = seen.steps(seen.before(layer.writes[0], 0))
+
+    def rows_for(multiplier: int, compensated: bool) -> Rows:
+        step, most = float(np.float32(function.out / multiplier)), 128 if kind == "s8" else multiplier
+        return quantize_rows(
+            layer.name,
+            seen.operand(layer.kernel, x, x_seen, compensated),
+            seen.hidden(layer.recurrent, step, most, h_seen, compensated),
+            layer.bias.astype(np.float64),
+            np.full(units, function.full),
+            np.full(units, function.offset),
+        )
+
+    if kind == "s16":
+        multiplier = _quietest(layer, rows_for, function.out, x_seen, h_seen)
+    else:
+        multiplier = _multiplier(bounded, function.out, largest, 32767)
+    rows = rows_for(multiplier, seen.compensate)
+    scale = float(np.float32(function.out / multiplier))
+    quantized = QuantizedRnn(
+        layer.name,
+        layer.reads,
+        layer.writes,
+        **_fields(layer.name, rows, layer.kernel.shape, layer.recurrent.shape),
+        activation=function.activation,
+        hidden_multiplier=multiplier,
+        limit=_limit(layer.clip, function),
+        masked=layer.masked,
+        initial=_initial(layer, reads, (scale,)),
+    )
+    return Made(quantized, {layer.name: rows}, ((kind, scale),))
+
+
+# ---- of all ----
+
+
+def _fields(name: str, rows: Rows, kernel: Any, recurrent: Any) -> dict[str, Array]:
+    """Rows as the fields of a layer, in the shapes of its weights."""
+    shape = kernel[:-1]
+    fields = {
+        "kernel": frozen(rows.kernel.reshape(kernel), np.int8, kernel, name),
+        "bias": frozen(rows.bias.reshape(shape), np.int32, shape, name),
+        "input_shift": frozen(rows.input_shift.reshape(shape), np.int8, shape, name),
+        "shift": frozen(rows.shift.reshape(shape), np.int8, shape, name),
+        "multiplier": frozen(rows.multiplier.reshape(shape), np.int16, shape, name),
+    }
+    if recurrent is not None:
+        fields["recurrent"] = frozen(rows.recurrent.reshape(recurrent), np.int8, recurrent, name)
+    return fields
+
+
+def _multiplier(bounded: bool, reach: float, largest: float, most: int) -> int:
+    """hm of an int8 h, which expresses its scale exactly; `reach`: real value of the 32768 it is made of."""
+    wanted = min(largest, reach) if bounded else HIDDEN_HEADROOM * largest
+    least, most = (127, FINEST) if bounded else (1, most)
+    return int(np.clip(127 * reach / wanted, least, most)) if wanted else most
+
+
+def _quietest(layer: Any, rows_for: Callable[[int, bool], Rows], reach: float, x_seen: Array, h_seen: Array) -> int:
+    """hm of an int16 h with the least noise in z, from the steps of h and of the weights. Finer steps of h take bits
+    from the weights of rows whose sums would overflow."""
+
+    def noise(multiplier: int) -> float:
+        try:
+            rows = rows_for(multiplier, False)
+        except QuantizeError:
+            return np.inf
+        return _noise(rows, x_seen, h_seen) + float(np.square(layer.recurrent * (reach / multiplier)).sum())
+
+    return min((FINEST_16 >> k for k in range(9)), key=noise)
+
+
+def _noise(rows: Rows, x_seen: Array, h_seen: Array) -> float:
+    """Of all z, from the steps of the weights."""
+    noise = 0.0
+    if rows.kernel.shape[1]:
+        noise += np.square(rows.kernel_scale).sum() * np.square(x_seen).mean(axis=0).sum()
+    if rows.recurrent.shape[1]:
+        noise += np.square(rows.recurrent_scale).sum() * np.square(h_seen).mean(axis=0).sum()
+    return float(noise)
+
+
+def _limit(clip: float | None, function: Curve) -> int:
+    """A clip in units of what a function reads; 32767, no clip, where that saturates below it."""
+    if clip is None or clip >= function.full:
+        return 32767
+    return int(np.clip(np.rint(clip / function.full * 32768), 1, 32767))
+
+
+def _initial(layer: Cell, reads: Sequence[QuantizedTensor], scales: tuple[float, ...]) -> tuple[Rescale, ...]:
+    """What brings the states that are read to the scales of the layer's own."""
+    if not layer.initial:
+        return ()
+    made = []
+    for tensor, scale in zip(reads[1 + layer.masked :], scales, strict=True):
+        shift, multiplier = requantization(np.array([tensor.scale / 256]), np.array([32768 * scale]))
+        made.append(Rescale(int(shift[0]), int(multiplier[0])))
+    return tuple(made)
