@@ -198,8 +198,8 @@ def _conv1d(layer: Conv1d, x: QuantizedTensor, calibration: Calibration, compens
         kernel = layer.kernel[part].reshape(-1, taps * columns).astype(np.float64)
         operand = Operand(kernel, x.scale, largest, None if seen is None else seen[group])
         count = len(kernel)
-        full, middle = np.full(count, function.full), np.full(count, function.offset)
-        made.append(quantize_rows(layer.name, operand, None, layer.bias[part].astype(np.float64), full, middle))
+        full, offset = np.full(count, function.full), np.full(count, function.offset)
+        made.append(quantize_rows(layer.name, operand, None, layer.bias[part].astype(np.float64), full, offset))
     rows = _stacked(made)
     quantized = _twin(
         QuantizedConv1d,
