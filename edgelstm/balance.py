@@ -33,10 +33,16 @@ def balance(model: Model, calibration: Calibration) -> tuple[Model, tuple[str, .
 
 
 def _applies(layer: Lstm, model: Model) -> bool:
-    """Whether only weights see h, and no clip sees c."""
+    """Whether only weights see h, nothing but the cell's own function sees c, and no clip sees either."""
     return (
         layer.activation.name in _HOMOGENEOUS
+        and layer.cell_activation is None
+        and layer.projection is None
+        and layer.peephole is None
         and layer.cell_clip is None
+        and layer.clip is None
+        and not layer.initial
+        and len(layer.writes) == 1
         and _plain(layer)
         and _readers(model, layer.writes[0]) is not None
     )
