@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .image import pack, save
     from .importers import read
     from .model import Model, QuantizedModel
+    from .proof import Proof, prove
     from .quantization import quantize
     from .runner import Runner, kernels
     from .stream import Answer, Stream
@@ -48,6 +49,7 @@ __all__ = [
     "Model",
     "ModelError",
     "PeerError",
+    "Proof",
     "QuantizeError",
     "QuantizedModel",
     "Report",
@@ -56,6 +58,7 @@ __all__ = [
     "describe",
     "kernels",
     "pack",
+    "prove",
     "quantize",
     "read",
     "save",
@@ -66,6 +69,7 @@ __all__ = [
 _HOME = {
     "Answer": "stream",
     "Model": "model",
+    "Proof": "proof",
     "QuantizedModel": "model",
     "Report": "comparison",
     "Runner": "runner",
@@ -73,6 +77,7 @@ _HOME = {
     "describe": "description",
     "kernels": "runner",
     "pack": "image",
+    "prove": "proof",
     "quantize": "quantization",
     "read": "importers",
     "save": "image",

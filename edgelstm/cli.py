@@ -123,6 +123,7 @@ def main() -> None:
     type=FILE,
     help="What a weights-only checkpoint does not tell: Keras' config.json, or a TOML file.",
 )
+@click.option("--no-verify", is_flag=True, help="Do not run the checkpoint in its own framework to compare.")
 def convert(
     checkpoint: Path,
     output: Path,
@@ -133,8 +134,13 @@ def convert(
     meta_file: Path | None,
     head: str | None,
     architecture: Path | None,
+    no_verify: bool,
 ) -> None:
-    """Turn a Keras or PyTorch CHECKPOINT into an image that runs anywhere."""
+    """Turn a Keras or PyTorch CHECKPOINT into an image that runs anywhere.
+
+    Where the framework that wrote it is installed, both answer three random sequences first, and nothing is written if
+    they disagree.
+    """
     if int8 and samples is None:
         raise InputError("--int8 needs --samples X.npy, data as in real use: its ranges choose the scales")
     if samples is not None and not int8:
@@ -147,6 +153,7 @@ def convert(
     from .quantization import quantize
 
     model: Any = importers.read(checkpoint, head=head, architecture=architecture)
+    proof = None if no_verify else _proof(model, checkpoint, architecture, output)
     if meta_file is not None:
         model = describe(model, meta_file)
     if samples is not None:
@@ -164,6 +171,16 @@ def convert(
     kind = "int8" if int8 else "float32"
     before = _bytes(checkpoint.stat().st_size)
     out.print(f"{output}: {kind}, {_bytes(size)} (checkpoint {before})", markup=False, soft_wrap=True)
+    if proof is not None:
+        style = "green" if proof.peer else "yellow"
+        out.print(f"conversion {proof}", style=style, markup=False, soft_wrap=True)
+
+
+def _proof(model: Any, checkpoint: Path, architecture: Path | None, output: Path) -> Any:
+    from .proof import prove
+
+    with err.status("running the checkpoint in its own framework"):
+        return prove(model, checkpoint, architecture=architecture, image=output)
 
 
 # ---- inspect ----

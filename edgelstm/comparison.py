@@ -15,6 +15,9 @@ DECIBELS = 20.0
 """What s8 must reach: an RMS error of a tenth of the RMS answer. docs/quantization.md has what sound and broken
 conversions reach."""
 
+LIMIT = 5e-6
+"""How far f32 may be from another framework, times max(1, max|y|)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

@@ -84,6 +84,13 @@ def _ending(process: subprocess.CompletedProcess[str]) -> str:
     return f"with code {process.returncode}: {said[-1] if said else 'no message'}"
 
 
+def _gist(message: str) -> str:
+    """A framework's message in a line: its first sentence, or where that only leads to another, its last."""
+    said = [line.strip() for line in message.strip().splitlines() if line.strip()] or ["no message"]
+    line = "".join(c if c.isprintable() else "?" for c in (said[-1] if said[0].endswith(":") else said[0]))
+    return line if len(line) <= 200 else line[:197] + "..."
+
+
 def serve(folder: str, request: str) -> None:
     """The child's side of `call`."""
     from . import peers
@@ -98,6 +105,5 @@ def serve(folder: str, request: str) -> None:
     except EdgeLstmError as error:
         reply = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
-        first = (str(error).strip() or "no message").splitlines()[0]
-        reply = {"error": "PeerError", "message": f"{wanted['name']!r}: {type(error).__name__}: {first}"}
+        reply = {"error": "PeerError", "message": f"{wanted['name']!r}: {type(error).__name__}: {_gist(str(error))}"}
     (Path(folder) / "reply.json").write_text(json.dumps(reply))

@@ -285,17 +285,30 @@ def keras_file(path: Path, xs: Sequence[Array], generation: str, whole: bool, sa
     else:
         model = keras.models.model_from_json((path.parent / "config.json").read_text())
         model.load_weights(path)
-    shapes = model.input_shape if isinstance(model.input_shape, list) else [model.input_shape]
-    size = shapes[0][0] or len(xs[0])
+    shapes = [tuple(x.shape) for x in model.inputs]
+    if len(shapes) != len(xs):
+        raise InputError(f"the checkpoint has {len(shapes)} inputs, the data {len(xs)}")
+    xs = [_as_keras_takes(x, len(shape)) for x, shape in zip(xs, shapes, strict=True)]
+    count, size = len(xs[0]), shapes[0][0] or len(xs[0])
     batches = []
-    for first in range(0, len(xs[0]), size):
-        parts = [x[first : first + size].astype(np.float32) for x in xs]
+    for first in range(0, count, size):
+        parts = [_filled(x[first : first + size], size) for x in xs]
         for layer in model.layers:
             if getattr(layer, "stateful", False):
                 layer.reset_states() if hasattr(layer, "reset_states") else layer.reset_state()
         batches.append(_outputs(model.predict(parts if len(parts) > 1 else parts[0], verbose=0, batch_size=size)))
-    ys = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+    ys = tuple(np.concatenate(parts)[:count] for parts in zip(*batches, strict=True))
     return Answers(ys, f"{keras.__name__} {keras.__version__}")
+
+
+def _as_keras_takes(x: Array, rank: int) -> Array:
+    """An input in Keras' rank: what an Embedding reads, an index a step, has no axis of values there."""
+    return (x[..., 0] if x.ndim == rank + 1 and x.shape[-1] == 1 else x).astype(np.float32)
+
+
+def _filled(x: Array, size: int) -> Array:
+    """A batch of `size` sequences, the last ones of zeros where there are fewer."""
+    return np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
 
 
 def _keras(generation: str) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 from . import arrays, importers, peers
 from . import reference as float64
 from .calibration import calibrate
-from .comparison import DECIBELS, Report, Row, above, compare, shown, within
+from .comparison import DECIBELS, LIMIT, Report, Row, above, compare, shown, within
 from .curves import HEADROOM
 from .errors import CheckpointError, ExportError, InputError, MissingError, PeerError, QuantizeError
 from .exporters import tflite, tflite_settings
@@ -24,7 +24,6 @@ from .peer_process import TIMEOUT, Answers
 from .quantization import quantize
 from .runner import Runner, Source
 
-LIMIT = 5e-6  # of f32, times max(1, max|y|)
 SEQUENCES, STEPS = 16, 60  # of the random data
 
 Arrays = tuple[Array, ...]
