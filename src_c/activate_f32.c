@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
-                  const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    const elstm_form *in = &io->in[0], *out = &io->out[0];
     op->as.activate_f32 = elstm_read_activation_f32(reader);
     return !reader->failed && in->type == ELSTM_F32 && out->type == ELSTM_F32 &&
            in->width == out->width;
@@ -25,8 +25,11 @@ static void step(elstm_runner *runner, const elstm_op *op) {
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     rows(runner, op, runner->tensors[op->in].rows);
-    runner->tensors[op->out].rows = runner->tensors[op->in].rows;
 }
 
 const elstm_layer elstm_layer_activate_f32 = {
-    ELSTM_KIND_ACTIVATE_F32, decode, NULL, NULL, NULL, step, run};
+    .kind = ELSTM_KIND_ACTIVATE_F32,
+    .decode = decode,
+    .step = step,
+    .run = run,
+};

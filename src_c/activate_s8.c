@@ -2,8 +2,8 @@
 #include "fixedpoint.h"
 #include "op.h"
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
-                  const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    const elstm_form *in = &io->in[0], *out = &io->out[0];
     elstm_activate_s8 *a = &op->as.activate_s8;
     a->activation = elstm_read_activation_s16(reader);
     const uint32_t shift = elstm_read_u8(reader);
@@ -38,8 +38,11 @@ static void step(elstm_runner *runner, const elstm_op *op) {
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     rows(runner, op, runner->tensors[op->in].rows);
-    runner->tensors[op->out].rows = runner->tensors[op->in].rows;
 }
 
 const elstm_layer elstm_layer_activate_s8 = {
-    ELSTM_KIND_ACTIVATE_S8, decode, NULL, NULL, NULL, step, run};
+    .kind = ELSTM_KIND_ACTIVATE_S8,
+    .decode = decode,
+    .step = step,
+    .run = run,
+};

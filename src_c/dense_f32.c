@@ -1,8 +1,8 @@
 /* Dense in float32: y = activation(W x + b). */
 #include "op.h"
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
-                  const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    const elstm_form *in = &io->in[0], *out = &io->out[0];
     elstm_dense_f32 *d = &op->as.dense_f32;
     d->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader);
@@ -18,10 +18,10 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     return !reader->failed;
 }
 
-static int check(const elstm_op *op, const elstm_tensor *in) {
+static int check(const elstm_op *op, const elstm_io *io) {
     const elstm_dense_f32 *d = &op->as.dense_f32;
     const elstm_matrix_f32 bias = {d->bias, d->kernel.groups, 1, 1};
-    (void)in;
+    (void)io;
     return elstm_matrix_f32_holds(&d->kernel, d->units) && elstm_matrix_f32_holds(&bias, d->units);
 }
 
@@ -41,8 +41,12 @@ static void step(elstm_runner *runner, const elstm_op *op) {
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     rows(runner, op, runner->tensors[op->in].rows);
-    runner->tensors[op->out].rows = runner->tensors[op->in].rows;
 }
 
 const elstm_layer elstm_layer_dense_f32 = {
-    ELSTM_KIND_DENSE_F32, decode, check, NULL, NULL, step, run};
+    .kind = ELSTM_KIND_DENSE_F32,
+    .decode = decode,
+    .check = check,
+    .step = step,
+    .run = run,
+};

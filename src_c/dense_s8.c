@@ -1,8 +1,8 @@
 /* Dense in s8: int8 weights, int8 or int16 in, int16 out. Equations: docs/numerics.md. */
 #include "op.h"
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
-                  const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    const elstm_form *in = &io->in[0], *out = &io->out[0];
     elstm_dense_s8 *d = &op->as.dense_s8;
     d->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader);
@@ -23,7 +23,8 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     return !reader->failed;
 }
 
-static int check(const elstm_op *op, const elstm_tensor *in) {
+static int check(const elstm_op *op, const elstm_io *io) {
+    const elstm_form *in = &io->in[0];
     const elstm_dense_s8 *d = &op->as.dense_s8;
     const int32_t least = in->type == ELSTM_S16 ? 0 : -4;
     const elstm_rows_s8_check rows = {&d->kernel, NULL,     &d->rescale, &d->requantize, d->units,
@@ -31,11 +32,11 @@ static int check(const elstm_op *op, const elstm_tensor *in) {
     return elstm_rows_s8_hold(&rows);
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes) {
+static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *kernels,
+                  uint32_t streams, elstm_sizes *sizes) {
     const uint64_t rows = elstm_rows_s8(&op->as.dense_s8.kernel);
-    (void)in;
-    (void)limits;
+    (void)io;
+    (void)streams;
     sizes->prepared = kernels->prepare_s8 == NULL ? 0 : rows * sizeof(int32_t);
     sizes->scratch = rows * sizeof(int32_t);
 }
@@ -70,8 +71,14 @@ static void step(elstm_runner *runner, const elstm_op *op) {
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     rows(runner, op, runner->tensors[op->in].rows);
-    runner->tensors[op->out].rows = runner->tensors[op->in].rows;
 }
 
 const elstm_layer elstm_layer_dense_s8 = {
-    ELSTM_KIND_DENSE_S8, decode, check, sizes, prepare, step, run};
+    .kind = ELSTM_KIND_DENSE_S8,
+    .decode = decode,
+    .check = check,
+    .sizes = sizes,
+    .prepare = prepare,
+    .step = step,
+    .run = run,
+};

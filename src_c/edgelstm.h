@@ -65,12 +65,22 @@ typedef struct {
     uint32_t width; /* values a step */
     float scale;
     uint32_t tensor; /* index, private */
-    uint32_t single; /* outputs: 1 where a run in ELSTM_ROWS_MODEL gives the last step alone */
+    /* not 0: an input takes one row a run, an initial state say; an output gives one row in
+     * ELSTM_ROWS_MODEL */
+    uint32_t single;
     const float *scaler_scale;  /* width values, or NULL: model value = raw * scale + offset */
     const float *scaler_offset; /* width values, or NULL */
 } elstm_port;
 
 #define ELSTM_MAX_PORTS 8
+
+/* Private: at which steps a tensor has rows, made from another such clock. The first is one row a
+ * step. */
+typedef struct {
+    uint32_t kind, parent, n[5];
+} elstm_clock;
+
+#define ELSTM_MAX_CLOCKS 16
 
 /* An opened image. Read-only after elstm_model_open. */
 typedef struct {
@@ -83,6 +93,9 @@ typedef struct {
     uint32_t state_size;   /* bytes of one stream's state */
     /* 1: step exists and runs may be cut; 0: only whole runs up to max_steps */
     uint32_t causal;
+    uint32_t uneven; /* 1: some step writes no row or several */
+    uint32_t clocks; /* private */
+    elstm_clock clock[ELSTM_MAX_CLOCKS];
     const char *meta; /* JSON, UTF-8, not NUL-terminated; NULL where there is none */
     uint32_t meta_size;
     uint32_t example_steps;  /* 0 where there is no example */
@@ -126,6 +139,7 @@ typedef struct {
     elstm_tensor *tensors;
     unsigned char *state; /* [streams][state_size] */
     void *scratch;
+    uint32_t even;         /* 1: the model is causal and each step has one row */
     uint32_t every, final; /* during a run: every row asked for; this is the last chunk */
 } elstm_runner;
 
@@ -140,6 +154,9 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
  * (an s8 output is widened to int16). */
 void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys);
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys);
+
+/* Rows that the last step wrote to an output: 1 unless the model is uneven. */
+uint32_t elstm_stepped_rows(const elstm_runner *runner, uint32_t output);
 
 /* The same step in parts, to time each: the inputs enter; each layer, from 0 to model->ops - 1 in
  * this order, reads its tensor and writes the next; the outputs leave. Every call of a layer moves
@@ -169,6 +186,10 @@ elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_
 /* Rows that a run of `steps` steps writes to an output. */
 uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
                            elstm_rows rows);
+
+/* The first layer that such a run does not fit, or model->ops. Layers may need a number of rows, a
+ * multiple of one, as many of one tensor as of another, or, in ELSTM_ROWS_MODEL, one at all. */
+uint32_t elstm_run_fits(const elstm_runner *runner, uint32_t steps, elstm_rows rows);
 
 /* State: model->state_size bytes a stream, in s8 the same on every CPU. Copy out, copy back: what
  * comes back is not checked, and only what this model left there makes sense. */

@@ -5,8 +5,8 @@
  * in cache. */
 #define BLOCK_STEPS 8
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
-                  const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    const elstm_form *in = &io->in[0], *out = &io->out[0];
     elstm_lstm_f32 *l = &op->as.lstm_f32;
     l->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader);
@@ -27,23 +27,27 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     return !reader->failed;
 }
 
-static int check(const elstm_op *op, const elstm_tensor *in) {
+static int check(const elstm_op *op, const elstm_io *io) {
     const elstm_lstm_f32 *l = &op->as.lstm_f32;
     const elstm_matrix_f32 bias = {l->bias, l->kernel.groups, 4, 1};
-    (void)in;
+    (void)io;
     return elstm_matrix_f32_holds(&l->kernel, l->units) &&
            elstm_matrix_f32_holds(&l->recurrent, l->units) &&
            elstm_matrix_f32_holds(&bias, l->units);
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes) {
+static int timing(const elstm_op *op, const elstm_io *io, elstm_time *time) {
+    (void)op;
+    return elstm_time_cell(io, 1, time);
+}
+
+static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *kernels,
+                  uint32_t streams, elstm_sizes *sizes) {
     const uint64_t units = (uint64_t)op->as.lstm_f32.kernel.groups * ELSTM_GROUP;
-    const uint64_t block = limits.max_steps < BLOCK_STEPS ? limits.max_steps : BLOCK_STEPS;
-    (void)in;
+    const uint64_t block = io->in[0].rows < BLOCK_STEPS ? io->in[0].rows : BLOCK_STEPS;
     (void)kernels;
     sizes->state = 2 * units * sizeof(float); /* h, c */
-    sizes->scratch = block * limits.streams * 4 * units * sizeof(float);
+    sizes->scratch = block * streams * 4 * units * sizeof(float);
 }
 
 /* The case that the cells of the kernels serve. */
@@ -123,8 +127,15 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     const uint32_t streams = runner->limits.streams, steps = runner->tensors[op->in].rows / streams;
     for (uint32_t at = 0; at < steps; at += BLOCK_STEPS)
         block(runner, op, at * streams, steps - at < BLOCK_STEPS ? steps - at : BLOCK_STEPS);
-    runner->tensors[op->out].rows = steps * streams;
 }
 
 const elstm_layer elstm_layer_lstm_f32 = {
-    ELSTM_KIND_LSTM_F32, decode, check, sizes, prepare, step, run};
+    .kind = ELSTM_KIND_LSTM_F32,
+    .decode = decode,
+    .check = check,
+    .time = timing,
+    .sizes = sizes,
+    .prepare = prepare,
+    .step = step,
+    .run = run,
+};

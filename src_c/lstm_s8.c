@@ -5,8 +5,8 @@
 /* As in lstm_f32.c. */
 #define BLOCK_STEPS 8
 
-static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
-                  const elstm_tensor *out) {
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    const elstm_form *in = &io->in[0], *out = &io->out[0];
     elstm_lstm_s8 *l = &op->as.lstm_s8;
     l->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader);
@@ -48,7 +48,8 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
     return !reader->failed;
 }
 
-static int check(const elstm_op *op, const elstm_tensor *in) {
+static int check(const elstm_op *op, const elstm_io *io) {
+    const elstm_form *in = &io->in[0];
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
     const int32_t most = l->type == ELSTM_S8 ? 128 : l->hidden_multiplier;
     const int32_t least = in->type == ELSTM_S16 && l->type == ELSTM_S8 ? 0 : -4;
@@ -58,18 +59,22 @@ static int check(const elstm_op *op, const elstm_tensor *in) {
     return elstm_rows_s8_hold(&rows);
 }
 
-static void sizes(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes) {
+static int timing(const elstm_op *op, const elstm_io *io, elstm_time *time) {
+    (void)op;
+    return elstm_time_cell(io, 1, time);
+}
+
+static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *kernels,
+                  uint32_t streams, elstm_sizes *sizes) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
     const uint64_t units = (uint64_t)l->kernel.groups * ELSTM_GROUP, rows = 4 * units;
-    const uint64_t block = limits.max_steps < BLOCK_STEPS ? limits.max_steps : BLOCK_STEPS;
-    (void)in;
+    const uint64_t block = io->in[0].rows < BLOCK_STEPS ? io->in[0].rows : BLOCK_STEPS;
     sizes->state = (l->type == ELSTM_S8 ? 3 : 4) * units; /* c int16, h */
     const uint64_t surplus = kernels->prepare_s8 == NULL ? 0 : 2 * rows;
     const uint64_t cell =
         kernels->prepare_lstm_s8 == NULL ? 0 : elstm_prepared_lstm_size(l->kernel.groups);
     sizes->prepared = (surplus + cell) * sizeof(int32_t);
-    sizes->scratch = block * limits.streams * rows * sizeof(int32_t);
+    sizes->scratch = block * streams * rows * sizeof(int32_t);
 }
 
 /* What the kernels for one stream take. */
@@ -182,8 +187,15 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     const uint32_t streams = runner->limits.streams, steps = runner->tensors[op->in].rows / streams;
     for (uint32_t at = 0; at < steps; at += BLOCK_STEPS)
         block(runner, op, at * streams, steps - at < BLOCK_STEPS ? steps - at : BLOCK_STEPS);
-    runner->tensors[op->out].rows = steps * streams;
 }
 
 const elstm_layer elstm_layer_lstm_s8 = {
-    ELSTM_KIND_LSTM_S8, decode, check, sizes, prepare, step, run};
+    .kind = ELSTM_KIND_LSTM_S8,
+    .decode = decode,
+    .check = check,
+    .time = timing,
+    .sizes = sizes,
+    .prepare = prepare,
+    .step = step,
+    .run = run,
+};

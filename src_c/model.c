@@ -159,90 +159,138 @@ static uint32_t section_size(const elstm_model *model, uint32_t index) {
     return model->sections[index][1];
 }
 
-void elstm_tensor_describe(const elstm_model *model, uint32_t index, elstm_tensor *tensor) {
+void elstm_form_describe(const elstm_model *model, uint32_t index, elstm_form *form) {
     const unsigned char *p = section(model, TENSORS) + (size_t)index * TENSOR_SIZE;
-    *tensor = (elstm_tensor){.type = (elstm_type)p[0],
-                             .single = p[1],
-                             .width = u32_at(p + 4),
-                             .stride = align_up(u32_at(p + 4), 8),
-                             .scale = f32_at(p + 8)};
+    *form = (elstm_form){.type = (elstm_type)p[0],
+                         .single = p[1],
+                         .clock = p[2],
+                         .width = u32_at(p + 4),
+                         .scale = f32_at(p + 8),
+                         .rows = 1};
 }
 
 static int check_tensors(const elstm_model *model) {
     for (uint32_t k = 0; k < model->tensors; ++k) {
         const unsigned char *p = section(model, TENSORS) + (size_t)k * TENSOR_SIZE;
-        elstm_tensor tensor;
-        if (!finite_bits(u32_at(p + 8)) || p[1] > 1 || p[2] != 0 || p[3] != 0 ||
-            u32_at(p + 12) != 0)
+        elstm_form tensor;
+        if (!finite_bits(u32_at(p + 8)) || p[1] > ELSTM_CONSTANT || p[2] >= ELSTM_MAX_CLOCKS ||
+            p[3] != 0 || u32_at(p + 12) != 0)
             return 0;
-        elstm_tensor_describe(model, k, &tensor);
+        elstm_form_describe(model, k, &tensor);
         if (tensor.width < 1 || tensor.width > MAX_WIDTH || !(tensor.scale >= FLT_MIN)) return 0;
         if (model->type == ELSTM_F32
                 ? tensor.type != ELSTM_F32 || tensor.scale > 1 || tensor.scale < 1
                 : tensor.type != ELSTM_S8 && tensor.type != ELSTM_S16)
             return 0;
-        if (k < model->inputs && (tensor.single || tensor.type == ELSTM_S8)) return 0;
+        if (k < model->inputs &&
+            (tensor.single == ELSTM_SINGLE || tensor.clock != 0 || tensor.type == ELSTM_S8))
+            return 0;
     }
     return 1;
+}
+
+/* When the op writes: its tensors must say so. While opening also what the model is by it. */
+static elstm_status check_time(elstm_walk *walk, elstm_op *op, const elstm_io *io) {
+    elstm_model *opening = walk->opening;
+    elstm_time time = {.single = io->in[0].single, .clock = io->in[0].clock};
+    if (op->layer->time != NULL && !op->layer->time(op, io, &time)) return ELSTM_ERR_IMAGE;
+    op->together = (uint16_t)time.together;
+    op->exact = time.exact;
+    op->multiple = time.multiple;
+    if (opening == NULL) return ELSTM_OK;
+    const elstm_status status = elstm_clock_find(opening, &time);
+    if (status != ELSTM_OK) return status;
+    uint32_t clock = ELSTM_MAX_CLOCKS;
+    for (uint32_t k = 0; k < io->reads; ++k) {
+        if (!(time.together >> k & 1)) continue;
+        if (clock != ELSTM_MAX_CLOCKS && io->in[k].clock != clock) time.waits = 1;
+        clock = io->in[k].clock;
+    }
+    for (uint32_t k = 0; k < io->writes; ++k)
+        if (io->out[k].single != time.single || io->out[k].clock != time.clock)
+            return ELSTM_ERR_IMAGE;
+    if (time.waits) opening->causal = 0;
+    return ELSTM_OK;
 }
 
 void elstm_walk_start(elstm_walk *walk, const elstm_model *model) {
     const uint32_t weights = model->sections[WEIGHTS][0];
     walk->model = model;
     walk->record = section(model, OPS);
-    walk->next = 0;
+    walk->next = model->inputs;
+    walk->opening = NULL;
     walk->reader = (elstm_reader){.image = model->image,
                                   .weights_at = weights,
                                   .weights_end = weights + section_size(model, WEIGHTS)};
 }
 
 /* A record: u16 kind, u16 size, u8 tensors read, u8 tensors written, u16 0, their u16 indices, the
- * layer's fields. Tensors are numbered in the order of writing, so each is written once and only
- * what was written can be read. */
-elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_tensor *in, elstm_tensor *out) {
+ * layer's fields on the next multiple of 4. Tensors are numbered in the order of writing, so each
+ * is written once and only what was written can be read. */
+elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_io *io) {
     const elstm_model *model = walk->model;
+    const unsigned char *record = walk->record;
     const unsigned char *end = section(model, OPS) + section_size(model, OPS);
-    const size_t left = (size_t)(end - walk->record);
+    const size_t left = (size_t)(end - record);
     elstm_reader *reader = &walk->reader;
     memset(op, 0, sizeof *op);
-    if (left < 12) return ELSTM_ERR_IMAGE;
-    const uint32_t size = u16_at(walk->record + 2);
-    if (size < 12 || size % 4 != 0 || size > left) return ELSTM_ERR_IMAGE;
-    op->layer = elstm_layer_find(u16_at(walk->record));
+    if (left < 8) return ELSTM_ERR_IMAGE;
+    const uint32_t size = u16_at(record + 2), reads = record[4], writes = record[5];
+    const uint32_t fields = align_up(8 + 2 * (reads + writes), 4);
+    if (size % 4 != 0 || size > left) return ELSTM_ERR_IMAGE;
+    op->layer = elstm_layer_find(u16_at(record));
     if (op->layer == NULL) return ELSTM_ERR_UNSUPPORTED;
-    op->in = u16_at(walk->record + 8);
-    op->out = u16_at(walk->record + 10);
-    if (walk->record[4] != 1 || walk->record[5] != 1 || u16_at(walk->record + 6) != 0 ||
-        op->in >= op->out || op->out != model->inputs + walk->next || op->out >= model->tensors)
+    const uint32_t most_reads = op->layer->most_reads == 0 ? 1 : op->layer->most_reads;
+    const uint32_t most_writes = op->layer->most_writes == 0 ? 1 : op->layer->most_writes;
+    if (reads < 1 || reads > most_reads || writes < 1 || writes > most_writes || size < fields ||
+        u16_at(record + 6) != 0 ||
+        !zeros(record + 8 + 2 * (reads + writes), (reads + writes) % 2 * 2))
         return ELSTM_ERR_IMAGE;
-    elstm_tensor_describe(model, op->in, in);
-    elstm_tensor_describe(model, op->out, out);
-    reader->at = walk->record + 12;
-    reader->end = walk->record + size;
-    if (!op->layer->decode(reader, op, in, out) || reader->failed || reader->at != reader->end)
+    io->reads = reads;
+    io->writes = writes;
+    for (uint32_t k = 0; k < reads; ++k) {
+        const uint32_t index = u16_at(record + 8 + 2 * k);
+        if (index >= walk->next) return ELSTM_ERR_IMAGE;
+        op->reads[k] = (uint16_t)index;
+        elstm_form_describe(model, index, &io->in[k]);
+    }
+    for (uint32_t k = 0; k < writes; ++k) {
+        const uint32_t index = walk->next + k;
+        if (u16_at(record + 8 + 2 * (reads + k)) != index || index >= model->tensors)
+            return ELSTM_ERR_IMAGE;
+        elstm_form_describe(model, index, &io->out[k]);
+    }
+    op->in = op->reads[0];
+    op->out = walk->next;
+    op->read_count = (uint8_t)reads;
+    op->write_count = (uint8_t)writes;
+    reader->at = record + fields;
+    reader->end = record + size;
+    if (!op->layer->decode(reader, op, io) || reader->failed || reader->at != reader->end)
         return ELSTM_ERR_IMAGE;
-    /* what a Last gives, and all that follows from it, is one row a run */
-    if (out->single != (in->single || op->layer->kind == ELSTM_KIND_LAST)) return ELSTM_ERR_IMAGE;
     walk->record += size;
-    ++walk->next;
-    return ELSTM_OK;
+    walk->next += writes;
+    return check_time(walk, op, io);
 }
 
 static elstm_status check_ops(elstm_model *model) {
-    const elstm_limits one = {1, 1};
     uint64_t state = 0;
     elstm_walk walk;
     elstm_walk_start(&walk, model);
+    walk.opening = model;
     for (uint32_t k = 0; k < model->ops; ++k) {
         elstm_op op;
-        elstm_tensor in, out;
+        elstm_io io;
         elstm_sizes sizes = {0, 0, 0};
-        const elstm_status status = elstm_walk_next(&walk, &op, &in, &out);
+        const elstm_status status = elstm_walk_next(&walk, &op, &io);
         if (status != ELSTM_OK) return status;
-        if (op.layer->check != NULL && !op.layer->check(&op, &in)) return ELSTM_ERR_IMAGE;
-        if (op.layer->sizes != NULL) op.layer->sizes(&op, &in, &elstm_kernels_scalar, one, &sizes);
+        if (op.layer->check != NULL && !op.layer->check(&op, &io)) return ELSTM_ERR_IMAGE;
+        if (op.layer->sizes != NULL) op.layer->sizes(&op, &io, &elstm_kernels_scalar, 1, &sizes);
         state += (sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN;
     }
+    if (walk.next != model->tensors) return ELSTM_ERR_IMAGE;
+    model->uneven = model->clocks > 1;
+    if (model->uneven) state += ELSTM_COUNTER_SIZE;
     if (walk.record != section(model, OPS) + section_size(model, OPS)) return ELSTM_ERR_IMAGE;
     if (state > UINT32_MAX) return ELSTM_ERR_UNSUPPORTED;
     model->state_size = (uint32_t)state;
@@ -250,12 +298,12 @@ static elstm_status check_ops(elstm_model *model) {
     for (uint32_t k = 0; k < model->inputs + model->outputs; ++k) {
         const unsigned char *p = section(model, PORTS) + (size_t)k * PORT_SIZE;
         elstm_port *port = k < model->inputs ? &model->input[k] : &model->output[k - model->inputs];
-        elstm_tensor tensor;
+        elstm_form tensor;
         const uint32_t index = u32_at(p), scaled = u32_at(p + 4);
         if (index >= model->tensors || (k < model->inputs && index != k) || scaled > 1 ||
             !zeros(p + 8, 8))
             return ELSTM_ERR_IMAGE;
-        elstm_tensor_describe(model, index, &tensor);
+        elstm_form_describe(model, index, &tensor);
         *port =
             (elstm_port){tensor.type, tensor.width, tensor.scale, index, tensor.single, NULL, NULL};
         if (!scaled) continue;
@@ -275,9 +323,17 @@ static elstm_status check_ops(elstm_model *model) {
 
 /* ---- the example ---- */
 
+uint32_t elstm_example_rows(const elstm_model *model, const elstm_port *port) {
+    elstm_form tensor;
+    elstm_form_describe(model, port->tensor, &tensor);
+    if (tensor.single == ELSTM_CONSTANT || (tensor.single == ELSTM_SINGLE && !model->causal))
+        return 1;
+    return (uint32_t)elstm_clock_rows(model, tensor.clock, model->example_steps);
+}
+
 static uint64_t example_bytes(const elstm_model *model, const elstm_port *port) {
     const uint64_t size = model->type == ELSTM_F32 ? sizeof(float) : sizeof(int16_t);
-    return (model->example_steps * size * port->width + 3) / 4 * 4;
+    return (elstm_example_rows(model, port) * size * port->width + 3) / 4 * 4;
 }
 
 const void *elstm_example(const elstm_model *model, const elstm_port *port) {
@@ -356,8 +412,9 @@ elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size
     model->tensors = u16_at(p + 36);
     model->ops = u16_at(p + 38);
     model->causal = 1;
+    model->clocks = 1;
     if (model->inputs < 1 || model->outputs < 1 || model->ops < 1 ||
-        model->tensors != model->inputs + model->ops || !check_sections(model) ||
+        model->tensors < model->inputs + model->ops || !check_sections(model) ||
         section_size(model, TENSORS) != model->tensors * TENSOR_SIZE ||
         section_size(model, PORTS) != (model->inputs + model->outputs) * PORT_SIZE)
         return ELSTM_ERR_IMAGE;

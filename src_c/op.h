@@ -7,17 +7,40 @@
 #include "edgelstm.h"
 #include "kernels.h"
 
+/* Rows of a tensor in a run: one a step or as its clock says; one, known when the run ends; one,
+ * known when it starts. When every step is asked for, what is known at the end has a row a step. */
+enum { ELSTM_SEQUENCE = 0, ELSTM_SINGLE = 1, ELSTM_CONSTANT = 2 };
+
 /* One value vector a step. data is [rows][stride], row by row step after step, within a step stream
  * after stream. Values past `width` are readable and writable and mean nothing. */
 struct elstm_tensor {
     elstm_type type;
     uint32_t width, stride; /* elements; the stride is a multiple of 8 */
-    uint32_t single; /* 1: downstream of a Last, one row a run unless every step is asked for */
-    uint32_t rows;   /* valid now */
+    uint32_t single;        /* ELSTM_SEQUENCE, ELSTM_SINGLE or ELSTM_CONSTANT */
+    uint32_t clock;         /* index into the model's */
+    uint32_t rows;          /* of all streams, valid now */
+    uint64_t first; /* rows before data's first since the reset; 0 unless the model is uneven */
     float scale, reciprocal;
     size_t row; /* bytes from one row to the next */
     void *data;
 };
+
+#define ELSTM_MAX_READS 16
+#define ELSTM_MAX_WRITES 2
+
+/* A tensor as the image describes it. */
+typedef struct {
+    elstm_type type;
+    uint32_t width, single, clock;
+    float scale;
+    uint32_t rows; /* the most that a stream has at once; 1 while opening */
+} elstm_form;
+
+/* What an op reads and writes. */
+typedef struct {
+    uint32_t reads, writes;
+    elstm_form in[ELSTM_MAX_READS], out[ELSTM_MAX_WRITES];
+} elstm_io;
 
 /* The next bytes of an op's record and the next array of the weights, both checked. The first
  * failure sticks: all later reads give 0 or NULL, and `failed` is set. */
@@ -87,6 +110,10 @@ typedef struct {
     int32_t shift, multiplier;
 } elstm_activate_s8;
 
+typedef struct {
+    void *kept; /* the memory of the tensor written */
+} elstm_last;
+
 /* Numbers of the layer kinds in the image. */
 enum {
     ELSTM_KIND_LSTM_F32 = 1,
@@ -95,16 +122,71 @@ enum {
     ELSTM_KIND_DENSE_S8 = 4,
     ELSTM_KIND_ACTIVATE_F32 = 5,
     ELSTM_KIND_ACTIVATE_S8 = 6,
-    ELSTM_KIND_LAST = 7
+    ELSTM_KIND_LAST = 7,
+    ELSTM_KIND_REVERSE = 8,
+    ELSTM_KIND_CROP = 9,
+    ELSTM_KIND_PAD = 10,
+    ELSTM_KIND_REPEAT = 11,
+    ELSTM_KIND_SPLIT = 12,
+    ELSTM_KIND_GROUP = 13,
+    ELSTM_KIND_TRANSPOSE = 14,
+    ELSTM_KIND_GRU_F32 = 16,
+    ELSTM_KIND_GRU_S8 = 17,
+    ELSTM_KIND_RNN_F32 = 18,
+    ELSTM_KIND_RNN_S8 = 19,
+    ELSTM_KIND_EMBEDDING_F32 = 20,
+    ELSTM_KIND_EMBEDDING_S8 = 21,
+    ELSTM_KIND_MASK_F32 = 22,
+    ELSTM_KIND_MASK_S8 = 23,
+    ELSTM_KIND_COMBINE_F32 = 24,
+    ELSTM_KIND_COMBINE_S8 = 25,
+    ELSTM_KIND_CONV1D_F32 = 26,
+    ELSTM_KIND_CONV1D_S8 = 27,
+    ELSTM_KIND_POOL1D_F32 = 28,
+    ELSTM_KIND_POOL1D_S8 = 29,
+    ELSTM_KIND_REDUCE_F32 = 30,
+    ELSTM_KIND_REDUCE_S8 = 31,
+    ELSTM_KIND_LAYER_NORM_F32 = 32,
+    ELSTM_KIND_SOFTMAX_STEPS_F32 = 33,
+    ELSTM_KIND_ATTENTION_F32 = 34
 };
+
+/* ---- a layer ----
+ *
+ * How to write one. A layer kind in one number type is a file that ends in an elstm_layer, named in
+ * ops.c; its number stands above, its equations in edgelstm/layers.py, when it has rows in
+ * edgelstm/timing.py, its record in docs/format.md. Functions that are NULL do nothing.
+ *
+ * Tensors. runner->tensors[op->in] and [op->out] are the first it reads and writes,
+ * runner->tensors[op->reads[k]] all it reads; a second one written is [op->out + 1]. Before a layer
+ * runs, the `rows` and `first` of all its tensors are set: it never sets them.
+ *
+ * step: one row a stream of every tensor read, and of every one written; a single input too has its
+ * row, in every step. Called only where no step of the model is uneven.
+ *
+ * run: the rows there are, 0 included. Streams may be many where each step has one row; where a
+ * model is uneven or not causal there is one. A run is cut into chunks unless the model is not
+ * causal; `rows` counts those of this chunk. What a layer needs of rows before it keeps in its
+ * state, all zeros after a reset; `first` tells how many there were, as far as its phase matters. A
+ * tensor that is ELSTM_CONSTANT has its row in each chunk. A layer that writes ELSTM_SINGLE of a
+ * sequence (Last, Reduce) has every row to write where runner->every, else one in the chunk which
+ * is runner->final, and none before: the last row of the sequence may have come in an earlier
+ * chunk.
+ *
+ * State. sizes says how many bytes a stream; they lie at runner->state + op->state_offset, a
+ * stream's after model->state_size bytes the next one's. */
 
 typedef struct elstm_layer elstm_layer;
 
 struct elstm_op {
     const elstm_layer *layer;
-    uint32_t in, out;      /* tensor indices */
-    uint32_t state_offset; /* bytes from the start of a stream's state */
-    int32_t *prepared;     /* what the kernel set made at init, or NULL */
+    uint32_t in, out; /* indices of the first tensor read and written */
+    uint16_t reads[ELSTM_MAX_READS];
+    uint8_t read_count, write_count;
+    uint16_t together;        /* bits: tensors read that have as many rows as one another */
+    uint32_t exact, multiple; /* rows of the first tensor read that a run must have; 0: any */
+    uint32_t state_offset;    /* bytes from the start of a stream's state */
+    int32_t *prepared;        /* what the kernel set made at init, or NULL */
     union {
         elstm_lstm_f32 lstm_f32;
         elstm_lstm_s8 lstm_s8;
@@ -112,31 +194,70 @@ struct elstm_op {
         elstm_dense_s8 dense_s8;
         elstm_activation_f32 activate_f32;
         elstm_activate_s8 activate_s8;
+        elstm_last last;
     } as;
 };
 
 /* Bytes an op needs. */
 typedef struct {
-    uint64_t state;    /* per stream; as many bytes on every CPU */
+    uint64_t state;    /* per stream; as many bytes on every CPU, however many rows */
     uint64_t prepared; /* kept while the runner lives */
     uint64_t scratch;  /* during one op, shared by all */
 } elstm_sizes;
 
+/* How a clock comes of another. Numbers in n. */
+enum {
+    ELSTM_CLOCK_STEPS,   /* the first: one row a step */
+    ELSTM_CLOCK_SPLIT,   /* n[0] rows for each */
+    ELSTM_CLOCK_GROUP,   /* one row for n[0] */
+    ELSTM_CLOCK_FIXED,   /* n[0] rows, whatever the run */
+    ELSTM_CLOCK_CROP,    /* all but n[0] at the start and n[1] at the end */
+    ELSTM_CLOCK_PAD,     /* n[0] more at the start and n[1] at the end */
+    ELSTM_CLOCK_WINDOWS, /* windows of n[0] rows, n[1] apart; n[2] and n[3] rows of padding, n[4]
+                            1: as many as make ceil(rows / n[1]) windows */
+};
+
+/* When a layer writes. */
+typedef struct {
+    uint32_t single, clock; /* of all it writes; preset to those of the first tensor read */
+    elstm_clock change[2];  /* what is done to the clock, in order */
+    uint32_t changes;
+    uint32_t waits;           /* 1: it needs steps to come */
+    uint32_t together;        /* bits: tensors read that must have as many rows as one another */
+    uint32_t exact, multiple; /* rows of the first tensor read that a run must have; 0: any */
+} elstm_time;
+
+/* The clock after the changes; ELSTM_ERR_UNSUPPORTED where there are too many, or too many rows. */
+elstm_status elstm_clock_find(elstm_model *model, elstm_time *time);
+
+/* For the `time` of layers; each gives 0 where a single tensor is read for a sequence or the other
+ * way round. A cell reads so many sequences, then its initial state. A joining layer reads any
+ * tensors that fit row by row. A window as in ELSTM_CLOCK_WINDOWS; with a period every so many rows
+ * are a sequence of their own. */
+int elstm_time_sequence(const elstm_io *io, elstm_time *time);
+int elstm_time_cell(const elstm_io *io, uint32_t sequences, elstm_time *time);
+int elstm_time_join(const elstm_io *io, elstm_time *time);
+int elstm_time_window(const elstm_io *io, const uint32_t n[5], uint32_t period, elstm_time *time);
+void elstm_time_change(elstm_time *time, uint32_t kind, uint32_t a, uint32_t b);
+
 /* One layer kind in one number type: the constant table that ends its file. */
 struct elstm_layer {
-    uint32_t kind; /* number in the image */
-    /* Read the record's fields and arrays; 0 where they do not fit the tensors read and written. */
-    int (*decode)(elstm_reader *reader, elstm_op *op, const elstm_tensor *in,
-                  const elstm_tensor *out);
+    uint32_t kind;                    /* number in the image */
+    uint32_t most_reads, most_writes; /* 0 counts as 1 */
+    /* Read the record's fields and arrays; 0 where they do not fit the tensors read and written, or
+     * their number. */
+    int (*decode)(elstm_reader *reader, elstm_op *op, const elstm_io *io);
     /* Check every weight once; 0 where an image could make a sum overflow or hold what no packer
-     * writes. Or NULL. */
-    int (*check)(const elstm_op *op, const elstm_tensor *in);
-    void (*sizes)(const elstm_op *op, const elstm_tensor *in, const elstm_kernels *kernels,
-                  elstm_limits limits, elstm_sizes *sizes); /* or NULL */
-    /* What a runner fixes once, its arena laid out; or NULL. */
+     * writes. */
+    int (*check)(const elstm_op *op, const elstm_io *io);
+    /* When it writes, as edgelstm/timing.py has it. NULL: whenever there is a row to read. */
+    int (*time)(const elstm_op *op, const elstm_io *io, elstm_time *time);
+    void (*sizes)(const elstm_op *op, const elstm_io *io, const elstm_kernels *kernels,
+                  uint32_t streams, elstm_sizes *sizes);
+    /* What a runner fixes once, its arena laid out. */
     void (*prepare)(const elstm_runner *runner, elstm_op *op);
-    void (*step)(elstm_runner *runner, const elstm_op *op); /* one row a stream */
-    void (*run)(elstm_runner *runner, const elstm_op *op);  /* all rows of the tensor read */
+    void (*step)(elstm_runner *runner, const elstm_op *op);
+    void (*run)(elstm_runner *runner, const elstm_op *op);
 };
 
 /* NULL where this build does not link the kind. */
@@ -147,14 +268,24 @@ typedef struct {
     const elstm_model *model;
     elstm_reader reader;
     const unsigned char *record; /* of the op to come */
-    uint32_t next;               /* its index */
+    uint32_t next;               /* the first tensor that it writes */
+    elstm_model *opening;        /* the model while its clocks are being found, else NULL */
 } elstm_walk;
 
 void elstm_walk_start(elstm_walk *walk, const elstm_model *model);
-/* Decode the next op; in and out receive its tensors' descriptions. */
-elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_tensor *in, elstm_tensor *out);
-void elstm_tensor_describe(const elstm_model *model, uint32_t index, elstm_tensor *tensor);
-/* The recorded inputs or answers of a port in the example: [steps][width], f32, or int16 in s8
+/* Decode the next op; io receives its tensors' descriptions. */
+elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_io *io);
+void elstm_form_describe(const elstm_model *model, uint32_t index, elstm_form *form);
+/* An uneven model's state starts with the steps since the reset, a uint64_t. */
+#define ELSTM_COUNTER_SIZE ELSTM_ALIGN
+/* Rows of a clock since the reset, after so many steps; and the most that so many steps bring. */
+uint64_t elstm_clock_rows(const elstm_model *model, uint32_t clock, uint64_t steps);
+uint64_t elstm_clock_most(const elstm_model *model, uint32_t clock, uint32_t steps);
+/* Rows of the port's tensor when the example is run as the model would be: every row of a causal
+ * one.
+ */
+uint32_t elstm_example_rows(const elstm_model *model, const elstm_port *port);
+/* The recorded inputs or answers of a port in the example: [rows][width], f32, or int16 in s8
  * models. */
 const void *elstm_example(const elstm_model *model, const elstm_port *port);
 

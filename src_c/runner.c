@@ -39,9 +39,49 @@ typedef struct {
     uint64_t ops, tensors, data, prepared, state, scratch, total;
 } arena_map;
 
+/* The most rows of a tensor that a stream has at once. */
+static uint64_t most_rows(const elstm_model *model, const elstm_form *form, elstm_limits limits) {
+    if (form->single == ELSTM_CONSTANT || (form->single == ELSTM_SINGLE && !model->causal))
+        return 1;
+    return elstm_clock_most(model, form->clock, limits.max_steps);
+}
+
+/* A tensor without its data, and the bytes of that. */
+static uint64_t describe(const elstm_model *model, uint32_t index, elstm_limits limits,
+                         elstm_tensor *tensor) {
+    elstm_form form;
+    elstm_form_describe(model, index, &form);
+    *tensor = (elstm_tensor){.type = form.type,
+                             .width = form.width,
+                             .stride = (form.width + 7) / 8 * 8,
+                             .single = form.single,
+                             .clock = form.clock,
+                             .scale = form.scale,
+                             .reciprocal = 1.0f / form.scale};
+    tensor->row = tensor->stride * value_size(tensor->type);
+    /* 2^49 rows at most, of 2^18 bytes; times streams it may not fit, and reserve refuses */
+    const uint64_t bytes = most_rows(model, &form, limits) * tensor->row;
+    return bytes > UINT64_MAX / 4 / limits.streams ? UINT64_MAX : bytes * limits.streams;
+}
+
+/* Decode the next op, and what it needs where there are so many steps and streams. */
+static elstm_status next_op(elstm_walk *walk, const elstm_kernels *kernels, elstm_limits limits,
+                            elstm_op *op, elstm_sizes *sizes) {
+    elstm_io io;
+    const elstm_status status = elstm_walk_next(walk, op, &io);
+    *sizes = (elstm_sizes){0, 0, 0};
+    if (status != ELSTM_OK || op->layer->sizes == NULL) return status;
+    for (uint32_t k = 0; k < io.reads + io.writes; ++k) {
+        elstm_form *form = k < io.reads ? &io.in[k] : &io.out[k - io.reads];
+        const uint64_t most = most_rows(walk->model, form, limits);
+        form->rows = most > UINT32_MAX ? UINT32_MAX : (uint32_t)most;
+    }
+    op->layer->sizes(op, &io, kernels, limits.streams, sizes);
+    return ELSTM_OK;
+}
+
 static arena_map map_arena(const elstm_model *model, const elstm_kernels *kernels,
                            elstm_limits limits) {
-    const uint64_t rows = (uint64_t)limits.max_steps * limits.streams;
     const uint64_t align = kernels->align;
     arena_map map = {0};
     uint64_t scratch = 0, prepared = 0, data = 0;
@@ -49,20 +89,17 @@ static arena_map map_arena(const elstm_model *model, const elstm_kernels *kernel
     elstm_walk_start(&walk, model);
     for (uint32_t k = 0; k < model->ops; ++k) {
         elstm_op op;
-        elstm_tensor in, out;
-        elstm_sizes sizes = {0, 0, 0};
-        if (elstm_walk_next(&walk, &op, &in, &out) != ELSTM_OK) {
+        elstm_sizes sizes;
+        if (next_op(&walk, kernels, limits, &op, &sizes) != ELSTM_OK) {
             map.total = UINT64_MAX;
             return map;
         }
-        if (op.layer->sizes != NULL) op.layer->sizes(&op, &in, kernels, limits, &sizes);
         scratch = sizes.scratch > scratch ? sizes.scratch : scratch;
         reserve(&prepared, sizes.prepared, align);
     }
     for (uint32_t k = 0; k < model->tensors; ++k) {
         elstm_tensor tensor;
-        elstm_tensor_describe(model, k, &tensor);
-        reserve(&data, rows * tensor.stride * value_size(tensor.type), align);
+        reserve(&data, describe(model, k, limits, &tensor), align);
     }
     map.ops = reserve(&map.total, model->ops * sizeof(elstm_op), align);
     map.tensors = reserve(&map.total, model->tensors * sizeof(elstm_tensor), align);
@@ -91,6 +128,7 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
     if ((uintptr_t)arena % ELSTM_ALIGN != 0) return ELSTM_ERR_ALIGNMENT;
     const size_t needed = elstm_arena_size(model, kernels, limits);
     if (needed == SIZE_MAX) return ELSTM_ERR_ARGUMENT;
+    if (limits.streams > 1 && (!model->causal || model->uneven)) return ELSTM_ERR_UNSUPPORTED;
     if (needed > arena_size) return ELSTM_ERR_MEMORY;
     const arena_map map = map_arena(model, kernels, limits);
     const uint64_t align = kernels->align;
@@ -102,27 +140,21 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
                              .ops = (elstm_op *)(void *)(base + map.ops),
                              .tensors = (elstm_tensor *)(void *)(base + map.tensors),
                              .state = base + map.state,
-                             .scratch = base + map.scratch};
+                             .scratch = base + map.scratch,
+                             .even = model->causal && !model->uneven};
     uint64_t data = map.data, prepared = map.prepared;
-    uint32_t state = 0;
+    uint32_t state = model->uneven ? ELSTM_COUNTER_SIZE : 0;
     for (uint32_t k = 0; k < model->tensors; ++k) {
         elstm_tensor *tensor = &runner->tensors[k];
-        elstm_tensor_describe(model, k, tensor);
-        tensor->reciprocal = 1.0f / tensor->scale;
-        tensor->row = tensor->stride * value_size(tensor->type);
-        const uint64_t rows = (uint64_t)limits.max_steps * limits.streams;
-        tensor->data =
-            base + reserve(&data, rows * tensor->stride * value_size(tensor->type), align);
+        tensor->data = base + reserve(&data, describe(model, k, limits, tensor), align);
     }
     elstm_walk walk;
     elstm_walk_start(&walk, model);
     for (uint32_t k = 0; k < model->ops; ++k) {
         elstm_op *op = &runner->ops[k];
-        elstm_tensor in, out;
-        elstm_sizes sizes = {0, 0, 0};
-        const elstm_status status = elstm_walk_next(&walk, op, &in, &out);
+        elstm_sizes sizes;
+        const elstm_status status = next_op(&walk, kernels, limits, op, &sizes);
         if (status != ELSTM_OK) return status;
-        if (op->layer->sizes != NULL) op->layer->sizes(op, &in, kernels, limits, &sizes);
         op->state_offset = state;
         state += (uint32_t)((sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN);
         if (sizes.prepared != 0)
@@ -146,10 +178,9 @@ void *elstm_state(elstm_runner *runner, uint32_t stream) {
 
 /* ---- doors ---- */
 
-static void enter_f32(const elstm_kernels *kernels, elstm_tensor *tensor, const float *x,
+static void enter_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, const float *x,
                       uint32_t rows) {
     unsigned char *data = tensor->data;
-    tensor->rows = rows;
     for (; rows > 0; --rows, x += tensor->width, data += tensor->row) {
         if (tensor->type == ELSTM_F32)
             kernels->enter_f32(x, (float *)(void *)data, tensor->width);
@@ -158,9 +189,8 @@ static void enter_f32(const elstm_kernels *kernels, elstm_tensor *tensor, const 
     }
 }
 
-static void enter_s8(elstm_tensor *tensor, const int16_t *x, uint32_t rows) {
+static void enter_s8(const elstm_tensor *tensor, const int16_t *x, uint32_t rows) {
     unsigned char *data = tensor->data;
-    tensor->rows = rows;
     for (; rows > 0; --rows, x += tensor->width, data += tensor->row)
         memcpy(data, x, tensor->width * sizeof *x);
 }
@@ -194,7 +224,88 @@ static void leave_s8(const elstm_tensor *tensor, int16_t *y, uint32_t rows) {
     }
 }
 
-/* ---- steps and runs ---- */
+/* ---- which rows there are ---- */
+
+/* Steps since the reset; of an uneven model alone, the others have no use for it. */
+static uint64_t steps_before(const elstm_runner *runner) {
+    uint64_t steps = 0;
+    if (runner->model->uneven) memcpy(&steps, runner->state, sizeof steps);
+    return steps;
+}
+
+/* So many more steps: every tensor's rows, and in an uneven model what came before them. */
+static void begin_rows(elstm_runner *runner, uint32_t steps) {
+    const elstm_model *model = runner->model;
+    const uint64_t before = steps_before(runner);
+    uint64_t first[ELSTM_MAX_CLOCKS];
+    uint32_t rows[ELSTM_MAX_CLOCKS];
+    for (uint32_t k = 0; k < model->clocks; ++k) {
+        first[k] = elstm_clock_rows(model, k, before);
+        rows[k] = (uint32_t)(elstm_clock_rows(model, k, before + steps) - first[k]);
+    }
+    for (uint32_t k = 0; k < model->tensors; ++k) {
+        elstm_tensor *tensor = &runner->tensors[k];
+        const uint32_t streams = runner->limits.streams;
+        if (tensor->single == ELSTM_CONSTANT) {
+            tensor->rows = streams;
+        } else if (tensor->single == ELSTM_SINGLE && !runner->every) {
+            tensor->rows = runner->final ? streams : 0;
+        } else {
+            tensor->rows = rows[tensor->clock] * streams;
+            tensor->first = first[tensor->clock];
+        }
+    }
+}
+
+static void end_rows(elstm_runner *runner, uint32_t steps) {
+    const uint64_t now = steps_before(runner) + steps;
+    if (runner->model->uneven) memcpy(runner->state, &now, sizeof now);
+}
+
+/* Rows of a stream in a run of so many steps from here on. */
+static uint64_t run_rows(const elstm_runner *runner, const elstm_tensor *tensor, uint32_t steps,
+                         elstm_rows rows) {
+    const elstm_model *model = runner->model;
+    const uint64_t before = model->causal ? steps_before(runner) : 0;
+    if (tensor->single == ELSTM_CONSTANT) return steps > 0;
+    const uint64_t all = elstm_clock_rows(model, tensor->clock, before + steps) -
+                         elstm_clock_rows(model, tensor->clock, before);
+    return tensor->single == ELSTM_SINGLE && rows == ELSTM_ROWS_MODEL && all > 0 ? 1 : all;
+}
+
+/* Whether an op can run on the rows that it would have. */
+static int op_fits(const elstm_runner *runner, const elstm_op *op, uint32_t steps,
+                   elstm_rows rows) {
+    const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
+    const uint64_t read = run_rows(runner, in, steps, rows);
+    uint64_t joined = UINT64_MAX;
+    if (op->exact != 0 && read != op->exact) return 0;
+    if (op->multiple != 0 && read % op->multiple != 0) return 0;
+    for (uint32_t k = 0; k < op->read_count; ++k) {
+        if (!(op->together >> k & 1)) continue;
+        const uint64_t other = run_rows(runner, &runner->tensors[op->reads[k]], steps, rows);
+        if (joined != UINT64_MAX && other != joined) return 0;
+        joined = other;
+    }
+    return rows == ELSTM_ROWS_EVERY || run_rows(runner, out, steps, rows) > 0;
+}
+
+uint32_t elstm_run_fits(const elstm_runner *runner, uint32_t steps, elstm_rows rows) {
+    const uint32_t count = runner->model->ops;
+    if (runner->even || steps == 0) return count;
+    for (uint32_t k = 0; k < count; ++k)
+        if (!op_fits(runner, &runner->ops[k], steps, rows)) return k;
+    return count;
+}
+
+uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
+                           elstm_rows rows) {
+    const elstm_port *port = &runner->model->output[output];
+    const uint64_t count = run_rows(runner, &runner->tensors[port->tensor], steps, rows);
+    return count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+}
+
+/* ---- steps ---- */
 
 /* The parts are static beside their public names: inside a shared library a call to a public name
  * is never inlined. */
@@ -233,35 +344,120 @@ static void step_outputs_s8(elstm_runner *runner, int16_t *const *ys) {
         leave_s8(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
 }
 
-void elstm_enter_f32(elstm_runner *runner, const float *const *xs) { step_inputs_f32(runner, xs); }
+/* A step of an uneven model, of which there is one stream, is a run of one step; the parts of one
+ * of a model that is not causal do nothing. */
 
-void elstm_enter_s8(elstm_runner *runner, const int16_t *const *xs) { step_inputs_s8(runner, xs); }
+static int uneven_begins(elstm_runner *runner) {
+    if (!runner->model->causal) return 0;
+    runner->every = runner->final = 1;
+    begin_rows(runner, 1);
+    return 1;
+}
 
-void elstm_step_layer(elstm_runner *runner, uint32_t layer) { step_layer(runner, layer); }
+static void uneven_layer(elstm_runner *runner, uint32_t layer) {
+    if (runner->model->causal) runner->ops[layer].layer->run(runner, &runner->ops[layer]);
+}
 
-void elstm_leave_f32(elstm_runner *runner, float *const *ys) { step_outputs_f32(runner, ys); }
+static void uneven_layers(elstm_runner *runner) {
+    for (uint32_t k = 0; k < runner->model->ops; ++k) uneven_layer(runner, k);
+}
 
-void elstm_leave_s8(elstm_runner *runner, int16_t *const *ys) { step_outputs_s8(runner, ys); }
+/* The last row of those that a step wrote; none: what left before stays. */
+static void uneven_outputs(elstm_runner *runner, float *const *ys_f32, int16_t *const *ys_s8) {
+    const elstm_model *model = runner->model;
+    for (uint32_t k = 0; k < model->outputs && model->causal; ++k) {
+        elstm_tensor tensor = runner->tensors[model->output[k].tensor];
+        if (tensor.rows == 0) continue;
+        tensor.data = (unsigned char *)tensor.data + (tensor.rows - 1) * tensor.row;
+        if (ys_f32 != NULL)
+            leave_f32(runner->kernels, &tensor, ys_f32[k], 1);
+        else
+            leave_s8(&tensor, ys_s8[k], 1);
+    }
+    end_rows(runner, 1);
+}
+
+uint32_t elstm_stepped_rows(const elstm_runner *runner, uint32_t output) {
+    const elstm_model *model = runner->model;
+    return runner->even ? 1 : model->causal * runner->tensors[model->output[output].tensor].rows;
+}
+
+void elstm_enter_f32(elstm_runner *runner, const float *const *xs) {
+    if (runner->even || uneven_begins(runner)) step_inputs_f32(runner, xs);
+}
+
+void elstm_enter_s8(elstm_runner *runner, const int16_t *const *xs) {
+    if (runner->even || uneven_begins(runner)) step_inputs_s8(runner, xs);
+}
+
+void elstm_step_layer(elstm_runner *runner, uint32_t layer) {
+    if (runner->even)
+        step_layer(runner, layer);
+    else
+        uneven_layer(runner, layer);
+}
+
+void elstm_leave_f32(elstm_runner *runner, float *const *ys) {
+    if (runner->even)
+        step_outputs_f32(runner, ys);
+    else
+        uneven_outputs(runner, ys, NULL);
+}
+
+void elstm_leave_s8(elstm_runner *runner, int16_t *const *ys) {
+    if (runner->even)
+        step_outputs_s8(runner, ys);
+    else
+        uneven_outputs(runner, NULL, ys);
+}
 
 void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys) {
+    if (!runner->even) {
+        if (!uneven_begins(runner)) return;
+        step_inputs_f32(runner, xs);
+        uneven_layers(runner);
+        uneven_outputs(runner, ys, NULL);
+        return;
+    }
     step_inputs_f32(runner, xs);
     step_layers(runner);
     step_outputs_f32(runner, ys);
 }
 
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys) {
+    if (!runner->even) {
+        if (!uneven_begins(runner)) return;
+        step_inputs_s8(runner, xs);
+        uneven_layers(runner);
+        uneven_outputs(runner, NULL, ys);
+        return;
+    }
     step_inputs_s8(runner, xs);
     step_layers(runner);
     step_outputs_s8(runner, ys);
 }
 
-uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
-                           elstm_rows rows) {
-    return rows == ELSTM_ROWS_MODEL && runner->model->output[output].single && steps > 0 ? 1
-                                                                                         : steps;
+/* ---- runs ---- */
+
+static int answers_agree(const elstm_tensor *tensor, const void *expected, size_t at) {
+    for (uint32_t k = 0; k < tensor->width; ++k) {
+        if (tensor->type == ELSTM_F32) {
+            const float want = ((const float *)expected)[at + k],
+                        got = ((const float *)tensor->data)[k];
+            const float size = want < -1 ? -want : want > 1 ? want : 1;
+            if (!(got - want <= 1e-5f * size && want - got <= 1e-5f * size)) return 0;
+        } else {
+            const int32_t want = ((const int16_t *)expected)[at + k];
+            const int32_t got = tensor->type == ELSTM_S16 ? ((const int16_t *)tensor->data)[k]
+                                                          : ((const int8_t *)tensor->data)[k];
+            if (got != want) return 0;
+        }
+    }
+    return 1;
 }
 
-/* The two doors of a run, so that the cutting into chunks is written once. */
+/* Where a run's inputs come from and its answers go, so that the cutting into chunks is written
+ * once: floats, integers, or the example inside the image, against which the answers are held. */
 typedef struct {
     const float *const *xs_f32;
     float *const *ys_f32;
@@ -269,35 +465,69 @@ typedef struct {
     int16_t *const *ys_s8;
 } run_doors;
 
+/* Values that have left or entered before this chunk: `at`. */
+static void run_enters(elstm_runner *runner, const run_doors *doors, uint32_t input, size_t at) {
+    const elstm_tensor *tensor = &runner->tensors[input];
+    const elstm_model *model = runner->model;
+    if (doors->xs_f32 != NULL) {
+        enter_f32(runner->kernels, tensor, doors->xs_f32[input] + at, tensor->rows);
+    } else if (doors->xs_s8 != NULL) {
+        enter_s8(tensor, doors->xs_s8[input] + at, tensor->rows);
+    } else {
+        const void *x = elstm_example(model, &model->input[input]);
+        if (model->type == ELSTM_F32)
+            enter_f32(runner->kernels, tensor, (const float *)x + at, tensor->rows);
+        else
+            enter_s8(tensor, (const int16_t *)x + at, tensor->rows);
+    }
+}
+
+static int run_leaves(elstm_runner *runner, const run_doors *doors, uint32_t output, size_t at) {
+    const elstm_port *port = &runner->model->output[output];
+    elstm_tensor tensor = runner->tensors[port->tensor];
+    if (doors->ys_f32 != NULL) {
+        leave_f32(runner->kernels, &tensor, doors->ys_f32[output] + at, tensor.rows);
+    } else if (doors->ys_s8 != NULL) {
+        leave_s8(&tensor, doors->ys_s8[output] + at, tensor.rows);
+    } else {
+        const void *y = elstm_example(runner->model, port);
+        for (uint32_t row = 0; row < tensor.rows; ++row, at += tensor.width) {
+            if (!answers_agree(&tensor, y, at)) return 0;
+            tensor.data = (unsigned char *)tensor.data + tensor.row;
+        }
+    }
+    return 1;
+}
+
 static elstm_status run(elstm_runner *runner, const run_doors *doors, uint32_t steps,
                         elstm_rows rows) {
     const elstm_model *model = runner->model;
-    const uint32_t streams = runner->limits.streams;
-    if (!model->causal && steps > runner->limits.max_steps) return ELSTM_ERR_UNSUPPORTED;
+    if (!model->causal && (steps > runner->limits.max_steps || rows == ELSTM_ROWS_EVERY))
+        return ELSTM_ERR_UNSUPPORTED;
+    if (elstm_run_fits(runner, steps, rows) != model->ops) return ELSTM_ERR_UNSUPPORTED;
+    if (!model->causal) elstm_reset(runner);
     runner->every = rows == ELSTM_ROWS_EVERY;
-    size_t written[ELSTM_MAX_PORTS] = {0};
+    size_t read[ELSTM_MAX_PORTS] = {0}, written[ELSTM_MAX_PORTS] = {0};
     for (uint32_t at = 0; at < steps;) {
         const uint32_t left = steps - at;
         const uint32_t chunk = left < runner->limits.max_steps ? left : runner->limits.max_steps;
         runner->final = chunk == left;
+        begin_rows(runner, chunk);
         for (uint32_t k = 0; k < model->inputs; ++k) {
-            const size_t offset = (size_t)at * streams * model->input[k].width;
-            if (doors->xs_f32 != NULL)
-                enter_f32(runner->kernels, &runner->tensors[k], doors->xs_f32[k] + offset,
-                          chunk * streams);
-            else
-                enter_s8(&runner->tensors[k], doors->xs_s8[k] + offset, chunk * streams);
+            const elstm_tensor *tensor = &runner->tensors[k];
+            if (tensor->single && at > 0) continue;
+            run_enters(runner, doors, k, read[k]);
+            read[k] += (size_t)tensor->rows * tensor->width;
         }
         for (uint32_t k = 0; k < model->ops; ++k)
             runner->ops[k].layer->run(runner, &runner->ops[k]);
         for (uint32_t k = 0; k < model->outputs; ++k) {
             const elstm_tensor *tensor = &runner->tensors[model->output[k].tensor];
-            if (doors->ys_f32 != NULL)
-                leave_f32(runner->kernels, tensor, doors->ys_f32[k] + written[k], tensor->rows);
-            else
-                leave_s8(tensor, doors->ys_s8[k] + written[k], tensor->rows);
+            if (tensor->single == ELSTM_CONSTANT && at > 0) continue;
+            if (!run_leaves(runner, doors, k, written[k])) return ELSTM_ERR_SELF_CHECK;
             written[k] += (size_t)tensor->rows * tensor->width;
         }
+        end_rows(runner, chunk);
         at += chunk;
     }
     return ELSTM_OK;
@@ -317,54 +547,44 @@ elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_
 
 /* ---- self-check ---- */
 
-static int answers_agree(const elstm_tensor *tensor, const void *expected, size_t at) {
-    for (uint32_t k = 0; k < tensor->width; ++k) {
-        if (tensor->type == ELSTM_F32) {
-            const float want = ((const float *)expected)[at + k],
-                        got = ((const float *)tensor->data)[k];
-            const float size = want < -1 ? -want : want > 1 ? want : 1;
-            if (!(got - want <= 1e-5f * size && want - got <= 1e-5f * size)) return 0;
-        } else {
-            const int32_t want = ((const int16_t *)expected)[at + k];
-            const int32_t got = tensor->type == ELSTM_S16 ? ((const int16_t *)tensor->data)[k]
-                                                          : ((const int8_t *)tensor->data)[k];
-            if (got != want) return 0;
-        }
-    }
-    return 1;
-}
-
 /* The example enters every stream; every stream must give its answers. */
 static int example_step(elstm_runner *runner, uint32_t step) {
     const elstm_model *model = runner->model;
     for (uint32_t k = 0; k < model->inputs; ++k) {
         elstm_tensor tensor = runner->tensors[k];
-        const size_t at = (size_t)step * tensor.width;
+        const size_t at = tensor.single ? 0 : (size_t)step * tensor.width;
         const void *x = elstm_example(model, &model->input[k]);
         for (uint32_t stream = 0; stream < runner->limits.streams; ++stream) {
             if (model->type == ELSTM_F32)
                 enter_f32(runner->kernels, &tensor, (const float *)x + at, 1);
             else
                 enter_s8(&tensor, (const int16_t *)x + at, 1);
-            tensor.data = (unsigned char *)tensor.data + tensor.stride * value_size(tensor.type);
+            tensor.data = (unsigned char *)tensor.data + tensor.row;
         }
     }
     step_layers(runner);
     for (uint32_t k = 0; k < model->outputs; ++k) {
         elstm_tensor tensor = runner->tensors[model->output[k].tensor];
+        const size_t at = tensor.single == ELSTM_CONSTANT ? 0 : (size_t)step * tensor.width;
         const void *y = elstm_example(model, &model->output[k]);
         for (uint32_t stream = 0; stream < runner->limits.streams; ++stream) {
-            if (!answers_agree(&tensor, y, (size_t)step * tensor.width)) return 0;
-            tensor.data = (unsigned char *)tensor.data + tensor.stride * value_size(tensor.type);
+            if (!answers_agree(&tensor, y, at)) return 0;
+            tensor.data = (unsigned char *)tensor.data + tensor.row;
         }
     }
     return 1;
 }
 
 elstm_status elstm_self_check(elstm_runner *runner) {
+    static const run_doors example = {NULL, NULL, NULL, NULL};
+    const elstm_model *model = runner->model;
     elstm_status status = ELSTM_OK;
     elstm_reset(runner);
-    for (uint32_t step = 0; step < runner->model->example_steps && status == ELSTM_OK; ++step)
+    if (!runner->even && model->example_steps > 0)
+        status = run(runner, &example, model->example_steps,
+                     model->causal ? ELSTM_ROWS_EVERY : ELSTM_ROWS_MODEL);
+    for (uint32_t step = 0; runner->even && step < model->example_steps && status == ELSTM_OK;
+         ++step)
         if (!example_step(runner, step)) status = ELSTM_ERR_SELF_CHECK;
     elstm_reset(runner);
     return status;
