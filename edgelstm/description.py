@@ -24,7 +24,22 @@ HEADER_SIZE = 128
 SECTIONS = ("tensors", "ops", "ports", "weights", "meta", "example")
 NUMBER_TYPES = {"f32": 1, "s8": 2}
 TENSOR_TYPES = {"f32": 1, "s8": 2, "s16": 3}
-KINDS = {"lstm_f32": 1, "lstm_s8": 2, "dense_f32": 3, "dense_s8": 4, "activate_f32": 5, "activate_s8": 6, "last": 7}
+KINDS = {
+    "lstm_f32": 1,
+    "lstm_s8": 2,
+    "dense_f32": 3,
+    "dense_s8": 4,
+    "activate_f32": 5,
+    "activate_s8": 6,
+    "last": 7,
+    "reverse": 8,
+    "crop": 9,
+    "pad": 10,
+    "repeat": 11,
+    "split": 12,
+    "group": 13,
+    "transpose": 14,
+}
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax")
 GROUP = 8
 

@@ -7,7 +7,7 @@ many steps. An *uneven* one does not write one row a step: windows skip steps or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from .errors import ModelError
 from .layers import (
@@ -49,8 +49,16 @@ from .quantized import (
     QuantizedRnn,
 )
 
-Clock = tuple[tuple[Any, ...], ...]
+Change: TypeAlias = tuple[Any, ...]
+"""What a layer does to a clock, as src_c/clocks.c has it: ("split", n) makes n rows of each, ("group", n) one of n,
+("fixed", n) n rows whatever the run, ("crop", n, m) takes some off the start and the end, ("pad", n, m) adds some,
+("windows", reach, stride, left, right, same) has a row for each window."""
+
+Clock: TypeAlias = tuple[Change, ...]
 """At which steps a tensor has rows: what was done to one row a step, in order. () is one row a step."""
+
+MAX_CLOCKS = 16
+MAX_ROWS = 1 << 18  # that a step may bring to one tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,9 @@ class Timing:
     """What `timing` finds."""
 
     single: frozenset[str]  # tensors of one row a run; when every step is asked for, those behind a Last have all
+    constant: frozenset[str]  # those of them whose row is known from the start of a run on
     clocks: dict[str, Clock]
+    table: tuple[Clock, ...]  # all that came to be, in order, as an image numbers them
     waits: tuple[tuple[str, str], ...]  # layers that need the future, in order, each with the reason
 
     @property
@@ -73,25 +83,42 @@ class Timing:
 
 class _Walk:
     def __init__(self, model: Any) -> None:
+        self.widths = {t.name: t.width for t in model.tensors}
         self.single = {t.name for t in model.tensors if t.single and t.name in model.inputs}
         self.constant = set(self.single)  # single from the start of a run on, not from its end
         self.clocks: dict[str, Clock] = dict.fromkeys(model.inputs, ())
+        self.table: list[Clock] = [()]
         self.waits: list[tuple[str, str]] = []
 
     def wait(self, layer: Any, reason: str) -> None:
         self.waits.append((layer.name, reason))
 
-    def is_single(self, layer: Any, tensor: str) -> bool:
-        """False, and ModelError for a single tensor where a sequence is read."""
+    def sequence(self, layer: Any, tensor: str) -> Clock:
+        """The clock of a sequence; ModelError for a single tensor."""
         if tensor in self.single:
             raise ModelError(f"{layer.name}: it reads a single step, {tensor}; it needs a sequence")
-        return False
+        return self.clocks[tensor]
 
-    def write(self, layer: Any, clock: Clock, single: bool) -> None:
+    def changed(self, layer: Any, clock: Clock, *changes: Change) -> Clock:
+        for change in changes:
+            if change in (("split", 1), ("group", 1)):
+                continue
+            # what was split so is whole again
+            whole = change[0] == "group" and clock[-1:] == (("split", change[1]),)
+            clock = clock[:-1] if whole else (*clock, change)
+            if clock not in self.table:
+                self.table.append(clock)
+            if len(self.table) > MAX_CLOCKS or most_rows(clock, 1) > MAX_ROWS:
+                raise ModelError(f"{layer.name}: the model's rows come at too many different steps, or too many a step")
+        return clock
+
+    def write(self, layer: Any, clock: Clock, single: bool, constant: bool = False) -> None:
         for name in layer.writes:
             self.clocks[name] = clock
             if single:
                 self.single.add(name)
+            if constant:
+                self.constant.add(name)
 
     def same_clock(self, layer: Any, reads: tuple[str, ...]) -> Clock:
         clocks = [self.clocks[name] for name in reads if name not in self.constant] or [()]
@@ -114,50 +141,54 @@ class _Walk:
                 | QuantizedEmbedding()
                 | LayerNorm()
             ):
-                self.write(layer, clock, single)
-                if x in self.constant:
-                    self.constant.update(layer.writes)
+                self.write(layer, clock, single, x in self.constant)
             case Mask() | QuantizedMask():
-                self.is_single(layer, x)
-                self.write(layer, clock, False)
+                self.write(layer, self.sequence(layer, x), False)
             case Combine() | QuantizedCombine():
                 self.combine(layer)
             case Last():
-                self.write(layer, clock, True)
+                self.write(layer, clock, True, x in self.constant)
             case Reduce() | QuantizedReduce():
-                self.is_single(layer, x)
-                clock = self.same_clock(layer, layer.reads)
-                self.write(layer, _grouped(clock, layer.period) if layer.period else clock, not layer.period)
+                self.sequence(layer, x)
+                clock = self.changed(layer, self.same_clock(layer, layer.reads), ("group", layer.period or 1))
+                self.write(layer, clock, not layer.period)
             case Conv1d() | QuantizedConv1d() | Pool1d() | QuantizedPool1d():
                 self.window(layer)
             case Group():
-                self.is_single(layer, x)
+                self.sequence(layer, x)
                 if layer.single:
                     self.wait(layer, f"it waits for all {layer.count} steps")
-                self.write(layer, _grouped(clock, layer.count), layer.single)
+                else:
+                    clock = self.changed(layer, clock, ("group", layer.count))
+                self.write(layer, clock, layer.single)
             case Split():
                 if single:
                     self.wait(layer, "it makes a sequence of a whole one's answer")
-                self.write(layer, (*clock, ("split", layer.count)) if layer.count > 1 else clock, False)
+                self.write(layer, self.changed(layer, clock, ("fixed" if single else "split", layer.count)), False)
             case Repeat():
                 if not single:
                     raise ModelError(f"{layer.name}: it repeats a single step, and {x} is a sequence")
                 self.wait(layer, "it makes a sequence of a whole one's answer")
-                self.write(layer, (*clock, ("repeat", layer.count)), False)
+                self.write(layer, self.changed(layer, clock, ("fixed", layer.count)), False)
             case Crop() | Pad():
-                self.is_single(layer, x)
+                self.sequence(layer, x)
                 if isinstance(layer, Pad) and layer.right:
                     self.wait(layer, "it adds steps after the last")
-                kind = type(layer).__name__
-                ends = (kind, layer.left, layer.right)
-                self.write(layer, (*clock, ends) if layer.left or layer.right else clock, False)
-            case Reverse() | SoftmaxSteps() | Transpose():
-                self.is_single(layer, x)
+                if layer.left or layer.right:
+                    kind = "pad" if isinstance(layer, Pad) else "crop"
+                    clock = self.changed(layer, clock, (kind, layer.left, layer.right))
+                self.write(layer, clock, False)
+            case Reverse() | SoftmaxSteps():
+                self.sequence(layer, x)
                 self.wait(layer, "it needs the last step first" if isinstance(layer, Reverse) else "it needs all steps")
-                self.write(layer, (*clock, ("transpose",)) if isinstance(layer, Transpose) else clock, False)
+                self.write(layer, clock, False)
+            case Transpose():
+                self.sequence(layer, x)
+                self.wait(layer, f"it waits for all {layer.steps} steps")
+                self.write(layer, self.changed(layer, clock, ("fixed", self.widths[x])), False)
             case Attention():
                 for name in layer.reads[1:]:
-                    self.is_single(layer, name)
+                    self.sequence(layer, name)
                 self.wait(layer, "it looks at all steps")
                 self.write(layer, clock, single)
 
@@ -166,6 +197,8 @@ class _Walk:
         single = {name in self.single for name in sequences}
         if len(single) > 1:
             raise ModelError(f"{layer.name}: it reads a sequence and a single step, {' and '.join(sequences)}")
+        if self.constant.intersection(sequences):
+            raise ModelError(f"{layer.name}: it reads a step that stays the same, {sequences[0]}; it needs a sequence")
         for name in layer.reads[len(sequences) :]:
             if name not in self.single:
                 raise ModelError(f"{layer.name}: its initial state {name} is a sequence, expected a single step")
@@ -179,31 +212,55 @@ class _Walk:
         if any(late) and not all(single):
             self.wait(layer, "it joins every step with what is known at the end")
         sequences = layer.reads if all(single) else tuple(n for n in layer.reads if n not in self.single)
-        self.write(layer, self.same_clock(layer, sequences), all(single))
-        if all(name in self.constant for name in layer.reads):
-            self.constant.update(layer.writes)
+        self.write(layer, self.same_clock(layer, sequences), all(single), self.constant.issuperset(layer.reads))
 
     def window(self, layer: Any) -> None:
-        self.is_single(layer, layer.reads[0])
-        clock = self.clocks[layer.reads[0]]
+        clock = self.sequence(layer, layer.reads[0])
         if layer.period:
             rows = windows(layer, layer.period)
             if not rows:
                 raise ModelError(f"{layer.name}: no window of {layer.reach} fits into {layer.period} steps")
-            clock = _grouped(clock, layer.period)
-            clock = (*clock, ("split", rows)) if rows > 1 else clock
+            clock = self.changed(layer, clock, ("group", layer.period), ("split", rows))
         else:
             if layer.right or (layer.same and layer.reach > 1):
                 self.wait(layer, "its windows reach past the step they belong to")
-            missing = layer.reach - 1 - layer.left
-            if layer.stride > 1 or missing:
-                clock = (*clock, ("window", layer.reach, layer.stride, layer.left, layer.right, layer.same))
+            if layer.stride > 1 or not (layer.same or layer.left + layer.right + 1 == layer.reach):
+                window = ("windows", layer.reach, layer.stride, layer.left, layer.right, int(layer.same))
+                clock = self.changed(layer, clock, window)
         self.write(layer, clock, False)
 
 
-def _grouped(clock: Clock, count: int) -> Clock:
-    """The clock of one row for every `count` rows; what was split so is whole again."""
-    return clock[:-1] if clock and clock[-1] == ("split", count) else (*clock, ("group", count))
+def rows(clock: Clock, steps: int) -> int:
+    """Rows of a clock in the first so many steps."""
+    for kind, *n in clock:
+        steps = _rows(kind, n, steps)
+    return steps
+
+
+def most_rows(clock: Clock, steps: int) -> int:
+    """The most rows that so many steps bring, whenever they come."""
+    for kind, *n in clock:
+        later = {"group": -(-steps // n[0]), "crop": steps, "windows": -(-steps // (n[1] if n[1:] else 1))}
+        steps = max(_rows(kind, n, steps), later.get(kind, 0))
+    return steps
+
+
+def _rows(kind: str, n: list[int], steps: int) -> int:
+    match kind:
+        case "split":
+            return steps * n[0]
+        case "group":
+            return steps // n[0]
+        case "fixed":
+            return n[0] if steps else 0
+        case "crop":
+            return max(0, steps - n[0] - n[1])
+        case "pad":
+            return steps + n[0] + n[1] if steps else 0
+    reach, stride, left, right, same = n
+    if same:
+        return -(-steps // stride)
+    return (steps + left + right - reach) // stride + 1 if steps and steps + left + right >= reach else 0
 
 
 def timing(model: Any) -> Timing:
@@ -212,4 +269,4 @@ def timing(model: Any) -> Timing:
     walk = _Walk(model)
     for layer in model.layers:
         walk.take(layer)
-    return Timing(frozenset(walk.single), walk.clocks, tuple(walk.waits))
+    return Timing(frozenset(walk.single), frozenset(walk.constant), walk.clocks, tuple(walk.table), tuple(walk.waits))

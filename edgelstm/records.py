@@ -1,0 +1,170 @@
+"""The layers' records in an image: fields, and arrays in the layout of the weights (docs/format.md)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .description import GROUP, S16_FUNCTIONS
+from .layers import (
+    ACTIVATIONS,
+    Activate,
+    Activation,
+    Crop,
+    Dense,
+    Group,
+    Last,
+    Lstm,
+    Pad,
+    Repeat,
+    Reverse,
+    Split,
+    Transpose,
+)
+from .meta import Array
+from .quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm
+
+Arrays: TypeAlias = list[tuple[Array, int]]
+"""Arrays and the multiples on which they start, in the order in which C reads them."""
+
+Record: TypeAlias = tuple[str, bytes, Arrays]
+"""A layer's kind (description.KINDS), its fields and its arrays."""
+
+
+def record(layer: Any) -> Record:
+    """The record of a layer."""
+    return RECORDS[type(layer)](layer)
+
+
+# ---- blocks of the layout ----
+
+
+def blocks_f32(matrix: Array) -> Array:
+    """[gates, units, columns] to [groups, columns, gates, 8], units padded with zeros."""
+    gates, units, columns = matrix.shape
+    groups = -(-units // GROUP)
+    padded = np.zeros((gates, groups * GROUP, columns), np.float32)
+    padded[:, :units] = matrix
+    return np.ascontiguousarray(padded.reshape(gates, groups, GROUP, columns).transpose(1, 3, 0, 2))
+
+
+def blocks_s8(matrix: Array) -> Array:
+    """[gates, units, columns] to [groups, quads, gates, 8, 4], units and columns padded with zeros."""
+    gates, units, columns = matrix.shape
+    groups, quads = -(-units // GROUP), -(-columns // 4)
+    padded = np.zeros((gates, groups * GROUP, quads * 4), np.int8)
+    padded[:, :units, :columns] = matrix
+    return np.ascontiguousarray(padded.reshape(gates, groups, GROUP, quads, 4).transpose(1, 3, 0, 2, 4))
+
+
+def blocks_rows(values: Array) -> Array:
+    """[gates, units] to [groups, gates, 8]: a number a row, in the order of a product's rows."""
+    gates, units = values.shape
+    groups = -(-units // GROUP)
+    padded = np.zeros((gates, groups * GROUP), values.dtype)
+    padded[:, :units] = values
+    return np.ascontiguousarray(padded.reshape(gates, groups, GROUP).transpose(1, 0, 2))
+
+
+def rows_s8(layer: Any, shape: tuple[int, int]) -> Arrays:
+    """bias, kx, s and m of a product's rows, [gates, units] each."""
+    fields = (
+        (layer.bias, np.int32),
+        (layer.input_shift, np.int8),
+        (layer.shift, np.int8),
+        (layer.multiplier, np.int16),
+    )
+    return [(blocks_rows(np.asarray(values, dtype).reshape(shape)), 16) for values, dtype in fields]
+
+
+# ---- functions ----
+
+
+def activation_f32(activation: Activation) -> bytes:
+    return struct.pack("<If", ACTIVATIONS.index(activation.name), activation.alpha)
+
+
+def function_s16(function: QuantizedActivation) -> bytes:
+    return struct.pack("<BB", S16_FUNCTIONS.index(function.kind), function.doublings)
+
+
+def tables(*functions: QuantizedActivation) -> Arrays:
+    return [(np.asarray(f.table, np.int16), 16) for f in functions if f.table is not None]
+
+
+# ---- layers ----
+
+
+def _lstm_f32(layer: Lstm) -> Record:
+    fields = struct.pack("<II", layer.units, layer.inputs)
+    fields += activation_f32(layer.gate_activation) + activation_f32(layer.activation)
+    fields += struct.pack("<f", layer.cell_clip or 0.0)
+    arrays = [(blocks_f32(layer.kernel), 64), (blocks_f32(layer.recurrent), 64), (blocks_rows(layer.bias), 16)]
+    return "lstm_f32", fields, arrays
+
+
+def _lstm_s8(layer: QuantizedLstm) -> Record:
+    functions = (layer.gate, layer.candidate, layer.cell)
+    numbers = (layer.gate_exponent, layer.cell_multiplier, layer.cell_limit, layer.hidden_multiplier)
+    fields = struct.pack("<II", layer.units, layer.inputs) + b"".join(map(function_s16, functions))
+    fields += struct.pack("<HHHHHf", *numbers, 0, layer.cell_scale)
+    arrays: Arrays = [(blocks_s8(layer.kernel), 64), (blocks_s8(layer.recurrent), 64)]
+    return "lstm_s8", fields, arrays + rows_s8(layer, (4, layer.units)) + tables(*functions)
+
+
+def _dense_f32(layer: Dense) -> Record:
+    fields = struct.pack("<II", layer.units, layer.inputs) + activation_f32(layer.activation)
+    return "dense_f32", fields, [(blocks_f32(layer.kernel[None]), 64), (blocks_rows(layer.bias[None]), 16)]
+
+
+def _dense_s8(layer: QuantizedDense) -> Record:
+    fields = struct.pack("<II", layer.units, layer.inputs) + function_s16(layer.activation) + bytes(2)
+    arrays: Arrays = [(blocks_s8(layer.kernel[None]), 64)]
+    return "dense_s8", fields, arrays + rows_s8(layer, (1, layer.units)) + tables(layer.activation)
+
+
+def _activate_f32(layer: Activate) -> Record:
+    return "activate_f32", activation_f32(layer.activation), []
+
+
+def _activate_s8(layer: QuantizedActivate) -> Record:
+    fields = function_s16(layer.activation) + struct.pack("<bBHH", layer.shift, 0, layer.multiplier, 0)
+    return "activate_s8", fields, tables(layer.activation)
+
+
+def _mover(kind: str, *names: str) -> Callable[[Any], Record]:
+    """A layer that only moves rows: its numbers, u32 each."""
+
+    def made(layer: Any) -> Record:
+        return kind, b"".join(struct.pack("<I", getattr(layer, name)) for name in names), []
+
+    return made
+
+
+RECORDS: dict[type, Callable[[Any], Record]] = {
+    Lstm: _lstm_f32,
+    QuantizedLstm: _lstm_s8,
+    Dense: _dense_f32,
+    QuantizedDense: _dense_s8,
+    Activate: _activate_f32,
+    QuantizedActivate: _activate_s8,
+    Last: _mover("last"),
+    Reverse: _mover("reverse"),
+    Crop: _mover("crop", "left", "right"),
+    Pad: _mover("pad", "left", "right"),
+    Repeat: _mover("repeat", "count"),
+    Split: _mover("split", "count"),
+    Group: _mover("group", "count", "single"),
+    Transpose: _mover("transpose", "steps"),
+}
+"""One function a kind of layer."""
+
+
+def packed(kind: int, reads: Sequence[int], writes: Sequence[int], fields: bytes) -> bytes:
+    """The bytes of a record: its head, the tensors read and written, and on the next multiple of 4 the fields."""
+    tensors = struct.pack(f"<{len(reads) + len(writes)}H", *reads, *writes)
+    body = struct.pack("<BBH", len(reads), len(writes), 0) + tensors + bytes(-len(tensors) % 4) + fields
+    return struct.pack("<HH", kind, len(body) + 4) + body
