@@ -39,6 +39,21 @@ KINDS = {
     "split": 12,
     "group": 13,
     "transpose": 14,
+    "embedding_f32": 20,
+    "embedding_s8": 21,
+    "mask_f32": 22,
+    "mask_s8": 23,
+    "combine_f32": 24,
+    "combine_s8": 25,
+    "conv1d_f32": 26,
+    "conv1d_s8": 27,
+    "pool1d_f32": 28,
+    "pool1d_s8": 29,
+    "reduce_f32": 30,
+    "reduce_s8": 31,
+    "layer_norm_f32": 32,
+    "softmax_steps_f32": 33,
+    "attention_f32": 34,
 }
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax")
 GROUP = 8
@@ -51,13 +66,13 @@ def checksum(image: bytes | bytearray) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LayerDescription:
-    """One layer of an image. `macs`: multiplications by weights in one step; `weight_bytes`: the matrices it reads for
-    them, padding included."""
+    """One layer of an image. `macs`: multiplications by weights for one row written; `weight_bytes`: the matrices
+    it reads for them, padding included; `state_bytes`: what it keeps for one stream."""
 
     name: str
     kind: str
-    reads: int  # tensor index
-    writes: int
+    reads: tuple[int, ...]  # tensor indices
+    writes: tuple[int, ...]
     inputs: int
     units: int
     parameters: int
@@ -175,31 +190,85 @@ def _read_ops(ops: bytes, count: int, tensors: Sequence[TensorDescription], name
     kinds = {number: name for name, number in KINDS.items()}
     layers, at = [], 0
     for name in names[:count]:
-        kind, size, _, _, _, reads, writes = struct.unpack_from("<HHBBHHH", ops, at)
+        kind, size, read, written, _ = struct.unpack_from("<HHBBH", ops, at)
+        indices = struct.unpack_from(f"<{read + written}H", ops, at + 8)
+        fields = ops[at + -(-(8 + 2 * (read + written)) // 4) * 4 : at + size]
         at += size
-        inputs, units = tensors[reads].width, tensors[writes].width
-        gates = {"lstm": 4, "dense": 1}.get(kinds[kind].split("_")[0], 0)
-        macs = gates * units * (inputs + (units if gates == 4 else 0))
-        columns = (inputs, units) if gates == 4 else (inputs,)
-        groups, value = -(-units // GROUP), 4 if kinds[kind].endswith("f32") else 1
-        quads = 1 if value == 4 else 4  # s8 columns come by fours
-        weight_bytes = gates * groups * GROUP * value * sum(-(-n // quads) * quads for n in columns)
-        hidden = tensors[writes].type if gates == 4 else ""
-        unit_bytes = {"": 0, "f32": 8, "s8": 3, "s16": 4}[hidden]  # c and h
-        state = unit_bytes * -(-units // GROUP) * GROUP
+        x, y = tensors[indices[0]], tensors[indices[read]]
+        costs = _costs(kinds[kind], fields, x, y)
         layers.append(
             LayerDescription(
                 name,
                 kinds[kind],
-                reads,
-                writes,
-                inputs,
-                units,
-                macs + gates * units,
-                macs,
-                weight_bytes,
-                -(-state // 16) * 16,
-                hidden,
+                indices[:read],
+                indices[read:],
+                x.width,
+                y.width,
+                costs.parameters,
+                costs.macs,
+                costs.weight_bytes,
+                -(-costs.state // 16) * 16,
+                y.type if kinds[kind].startswith("lstm") else "",
             )
         )
     return layers
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    parameters: int = 0
+    macs: int = 0
+    weight_bytes: int = 0
+    state: int = 0  # bytes
+
+
+def _padded(count: int, to: int = GROUP) -> int:
+    return -(-count // to) * to
+
+
+def _costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription) -> _Costs:
+    value = {"f32": 4, "s8": 1, "s16": 2}[x.type]
+    row = _padded(x.width) * value  # of a tensor
+    size, quads = (4, 1) if kind.endswith("f32") else (1, 4)  # of a weight; s8 columns come by fours
+
+    def product(rows: int, gates: int, *columns: int) -> tuple[int, int]:
+        """Multiplications, and bytes of the matrices."""
+        return rows * gates * sum(columns), gates * _padded(rows) * size * sum(_padded(n, quads) for n in columns)
+
+    match kind.removesuffix("_f32").removesuffix("_s8"):
+        case "lstm":
+            macs, weights = product(y.width, 4, x.width, y.width)
+            return _Costs(macs + 4 * y.width, macs, weights, {"f32": 8, "s8": 3, "s16": 4}[y.type] * _padded(y.width))
+        case "dense":
+            macs, weights = product(y.width, 1, x.width)
+            return _Costs(macs + y.width, macs, weights)
+        case "conv1d":
+            units, taps, groups, dilation, *window = struct.unpack_from("<9I", fields)
+            state = _window_state((taps - 1) * dilation + 1, window, row)
+            if groups > 1 and groups == units == x.width:
+                return _Costs(units * taps + units, units * taps, taps * _padded(units) * size, state)
+            macs, weights = product(units // groups, 1, taps * x.width // groups)
+            return _Costs(groups * macs + units, groups * macs, groups * weights, state)
+        case "pool1d":
+            _, reach, _, *window = struct.unpack_from("<8I", fields)
+            return _Costs(state=_window_state(reach, window, row))
+        case "reduce":
+            reduction = struct.unpack_from("<I", fields)[0]
+            of_value = {"reduce_f32": (8, 4, 8), "reduce_s8": (8, 2, 8)}[kind][reduction]
+            return _Costs(state=16 + of_value * x.width)
+        case "embedding":
+            vocabulary, columns = struct.unpack_from("<II", fields)
+            return _Costs(parameters=vocabulary * columns)
+        case "layer_norm":
+            return _Costs(parameters=2 * x.width)
+        case "attention":
+            additive = struct.unpack_from("<fIIII", fields)[4]
+            return _Costs(parameters=x.width * additive)
+    return _Costs()
+
+
+def _window_state(reach: int, window: list[int], row: int) -> int:
+    """The rows that later windows need, and 16 bytes that say where they are."""
+    _, _, right, same, period = window
+    kept = period or (0 if right or same else reach - 1)
+    return 16 + kept * row if kept else 0

@@ -231,9 +231,9 @@ def _windows(layer: Conv1d, inputs: list[Array]) -> Array:
 
 def _stacked(parts: list[Rows]) -> Rows:
     """Rows of several groups as one."""
-    stacked = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Rows)}
-    clipped = sum(stacked.pop("clipped"))
-    return Rows(**{name: np.concatenate(values) for name, values in stacked.items()}, clipped=clipped)
+    arrays = [f.name for f in fields(Rows) if isinstance(getattr(parts[0], f.name), np.ndarray)]
+    stacked = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+    return Rows(**stacked, clipped=sum(part.clipped for part in parts))
 
 
 # ---- means and sums ----

@@ -4,95 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-
-from .description import GROUP, S16_FUNCTIONS
-from .layers import (
-    ACTIVATIONS,
-    Activate,
-    Activation,
-    Crop,
-    Dense,
-    Group,
-    Last,
-    Lstm,
-    Pad,
-    Repeat,
-    Reverse,
-    Split,
-    Transpose,
-)
-from .meta import Array
-from .quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm
-
-Arrays: TypeAlias = list[tuple[Array, int]]
-"""Arrays and the multiples on which they start, in the order in which C reads them."""
-
-Record: TypeAlias = tuple[str, bytes, Arrays]
-"""A layer's kind (description.KINDS), its fields and its arrays."""
+from .blocks import Arrays, Record, activation_f32, blocks_f32, blocks_rows, blocks_s8, function_s16, rows_s8, tables
+from .layers import Activate, Crop, Dense, Group, Last, Lstm, Pad, Repeat, Reverse, Split, Transpose
+from .quantized import QuantizedActivate, QuantizedDense, QuantizedLstm
+from .records_steps import STEP_RECORDS
 
 
 def record(layer: Any) -> Record:
     """The record of a layer."""
     return RECORDS[type(layer)](layer)
-
-
-# ---- blocks of the layout ----
-
-
-def blocks_f32(matrix: Array) -> Array:
-    """[gates, units, columns] to [groups, columns, gates, 8], units padded with zeros."""
-    gates, units, columns = matrix.shape
-    groups = -(-units // GROUP)
-    padded = np.zeros((gates, groups * GROUP, columns), np.float32)
-    padded[:, :units] = matrix
-    return np.ascontiguousarray(padded.reshape(gates, groups, GROUP, columns).transpose(1, 3, 0, 2))
-
-
-def blocks_s8(matrix: Array) -> Array:
-    """[gates, units, columns] to [groups, quads, gates, 8, 4], units and columns padded with zeros."""
-    gates, units, columns = matrix.shape
-    groups, quads = -(-units // GROUP), -(-columns // 4)
-    padded = np.zeros((gates, groups * GROUP, quads * 4), np.int8)
-    padded[:, :units, :columns] = matrix
-    return np.ascontiguousarray(padded.reshape(gates, groups, GROUP, quads, 4).transpose(1, 3, 0, 2, 4))
-
-
-def blocks_rows(values: Array) -> Array:
-    """[gates, units] to [groups, gates, 8]: a number a row, in the order of a product's rows."""
-    gates, units = values.shape
-    groups = -(-units // GROUP)
-    padded = np.zeros((gates, groups * GROUP), values.dtype)
-    padded[:, :units] = values
-    return np.ascontiguousarray(padded.reshape(gates, groups, GROUP).transpose(1, 0, 2))
-
-
-def rows_s8(layer: Any, shape: tuple[int, int]) -> Arrays:
-    """bias, kx, s and m of a product's rows, [gates, units] each."""
-    fields = (
-        (layer.bias, np.int32),
-        (layer.input_shift, np.int8),
-        (layer.shift, np.int8),
-        (layer.multiplier, np.int16),
-    )
-    return [(blocks_rows(np.asarray(values, dtype).reshape(shape)), 16) for values, dtype in fields]
-
-
-# ---- functions ----
-
-
-def activation_f32(activation: Activation) -> bytes:
-    return struct.pack("<If", ACTIVATIONS.index(activation.name), activation.alpha)
-
-
-def function_s16(function: QuantizedActivation) -> bytes:
-    return struct.pack("<BB", S16_FUNCTIONS.index(function.kind), function.doublings)
-
-
-def tables(*functions: QuantizedActivation) -> Arrays:
-    return [(np.asarray(f.table, np.int16), 16) for f in functions if f.table is not None]
 
 
 # ---- layers ----
@@ -159,6 +81,7 @@ RECORDS: dict[type, Callable[[Any], Record]] = {
     Split: _mover("split", "count"),
     Group: _mover("group", "count", "single"),
     Transpose: _mover("transpose", "steps"),
+    **STEP_RECORDS,
 }
 """One function a kind of layer."""
 

@@ -114,6 +114,94 @@ typedef struct {
     void *kept; /* the memory of the tensor written */
 } elstm_last;
 
+/* Windows that slide over the rows of a sequence, as in edgelstm/layers.py. */
+typedef struct {
+    uint32_t reach, stride; /* rows */
+    uint32_t left, right;   /* rows of padding */
+    uint32_t same;          /* 1: as many windows as rows / stride, rounded up */
+    uint32_t period;        /* 0: the whole run is one sequence */
+} elstm_window;
+
+/* A table's rows, f32 or int16. */
+typedef struct {
+    const void *table; /* [vocabulary][columns] */
+    uint32_t vocabulary, columns;
+} elstm_embedding;
+
+typedef struct {
+    float real;
+    int32_t integer; /* of an s8 model */
+} elstm_mask;
+
+/* Numbers as in the image; the order of edgelstm.layers.COMBINATIONS. */
+typedef enum {
+    ELSTM_CONCATENATE,
+    ELSTM_ADD,
+    ELSTM_SUBTRACT,
+    ELSTM_MULTIPLY,
+    ELSTM_AVERAGE,
+    ELSTM_MAXIMUM,
+    ELSTM_MINIMUM,
+    ELSTM_COMBINATIONS
+} elstm_combination;
+
+typedef struct {
+    elstm_combination kind;
+    int8_t shift[ELSTM_MAX_READS]; /* of an s8 model */
+    int16_t multiplier[ELSTM_MAX_READS];
+} elstm_combine;
+
+/* A convolution in `groups` parts, each a matrix over the taps and its own inputs; depthwise, one
+ * number a tap and value. */
+typedef struct {
+    elstm_window window;
+    uint32_t units, taps, dilation, groups;
+    uint32_t columns;   /* inputs of one group */
+    uint32_t depthwise; /* 1: each group is one input and one unit */
+} elstm_conv1d;
+
+typedef struct {
+    elstm_conv1d shape;
+    const float *weights; /* matrices one after the other; depthwise [taps][units padded to 8] */
+    const float *bias;    /* in their rows' order */
+    elstm_activation_f32 activation;
+} elstm_conv1d_f32;
+
+typedef struct {
+    elstm_conv1d shape;
+    const int8_t *weights;
+    const int32_t *surplus; /* of all matrices, or NULL */
+    elstm_rescale rescale;
+    elstm_requantize requantize;
+    elstm_activation_s16 activation;
+} elstm_conv1d_s8;
+
+typedef struct {
+    elstm_window window;
+    uint32_t average;       /* 0: the maximum */
+    uint32_t count_padding; /* 1: an average divides by all rows of its window */
+    uint32_t raised;        /* of an s8 model */
+} elstm_pool1d;
+
+enum { ELSTM_MEAN, ELSTM_MAX, ELSTM_SUM, ELSTM_REDUCTIONS };
+
+typedef struct {
+    uint32_t kind, masked, period;
+    int32_t raised; /* of an s8 model */
+} elstm_reduce;
+
+typedef struct {
+    const float *scale, *offset;
+    float epsilon;
+    uint32_t rms;
+} elstm_layer_norm;
+
+typedef struct {
+    const float *additive; /* or NULL */
+    float scale;
+    uint32_t heads, causal, masked;
+} elstm_attention;
+
 /* Numbers of the layer kinds in the image. */
 enum {
     ELSTM_KIND_LSTM_F32 = 1,
@@ -194,6 +282,15 @@ struct elstm_op {
         elstm_dense_s8 dense_s8;
         elstm_activation_f32 activate_f32;
         elstm_activate_s8 activate_s8;
+        elstm_embedding embedding;
+        elstm_mask mask;
+        elstm_combine combine;
+        elstm_conv1d_f32 conv1d_f32;
+        elstm_conv1d_s8 conv1d_s8;
+        elstm_pool1d pool1d;
+        elstm_reduce reduce;
+        elstm_layer_norm layer_norm;
+        elstm_attention attention;
         elstm_last last;
     } as;
 };
@@ -308,5 +405,87 @@ typedef struct {
 int elstm_rows_s8_hold(const elstm_rows_s8_check *rows);
 /* All finite, and 0 in the padding. */
 int elstm_matrix_f32_holds(const elstm_matrix_f32 *matrix, uint32_t units);
+
+/* One row of such: the sums of its |w|, and its numbers. */
+typedef struct {
+    int64_t sum_x, sum_h;
+    int32_t bias, kx, s, m;
+    int32_t least;   /* of kx */
+    uint32_t unused; /* 1: padding, where all must be 0 */
+} elstm_row_s8;
+
+/* Whether it keeps its bounds, x being int16 where `wide` and int8 else, |h| at most `most`. */
+int elstm_row_s8_holds(const elstm_row_s8 *row, int wide, int32_t most);
+
+/* ---- windows: windows.c ---- */
+
+/* Windows over rows at hand, those of each stream over rows of its own; outputs in order, all
+ * streams of a window together. */
+typedef struct {
+    const unsigned char *rows; /* the first stream's first row */
+    size_t row;                /* bytes from one row to the next */
+    int64_t count;             /* rows of a stream */
+    int64_t start;             /* the first window's first row; before 0 lie the past and padding */
+    uint32_t windows;          /* of a stream */
+    uint32_t streams;
+    const unsigned char *past; /* the first stream's state, or NULL where no row before 0 counts */
+    size_t state_size;
+    uint32_t kept; /* rows that a stream's state has room for */
+    unsigned char *y;
+    size_t y_row;
+} elstm_windows;
+
+/* Row `at` of a stream; NULL where it is padding. */
+const void *elstm_windows_row(const elstm_windows *windows, uint32_t stream, int64_t at);
+/* What `compute` makes of the rows there are, sequence by sequence; what later windows need is
+ * kept.
+ */
+typedef void elstm_windows_compute(elstm_runner *runner, const elstm_op *op,
+                                   const elstm_windows *windows);
+void elstm_windows_step(elstm_runner *runner, const elstm_op *op, const elstm_window *window,
+                        elstm_windows_compute *compute);
+void elstm_windows_run(elstm_runner *runner, const elstm_op *op, const elstm_window *window,
+                       elstm_windows_compute *compute);
+/* Bytes of a stream's state, for rows of such a tensor. */
+uint64_t elstm_windows_state(const elstm_window *window, const elstm_form *in);
+/* Stride, left, right, same; the period stands elsewhere. Fails on what no layer has. */
+void elstm_read_window(elstm_reader *reader, elstm_window *window);
+int elstm_window_time(const elstm_window *window, const elstm_io *io, elstm_time *time);
+
+/* A Conv1d's fields up to its activation; 0 where they do not fit. */
+int elstm_read_conv1d(elstm_reader *reader, elstm_conv1d *shape, const elstm_io *io);
+/* A Pool1d's. */
+int elstm_read_pool1d(elstm_reader *reader, elstm_pool1d *pool, const elstm_io *io);
+/* Rows of all groups' matrices, padded. */
+uint64_t elstm_conv1d_rows(const elstm_conv1d *shape);
+/* The k-th window and those after it, `most` at most, as rows of x [taps][columns] of a group,
+ * x_row bytes apart; returns how many. */
+uint32_t elstm_windows_gather(const elstm_windows *windows, const elstm_conv1d *shape, uint32_t k,
+                              uint32_t group, uint32_t most, void *x, size_t x_row);
+/* All finite, and 0 from `count` to `padded`. */
+int elstm_values_f32_hold(const float *values, uint32_t count, uint32_t padded);
+/* What the rows of a Reduce came to: what follows is of its number type. */
+typedef struct {
+    uint32_t count, unused[3]; /* rows that counted, at most 2^31 - 1 */
+} elstm_reduced;
+
+/* A Reduce in one number type: bytes of a stream's state, a row added to it, and its answer. */
+typedef struct {
+    uint64_t (*state)(const elstm_reduce *reduce, uint32_t width);
+    void (*add)(const elstm_reduce *reduce, elstm_reduced *reduced, const void *row,
+                const elstm_tensor *in);
+    void (*answer)(const elstm_reduce *reduce, const elstm_reduced *reduced, void *row,
+                   const elstm_tensor *in);
+} elstm_reduction;
+
+int elstm_read_reduce(elstm_reader *reader, elstm_reduce *reduce, const elstm_io *io);
+int elstm_reduce_time(const elstm_op *op, const elstm_io *io, elstm_time *time);
+void elstm_reduce_rows(elstm_runner *runner, const elstm_op *op, uint32_t rows, int every,
+                       const elstm_reduction *reduction);
+
+/* A Combine's kind; 0 where the tensors' widths do not fit it. */
+int elstm_read_combination(elstm_reader *reader, elstm_combine *combine, const elstm_io *io);
+/* The row of a tensor read that serves row k of the one written. */
+const void *elstm_combined_row(const elstm_runner *runner, const elstm_tensor *in, uint32_t k);
 
 #endif

@@ -2,12 +2,21 @@
 #include "op.h"
 
 extern const elstm_layer elstm_layer_lstm_f32, elstm_layer_lstm_s8, elstm_layer_dense_f32,
-    elstm_layer_dense_s8, elstm_layer_activate_f32, elstm_layer_activate_s8, elstm_layer_last;
+    elstm_layer_dense_s8, elstm_layer_activate_f32, elstm_layer_activate_s8, elstm_layer_last,
+    elstm_layer_embedding_f32, elstm_layer_embedding_s8, elstm_layer_mask_f32, elstm_layer_mask_s8,
+    elstm_layer_combine_f32, elstm_layer_combine_s8, elstm_layer_conv1d_f32, elstm_layer_conv1d_s8,
+    elstm_layer_pool1d_f32, elstm_layer_pool1d_s8, elstm_layer_reduce_f32, elstm_layer_reduce_s8,
+    elstm_layer_layer_norm_f32, elstm_layer_softmax_steps_f32, elstm_layer_attention_f32;
 
 static const elstm_layer *const layers[] = {
-    &elstm_layer_lstm_f32, &elstm_layer_lstm_s8,      &elstm_layer_dense_f32,
-    &elstm_layer_dense_s8, &elstm_layer_activate_f32, &elstm_layer_activate_s8,
-    &elstm_layer_last,
+    &elstm_layer_lstm_f32,      &elstm_layer_lstm_s8,        &elstm_layer_dense_f32,
+    &elstm_layer_dense_s8,      &elstm_layer_activate_f32,   &elstm_layer_activate_s8,
+    &elstm_layer_last,          &elstm_layer_embedding_f32,  &elstm_layer_embedding_s8,
+    &elstm_layer_mask_f32,      &elstm_layer_mask_s8,        &elstm_layer_combine_f32,
+    &elstm_layer_combine_s8,    &elstm_layer_conv1d_f32,     &elstm_layer_conv1d_s8,
+    &elstm_layer_pool1d_f32,    &elstm_layer_pool1d_s8,      &elstm_layer_reduce_f32,
+    &elstm_layer_reduce_s8,     &elstm_layer_layer_norm_f32, &elstm_layer_softmax_steps_f32,
+    &elstm_layer_attention_f32,
 };
 
 const elstm_layer *elstm_layer_find(uint32_t kind) {

@@ -26,6 +26,15 @@ int elstm_matrix_f32_holds(const elstm_matrix_f32 *matrix, uint32_t units) {
     return 1;
 }
 
+int elstm_values_f32_hold(const float *values, uint32_t count, uint32_t padded) {
+    for (uint32_t k = 0; k < padded; ++k) {
+        uint32_t bits;
+        memcpy(&bits, &values[k], sizeof bits);
+        if ((bits & 0x7F800000u) == 0x7F800000u || (k >= count && bits != 0)) return 0;
+    }
+    return 1;
+}
+
 /* Sum of |w| over a row; -1 where a weight is -128 or the padding past `columns` is not 0. */
 static int64_t row_sum(const elstm_matrix_s8 *w, uint32_t row, uint32_t columns) {
     const uint32_t lanes = w->gates * ELSTM_GROUP;
@@ -41,28 +50,36 @@ static int64_t row_sum(const elstm_matrix_s8 *w, uint32_t row, uint32_t columns)
     return sum;
 }
 
+int elstm_row_s8_holds(const elstm_row_s8 *row, int wide, int32_t most) {
+    const int64_t bias = row->bias < 0 ? -(int64_t)row->bias : row->bias;
+    const int32_t kx = row->kx;
+    if (row->sum_x < 0 || row->sum_h < 0 || row->m < 0 || row->s < -4 || row->s > 27 ||
+        kx < row->least || kx > 27)
+        return 0;
+    if (row->unused &&
+        (row->sum_x != 0 || row->sum_h != 0 || bias != 0 || kx != 0 || row->s != 0 || row->m != 0))
+        return 0;
+    const int64_t ax = row->sum_x * (wide ? 32768 : 128);
+    if (ax >= (int64_t)1 << 31) return 0;
+    /* floor division loses less than 1 */
+    const int64_t shifted = kx >= 0 ? (ax >> kx) + 1 : ax * ((int64_t)1 << -kx);
+    return shifted + bias + row->sum_h * most < (int64_t)1 << 27;
+}
+
 int elstm_rows_s8_hold(const elstm_rows_s8_check *rows) {
     const elstm_matrix_s8 *w = rows->kernel;
-    const int wide = rows->input_type == ELSTM_S16;
-    const int64_t limit = (int64_t)1 << 27;
-    for (uint32_t row = 0; row < elstm_rows_s8(w); ++row) {
-        const uint32_t unit = row / (w->gates * ELSTM_GROUP) * ELSTM_GROUP + row % ELSTM_GROUP;
-        const int32_t kx = rows->rescale->shift[row], s = rows->requantize->shift[row];
-        const int32_t m = rows->requantize->multiplier[row];
-        const int64_t sum_x = row_sum(w, row, rows->inputs);
-        const int64_t sum_h =
-            rows->recurrent == NULL ? 0 : row_sum(rows->recurrent, row, rows->units);
-        const int64_t bias = rows->rescale->bias[row];
-        if (sum_x < 0 || sum_h < 0 || m < 0 || s < -4 || s > 27 || kx < rows->least || kx > 27)
-            return 0;
-        if (unit >= rows->units &&
-            (sum_x != 0 || sum_h != 0 || bias != 0 || kx != 0 || s != 0 || m != 0))
-            return 0;
-        const int64_t ax = sum_x * (wide ? 32768 : 128);
-        if (ax >= (int64_t)1 << 31) return 0;
-        /* floor division loses less than 1 */
-        const int64_t shifted = kx >= 0 ? (ax >> kx) + 1 : ax * ((int64_t)1 << -kx);
-        if (shifted + (bias < 0 ? -bias : bias) + sum_h * rows->most >= limit) return 0;
+    for (uint32_t r = 0; r < elstm_rows_s8(w); ++r) {
+        const uint32_t unit = r / (w->gates * ELSTM_GROUP) * ELSTM_GROUP + r % ELSTM_GROUP;
+        const elstm_row_s8 row = {
+            row_sum(w, r, rows->inputs),
+            rows->recurrent == NULL ? 0 : row_sum(rows->recurrent, r, rows->units),
+            rows->rescale->bias[r],
+            rows->rescale->shift[r],
+            rows->requantize->shift[r],
+            rows->requantize->multiplier[r],
+            rows->least,
+            unit >= rows->units};
+        if (!elstm_row_s8_holds(&row, rows->input_type == ELSTM_S16, rows->most)) return 0;
     }
     return 1;
 }

@@ -9,13 +9,13 @@ import pytest
 from golden_models import PLAIN, quantized_model, wild_lstm
 from nets import signal, stack
 
+from edgelstm.blocks import blocks_f32, blocks_s8
 from edgelstm.description import describe
 from edgelstm.errors import ImageError, InputError
 from edgelstm.image import pack, save
 from edgelstm.model import Meta, Port, Scaler
 from edgelstm.quantization import quantize
 from edgelstm.quantized import QuantizedActivation, QuantizedDense
-from edgelstm.records import blocks_f32, blocks_s8
 from edgelstm.runner import Runner
 
 

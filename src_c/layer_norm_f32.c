@@ -1,0 +1,72 @@
+/* LayerNorm in float32: y = (x - mean) / sqrt(variance + epsilon) * scale + offset over the values
+ * of a step; rms: without the mean. */
+#include "op.h"
+
+#include <float.h>
+#include <string.h>
+
+static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    elstm_layer_norm *n = &op->as.layer_norm;
+    const uint32_t width = io->in[0].width;
+    n->rms = elstm_read_u32(reader);
+    n->epsilon = elstm_read_f32(reader);
+    n->scale = elstm_read_array(reader, width, sizeof(float), 16);
+    n->offset = elstm_read_array(reader, width, sizeof(float), 16);
+    return !reader->failed && n->rms <= 1 && n->epsilon >= FLT_MIN && io->in[0].type == ELSTM_F32 &&
+           io->out[0].type == ELSTM_F32 && io->out[0].width == width;
+}
+
+static int check(const elstm_op *op, const elstm_io *io) {
+    const elstm_layer_norm *n = &op->as.layer_norm;
+    const uint32_t width = io->in[0].width;
+    return elstm_values_f32_hold(n->scale, width, width) &&
+           elstm_values_f32_hold(n->offset, width, width);
+}
+
+/* 1 / sqrt(v) of a positive, normal v: a guess from the exponent within 3.5 %, then Newton's steps,
+ * each of which squares the error. */
+static float inverse_root(float v) {
+    uint32_t bits;
+    float y;
+    memcpy(&bits, &v, sizeof bits);
+    bits = 0x5F375A86u - (bits >> 1);
+    memcpy(&y, &bits, sizeof y);
+    for (int k = 0; k < 4; ++k) y = y * (1.5f - 0.5f * v * y * y);
+    return y;
+}
+
+/* Eight sums side by side: short chains, small errors. Of x - centre, or of its squares. */
+static float mean_of(const float *x, uint32_t width, float centre, int squares) {
+    float sums[8] = {0}, total = 0;
+    for (uint32_t u = 0; u < width; ++u) {
+        const float v = x[u] - centre;
+        sums[u & 7] += squares ? v * v : v;
+    }
+    for (uint32_t k = 0; k < 8; ++k) total += sums[k];
+    return total / (float)width;
+}
+
+static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
+    const elstm_layer_norm *n = &op->as.layer_norm;
+    const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
+    for (uint32_t k = 0; k < count; ++k) {
+        const float *restrict x = (const float *)in->data + (size_t)k * in->stride;
+        float *restrict y = (float *)out->data + (size_t)k * out->stride;
+        float mean = n->rms ? 0 : mean_of(x, in->width, 0, 0);
+        if (!n->rms) mean += mean_of(x, in->width, mean, 0); /* what rounding left of it */
+        const float root = inverse_root(mean_of(x, in->width, mean, 1) + n->epsilon);
+        for (uint32_t u = 0; u < in->width; ++u)
+            y[u] = (x[u] - mean) * root * n->scale[u] + n->offset[u];
+    }
+}
+
+static void step(elstm_runner *runner, const elstm_op *op) {
+    rows(runner, op, runner->limits.streams);
+}
+
+static void run(elstm_runner *runner, const elstm_op *op) {
+    rows(runner, op, runner->tensors[op->in].rows);
+}
+
+const elstm_layer elstm_layer_layer_norm_f32 = {
+    .kind = ELSTM_KIND_LAYER_NORM_F32, .decode = decode, .check = check, .step = step, .run = run};
