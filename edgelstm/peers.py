@@ -44,7 +44,7 @@ def run_checkpoint(
     trust: bool = False,
     timeout: float = TIMEOUT,
 ) -> Answers:
-    """Run a checkpoint file, whatever its framework: Keras, TorchScript or TFLite, by its content.
+    """Run a checkpoint file, whatever its framework: Keras, TorchScript, ONNX or TFLite, by its content.
 
     trust: whether code that the file may hold, from whoever made it, is allowed to run.
     CheckpointError if that would be needed and is not; MissingError if the framework is not installed; PeerError if it
@@ -60,6 +60,8 @@ def run_checkpoint(
             return run_torch(path, xs, trust=trust, timeout=timeout)
         case "safetensors":
             raise PeerError(f"{path.name!r} holds tensors and no code to run; give the live module")
+        case "onnx":
+            return run_onnx(path, xs, timeout=timeout)
     raise PeerError(f"{path.name!r} is not a checkpoint that another framework could run")
 
 
@@ -328,6 +330,44 @@ def _outputs(answer: Any) -> list[Array]:
     if isinstance(answer, dict):
         return [np.asarray(y) for y in answer.values()]
     return [np.asarray(y) for y in answer] if isinstance(answer, list | tuple) else [np.asarray(answer)]
+
+
+# ---- ONNX ----
+
+
+def run_onnx(path: str | os.PathLike[str], xs: Sequence[Array], *, timeout: float = TIMEOUT) -> Answers:
+    """Run an ONNX file in ONNX Runtime, its inputs and outputs as the importer's model has them.
+
+    CheckpointError where the importer cannot read the file: it tells what the inputs are.
+    """
+    return call("onnx_file", Path(path), xs, timeout)
+
+
+def onnx_file(path: Path, xs: Sequence[Array]) -> Answers:
+    """An ONNX file's answers in this process. The runtime gets the bytes that were read, so it opens no other file."""
+    from .importers import onnx as importer
+    from .importers import onnx_feeds
+
+    data = path.read_bytes()
+    reading = importer.reading(data, path.name)
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError:
+        raise MissingError("running an ONNX file needs ONNX Runtime: pip install onnxruntime") from None
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    count = len(xs[0])
+    size = onnx_feeds.fixed_batch(reading) or count
+    batches = []
+    for first in range(0, count, size):
+        parts = [_filled(x[first : first + size], size) for x in xs]
+        answers = session.run(names, onnx_feeds.given(reading, parts))
+        batches.append(onnx_feeds.taken(reading, dict(zip(names, answers, strict=True)), size))
+    ys = tuple(np.concatenate(parts)[:count] for parts in zip(*batches, strict=True))
+    return Answers(ys, f"onnxruntime {runtime.__version__}")
 
 
 # ---- PyTorch ----

@@ -48,12 +48,19 @@ def test_torch_and_safetensors_are_recognised(tmp_path: Path) -> None:
     assert importers.recognise(written(tmp_path, struct.pack("<Q", len(table)) + table + bytes(4))) == "safetensors"
 
 
+def test_onnx_is_recognised(tmp_path: Path) -> None:
+    """By its first fields, in whatever order and with whatever producer they come."""
+    for start in (b"\x08\x08", b"\x08\x03\x12\x07pytorch\x1a\x051.9.0", b"\x12\x00\x08\x0a\x42\x04\x0a\x00\x10\x0d"):
+        assert importers.recognise(written(tmp_path, start + b"\x3a\x02\x0a\x00")) == "onnx"
+    assert importers.recognise(written(tmp_path, b"\x08\x08\x3a\xff\xff\x7fabc")) is None
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"", "empty"),
         (b"\x1c\0\0\0TFL3" + bytes(100), "TensorFlow Lite"),
-        (b"\x08\x08\x12\x07pytorch\x1a\x051.9.0" + bytes(100), "ONNX"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x051.9.0" + bytes(100), "no checkpoint this package knows"),
         (b"EDGELSTM" + bytes(100), "already converted"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
         (b"\x80\x04\x95\x10" + bytes(100), "torch.save"),

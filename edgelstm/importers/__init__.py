@@ -65,9 +65,13 @@ def _read_file(path: Path, head: str | None, architecture: Path | None) -> Model
             from . import safetensors
 
             return safetensors.read(path, head=head, architecture=architecture)
+        case "onnx":
+            from . import onnx
+
+            return onnx.read(path, head=head, architecture=architecture)
     raise CheckpointError(
-        "the content is no checkpoint this package knows; it reads Keras (.keras, .h5), PyTorch (.pt, .pth) "
-        "and .safetensors files"
+        "the content is no checkpoint this package knows; it reads Keras (.keras, .h5), PyTorch (.pt, .pth), "
+        ".safetensors and ONNX files"
     )
 
 
@@ -103,8 +107,8 @@ def recognise(path: Path) -> str | _Refused | None:
         return "torch"
     if _is_safetensors(start, size):
         return "safetensors"
-    if _is_onnx(start):
-        return _Refused("ONNX models are not read; give the Keras or PyTorch checkpoint it was exported from")
+    if _is_onnx(start, size):
+        return "onnx"
     if start.startswith(b"version https://git-lfs"):
         return _Refused("this is a Git LFS pointer, not the file itself; run: git lfs pull")
     if start[:1] == b"\x80":
@@ -150,6 +154,38 @@ def _is_safetensors(start: bytes, size: int) -> bool:
     return 2 <= length <= size - 8 and start[8:9] == b"{"
 
 
-def _is_onnx(start: bytes) -> bool:
-    """An ONNX file starts with its IR version, then (mostly) the producer's name, or the graph."""
-    return len(start) > 3 and start[0] == 0x08 and 1 <= start[1] <= 20 and start[2] in (0x12, 0x3A, 0x42)
+def _is_onnx(start: bytes, size: int) -> bool:
+    """An ONNX file is a row of protobuf's fields: its IR version among them, then or before texts about the producer,
+    and the graph. Each starts with a key of the format's, so that few other files fit."""
+    at, version = 0, False
+    while at < len(start):
+        key = start[at]
+        if key not in _ONNX_FIELDS:
+            return False
+        at += 1
+        value, at = _varint(start, at)
+        if key == _ONNX_VERSION:
+            version = 1 <= value <= 64
+        elif key & 7 == 2:
+            if at + value > size:
+                return False
+            at += value
+        if key == _ONNX_GRAPH:
+            return version or at >= size
+    return version and at >= size
+
+
+_ONNX_VERSION, _ONNX_GRAPH = 0x08, 0x3A
+_ONNX_FIELDS = {0x08, 0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72}
+"""The keys of an ONNX model's first fields: IR version, producer and its version, domain, model version, text, graph,
+operator sets, metadata."""
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift < 64:
+        value |= (data[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+        if data[at - 1] < 128:
+            break
+    return value, at

@@ -1,0 +1,100 @@
+"""ONNX files, read from their bytes alone: no other file is opened, and no runtime is needed.
+
+docs/onnx.md tells what is read, and how inputs and outputs stand in the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from ..errors import CheckpointError, ModelError
+from ..layers import LINEAR, Activate
+from ..model import Meta, Model, Source
+from . import onnx_graph
+from .onnx_build import Build, Feed
+from .onnx_file import Graph, Node, parse
+from .onnx_merge import merge, needed
+from .onnx_values import Atom, Data, Refused
+from .torch_pickle import shown
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """A file's model, and how the file's own inputs and outputs look."""
+
+    model: Model
+    graph: Graph
+    batch: Atom
+    feeds: tuple[Feed, ...]  # in the order of the model's inputs
+    outputs: tuple[tuple[str, Data], ...]  # name and view
+
+
+def read(path: Path, head: str | None = None, architecture: Path | None = None) -> Model:
+    """The model of an ONNX file."""
+    if head is not None or architecture is not None:
+        raise CheckpointError("an ONNX file tells its layers itself; leave `head` and `architecture` out")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot be read: {error.strerror}") from None
+    return reading(data, path.name).model
+
+
+def reading(data: bytes, name: str) -> Reading:
+    """The model of an ONNX file's bytes."""
+    file = parse(data)
+    build = Build(file.opset)
+    walk = onnx_graph.Walk(build, file.graph)
+    try:
+        onnx_graph.inputs(build, file.graph, walk)
+        outputs = _outputs(build, file.graph, walk)
+        model = _model(build, [view for _, view in outputs], Source("onnx", shown(name), sha256(data).hexdigest()))
+    except ModelError as error:
+        raise CheckpointError(f"the graph does not fit together: {error}") from None
+    feeds = tuple(feed for feed in build.feeds if feed.tensor in model.inputs)
+    return Reading(model, file.graph, build.batch, feeds, tuple(outputs))
+
+
+def _outputs(build: Build, graph: Graph, walk: onnx_graph.Walk) -> list[tuple[str, Data]]:
+    found: list[tuple[str, Data]] = []
+    taken = {feed.tensor for feed in build.feeds}
+    for port, value in zip(graph.outputs, walk.run(graph), strict=True):
+        if isinstance(value, Refused):
+            raise CheckpointError(value.reason)
+        if not isinstance(value, Data):
+            raise CheckpointError(f"output {shown(port.name)!r} is not computed from what the model reads")
+        node = Node("Identity", "", port.name, (), (port.name,), {})
+        tensor = build.read(node, value)
+        view = build.whole(node, value)
+        if tensor in taken:
+            tensor = build.emit(Activate, node, (tensor,), view.width, ".output", activation=LINEAR)
+        taken.add(tensor)
+        found.append((port.name, Data(((tensor, 0),), view.order, view.split, view.axes)))
+    if not found:
+        raise CheckpointError("its graph has no outputs")
+    return found
+
+
+def _model(build: Build, outputs: list[Data], source: Source) -> Model:
+    names = tuple(view.pieces[0][0] for view in outputs)
+    layers = merge(needed(build.layers, names), names, build.affine)
+    read_ = {name for layer in layers for name in layer.reads}
+    inputs = tuple(feed.tensor for feed in build.feeds if feed.tensor in read_)
+    unread = [feed.name for feed in build.feeds if feed.tensor not in read_]
+    notes = [f"inputs that no output depends on were left out: {', '.join(map(shown, unread))}"] if unread else []
+    masks = [feed for feed in build.feeds if feed.data is None and feed.tensor in inputs]
+    notes += [f"{m.tensor} stands for {shown(m.name)}: 1 for each step that counts, then 0" for m in masks]
+    written = {*inputs, *(name for layer in layers for name in layer.writes)}
+    steps = {a.size for feed in build.feeds if feed.data and feed.tensor in inputs for a in feed.data.steps}
+    window = steps.pop() if len(steps) == 1 else None
+    return Model(
+        tensors=tuple(tensor for name, tensor in build.tensors.items() if name in written),
+        layers=tuple(layers),
+        inputs=inputs,
+        outputs=names,
+        source=source,
+        meta=Meta(window=window if isinstance(window, int) else None),
+        notes=(*notes, *build.notes),
+    )

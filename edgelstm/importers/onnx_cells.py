@@ -1,0 +1,376 @@
+"""ONNX's LSTM, GRU and RNN, with every attribute and input, as cells of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError
+from ..layers import LINEAR, SIGMOID, TANH, Activation, Combine, Gru, Last, Lstm, Reverse, Rnn
+from ..model import Array
+from .onnx_build import Build
+from .onnx_file import Node
+from .onnx_fold import given, optional, text
+from .onnx_settings import Settings
+from .onnx_sizes import Known, dims, numbers, uniform
+from .onnx_values import Atom, Axis, Data, Lengths, Value, places
+from .torch_pickle import shown
+
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+_DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
+_ALPHA = {"leakyrelu": 0.01, "hardsigmoid": 0.2, "elu": 1.0, "thresholdedrelu": 1.0, "affine": 1.0, "scaledtanh": 1.0}
+_BETA = {"hardsigmoid": 0.5, "affine": 0.0, "scaledtanh": 1.0}
+_PLAIN = {"sigmoid": SIGMOID, "tanh": TANH, "relu": Activation("relu"), "softsign": Activation("softsign")}
+_PLAIN |= {"softplus": Activation("softplus")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """activation(scale * x + shift)."""
+
+    activation: Activation
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def plain(self) -> bool:
+        return self.scale == 1 and self.shift == 0
+
+
+def cell(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> list[Value]:
+    """The values of Y, Y_h and for an LSTM Y_c."""
+    cell = _Cell(build, node, settings, inputs)
+    settings.finish()
+    return cell.run()
+
+
+class _Cell:
+    def __init__(self, build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> None:
+        self.build, self.node, self.inputs = build, node, inputs
+        self.gates = _GATES[node.op]
+        direction = settings.text("direction", "forward")
+        if direction not in ("forward", "reverse", "bidirectional"):
+            raise CheckpointError(f"{node.label}: direction is {shown(direction)}")
+        self.backward = [direction == "reverse"] if direction != "bidirectional" else [False, True]
+        self.directions = len(self.backward)
+        self.kernel, self.recurrent, self.bias = self._weights(settings)
+        self.functions = self._functions(settings)
+        clip = settings.float("clip")
+        if clip is not None and clip < 0:
+            raise CheckpointError(f"{node.label}: clip is {clip}")
+        self.clip = clip or None  # the runtimes take 0 for none
+        self.layout = settings.int("layout", 0)
+        if self.layout not in (0, 1):
+            raise CheckpointError(f"{node.label}: layout is {self.layout}")
+        self.sequence = bool(settings.int("output_sequence", 0)) or build.opset >= 7
+        self.coupled = bool(settings.int("input_forget", 0)) if node.op == "LSTM" else False
+        self.reset_after = bool(settings.int("linear_before_reset", 0)) if node.op == "GRU" else False
+        self.peephole = self._peephole() if node.op == "LSTM" else None
+
+    # ---- what is given ----
+
+    def _constant(self, index: int, shape: tuple[int, ...] | None, what: str) -> Array | None:
+        value = optional(self.inputs, index)
+        if value is None:
+            return None
+        if not isinstance(value, Known):
+            raise CheckpointError(f"{self.node.label}: {what} is not a constant of the file")
+        found = numbers(value, self.node.label).astype(np.float64)
+        if shape is not None and found.shape != shape:
+            raise CheckpointError(f"{self.node.label}: {what} has shape {text(found.shape)}, expected {text(shape)}")
+        return found
+
+    def _weights(self, settings: Settings) -> tuple[Array, Array, Array]:
+        given(self.node, self.inputs, 0)
+        kernel, recurrent = self._constant(1, None, "W"), self._constant(2, None, "R")
+        if kernel is None or recurrent is None or kernel.ndim != 3 or recurrent.ndim != 3:
+            raise CheckpointError(f"{self.node.label}: W and R are missing or of other than 3 dimensions")
+        units, inputs = recurrent.shape[2], kernel.shape[2]
+        for array, columns, what in ((kernel, inputs, "W"), (recurrent, units, "R")):
+            expected = (self.directions, self.gates * units, columns)
+            if array.shape != expected or not array.size:
+                raise CheckpointError(f"{self.node.label}: {what} has shape {array.shape}, expected {expected}")
+        hidden = settings.int("hidden_size", units)
+        if hidden != units:
+            raise CheckpointError(f"{self.node.label}: hidden_size is {hidden}, R is for {units} units")
+        bias = self._constant(3, (self.directions, 2 * self.gates * units), "B")
+        if bias is None:
+            bias = np.zeros((self.directions, 2 * self.gates * units))
+        return (
+            kernel.reshape(self.directions, self.gates, units, inputs),
+            recurrent.reshape(self.directions, self.gates, units, units),
+            bias.reshape(self.directions, 2, self.gates, units),
+        )
+
+    @property
+    def units(self) -> int:
+        return int(self.recurrent.shape[2])
+
+    def _peephole(self) -> Array | None:
+        found = self._constant(7, (self.directions, 3 * self.units), "P")
+        return None if found is None else found.reshape(self.directions, 3, self.units)[:, [0, 2, 1]]  # i o f
+
+    def _functions(self, settings: Settings) -> list[list[_Function]]:
+        defaults = _DEFAULTS[self.node.op]
+        names = settings.list("activations", str) or defaults * self.directions
+        alphas, betas = (list(settings.list(f"activation_{w}", float) or []) for w in ("alpha", "beta"))
+        if len(names) != len(defaults) * self.directions:
+            raise CheckpointError(
+                f"{self.node.label}: {len(names)} activations, expected {len(defaults) * self.directions}"
+            )
+        found = [self._function(name, alphas, betas) for name in names]
+        if alphas or betas:
+            raise CheckpointError(
+                f"{self.node.label}: activation_alpha or activation_beta hold more than activations take"
+            )
+        return [found[k : k + len(defaults)] for k in range(0, len(found), len(defaults))]
+
+    def _function(self, name: str, alphas: list[float], betas: list[float]) -> _Function:
+        """An activation; those that take numbers take the next of the lists."""
+        key = name.lower()
+        alpha = (alphas.pop(0) if alphas else _ALPHA[key]) if key in _ALPHA else 0.0
+        beta = (betas.pop(0) if betas else _BETA[key]) if key in _BETA else 0.0
+        if not (np.isfinite(alpha) and np.isfinite(beta)):
+            raise CheckpointError(f"{self.node.label}: activation {shown(name)} with {alpha} and {beta}")
+        match key:
+            case "leakyrelu":
+                return _Function(Activation("leaky_relu", alpha))
+            case "elu":
+                return _Function(Activation("elu", alpha))
+            case "hardsigmoid":
+                return hard_sigmoid(alpha, beta)
+            case "affine":
+                return _Function(LINEAR, alpha, beta)
+            case "scaledtanh" if alpha == 1:
+                return _Function(TANH, beta)
+            case "thresholdedrelu" if alpha == 0:
+                return _Function(Activation("relu"))
+        if key in _PLAIN:
+            return _Function(_PLAIN[key])
+        numbers = f" with alpha {alpha:g}" if key in _ALPHA else ""
+        raise CheckpointError(f"{self.node.label}: activation {shown(name)}{numbers} cannot be expressed exactly")
+
+    # ---- what is read ----
+
+    def _x(self, index: int, what: str, roles: str) -> Data:
+        """An input by what its axes are: T steps, N the batch, - anything else."""
+        value = self.inputs[index]
+        if not isinstance(value, Data):
+            raise CheckpointError(f"{self.node.label}: {what} does not come from what the model reads")
+        if len(value.axes) != len(roles):
+            raise CheckpointError(
+                f"{self.node.label}: {what} has shape {text(value.shape)}, expected {len(roles)} dimensions"
+            )
+        batch = roles.index("N")
+        if value.axes[batch] != tuple(a for a in (self.build.batch,) if a.size != 1) or any(
+            self.build.batch in axis for k, axis in enumerate(value.axes) if k != batch
+        ):
+            raise CheckpointError(
+                f"{self.node.label}: axis {batch} of {what}, of shape {text(value.shape)}, is not the batch"
+            )
+        return value
+
+    def _initial(self) -> list[Data | None]:
+        """The states to start from, of an LSTM h and c; None for zeros."""
+        found: list[Data | None] = []
+        for index, what in ((5, "initial_h"), (6, "initial_c"))[: 2 if self.node.op == "LSTM" else 1]:
+            value = optional(self.inputs, index)
+            if isinstance(value, Known):
+                if uniform(value) != 0:
+                    raise CheckpointError(
+                        f"{self.node.label}: {what} is a constant other than zero; export it as an input of the model"
+                    )
+                sides = (
+                    [value.shape[k] for k in ((0, 2) if self.layout == 0 else (1, 2))] if len(value.shape) == 3 else []
+                )
+                if sides != [self.directions, self.units]:
+                    raise CheckpointError(f"{self.node.label}: {what} has shape {text(value.shape)}")
+                value = None
+            if value is None:
+                found.append(None)
+                continue
+            state = self._x(index, what, "-N-" if self.layout == 0 else "N--")
+            place = 0 if self.layout == 0 else 1
+            state = self.build.alone(self.node, self.build.settle(self.node, state, state.order))
+            sizes = (state.shape[place], state.shape[2])
+            if sizes != (self.directions, self.units):
+                raise CheckpointError(f"{self.node.label}: {what} has shape {text(state.shape)}")
+            found.append(state)
+        return found
+
+    def _state(self, states: list[Data | None], direction: int) -> list[str]:
+        """The tensors a direction starts from; none for zeros."""
+        if all(state is None for state in states):
+            return []
+        if any(state is None for state in states):
+            raise CheckpointError(f"{self.node.label}: one of initial_h and initial_c is zero and one is read")
+        place = 0 if self.layout == 0 else 1
+        tensors = []
+        for state in states:
+            assert state is not None
+            one = self.build.chosen(self.node, state, place, [direction]) if self.directions > 1 else state
+            columns = places(one, [one.axes[2]])
+            if (columns != np.arange(self.units)).any():
+                raise CheckpointError(f"{self.node.label}: its initial state is in another order than its units")
+            tensors.append(self.build.read(self.node, one))
+        return tensors
+
+    def _mask(self, x: Data) -> str | None:
+        value = optional(self.inputs, 4)
+        steps = x.shape[1 if self.layout else 0]
+        if value is None:
+            return None
+        if isinstance(value, Lengths):
+            return value.mask
+        if isinstance(value, Known) and all(n == steps for n in dims(value, self.node.label)):
+            return None
+        raise CheckpointError(
+            f"{self.node.label}: sequence_lens is neither an input of the model nor the number of all steps, {steps}"
+        )
+
+    # ---- what is written ----
+
+    def run(self) -> list[Value]:
+        build, node = self.build, self.node
+        roles = "NT-" if self.layout else "TN-"
+        x = self._x(0, "X", roles)
+        time = roles.index("T")
+        x = build.sequence(node, build.settle(node, x, x.axes[2]))
+        if x.axes[time] != tuple(a for a in x.steps if a.size != 1):
+            raise CheckpointError(f"{node.label}: axis {time} of X, of shape {text(x.shape)}, is not its steps")
+        columns = places(x, [x.axes[2]])
+        if len(columns) != self.kernel.shape[3]:
+            raise CheckpointError(f"{node.label}: W reads {self.kernel.shape[3]} values, X has {len(columns)}")
+        self.kernel = self.kernel[:, :, :, columns]
+        states, mask = self._initial(), self._mask(x)
+        source = build.read(node, x)
+        ys: list[tuple[str, int]] = []
+        ends: list[list[tuple[str, int]]] = [[] for _ in range(2 if node.op == "LSTM" else 1)]
+        for direction, backward in enumerate(self.backward):
+            written = self._direction(direction, backward, source, mask, self._state(states, direction))
+            for column, tensor in zip(ends, written, strict=False):
+                column.append((build.move(Last, node, tensor, self.units), 1))
+            ys.append((self._answers(written[0], backward, mask), 1))
+        return self._views(x, time, ys, ends)
+
+    def _direction(self, direction: int, backward: bool, x: str, mask: str | None, state: list[str]) -> list[str]:
+        build, node = self.build, self.node
+        reads = [x] if mask is None else [x, mask]
+        if backward:
+            reads = [build.move(Reverse, node, tensor, build.tensors[tensor].width) for tensor in reads]
+        fields: dict[str, Any] = {"clip": self.clip, "masked": mask is not None, "initial": bool(state)}
+        suffix = ("", ".forward", ".backward")[0 if self.directions == 1 else direction + 1]
+        kind, more = getattr(self, f"_{node.op.lower()}")(direction)
+        widths = (self.units,) * (2 if node.op == "LSTM" and len(node.outputs) > 2 and node.outputs[2] else 1)
+        return build.emit_all(kind, node, [*reads, *state], widths, suffix, **fields, **more)
+
+    def _answers(self, h: str, backward: bool, mask: str | None) -> str:
+        """h of every step in the order of the steps, zeros in those that do not count."""
+        build, node = self.build, self.node
+        if not (node.outputs and node.outputs[0]):
+            return h
+        if backward:
+            h = build.move(Reverse, node, h, self.units)
+        if mask is None:
+            return h
+        return build.emit(Combine, node, (h, mask), self.units, ".counted", kind="multiply")
+
+    def _views(self, x: Data, time: int, ys: list[tuple[str, int]], ends: list[list[tuple[str, int]]]) -> list[Value]:
+        batch = (self.build.batch,)
+        across, units = Atom(self.directions), Atom(self.units)
+        steps: Axis = x.axes[time]
+        axes = (batch, steps, (across,), (units,)) if self.layout else (steps, (across,), batch, (units,))
+        order = (*x.steps, across, units)
+        found: list[Value] = [Data(tuple(ys), order, len(x.steps), ()).seen(axes)]
+        for column in ends:
+            across, units = Atom(self.directions), Atom(self.units)
+            sides = (batch, (across,), (units,)) if self.layout else ((across,), batch, (units,))
+            found.append(Data(tuple(column), (across, units), 0, ()).seen(sides))
+        if node_writes(self.node, 0) and not self.sequence:
+            raise CheckpointError(f"{self.node.label}: it writes Y, and its output_sequence is 0")
+        return found
+
+    # ---- each kind ----
+
+    def _rows(self, direction: int, gates: list[int], functions: list[_Function]) -> tuple[Array, Array, Array]:
+        """Kernel, recurrent and both biases of gates in this order, with what their functions scale and shift."""
+        if self.clip is not None and any(not function.plain for function in functions):
+            raise CheckpointError(
+                f"{self.node.label}: a clip before an activation that scales cannot be expressed exactly"
+            )
+        scale = np.array([function.scale for function in functions])
+        shift = np.array([function.shift for function in functions])
+        bias = self.bias[direction][:, gates] * scale[:, None]
+        bias[0] += shift[:, None]
+        return (
+            self.kernel[direction][gates] * scale[:, None, None],
+            self.recurrent[direction][gates] * scale[:, None, None],
+            bias,
+        )
+
+    def _lstm(self, direction: int) -> tuple[Any, dict[str, Any]]:
+        gate, candidate, cell = self.functions[direction]
+        if not cell.plain:
+            raise CheckpointError(
+                f"{self.node.label}: the activation of its cell scales, which cannot be expressed exactly"
+            )
+        functions = [gate, gate, candidate, gate]
+        kernel, recurrent, bias = self._rows(direction, [0, 2, 3, 1], functions)  # ONNX: i o f c
+        peephole = None if self.peephole is None else self.peephole[direction] * gate.scale
+        total = bias.sum(axis=0)
+        if self.coupled:
+            for array in (kernel, recurrent, total, *([] if peephole is None else [peephole])):
+                array[1] = 0
+        return Lstm, {
+            "kernel": kernel,
+            "recurrent": recurrent,
+            "bias": total,
+            "activation": candidate.activation,
+            "gate_activation": gate.activation,
+            "cell_activation": cell.activation if cell != candidate else None,
+            "peephole": peephole,
+            "coupled": self.coupled,
+        }
+
+    def _gru(self, direction: int) -> tuple[Any, dict[str, Any]]:
+        gate, candidate = self.functions[direction]
+        kernel, recurrent, bias = self._rows(direction, [0, 1, 2], [gate, gate, candidate])
+        reset_bias = None
+        if self.reset_after:
+            reset_bias, bias = bias[1, 2].copy(), bias.copy()
+            bias[1, 2] = 0
+        return Gru, {
+            "kernel": kernel,
+            "recurrent": recurrent,
+            "bias": bias.sum(axis=0),
+            "reset_bias": reset_bias,
+            "reset_after": self.reset_after,
+            "activation": candidate.activation,
+            "gate_activation": gate.activation,
+        }
+
+    def _rnn(self, direction: int) -> tuple[Any, dict[str, Any]]:
+        (function,) = self.functions[direction]
+        kernel, recurrent, bias = self._rows(direction, [0], [function])
+        return Rnn, {
+            "kernel": kernel[0],
+            "recurrent": recurrent[0],
+            "bias": bias.sum(axis=0)[0],
+            "activation": function.activation,
+        }
+
+
+def node_writes(node: Node, output: int) -> bool:
+    """Whether a node names an output."""
+    return output < len(node.outputs) and bool(node.outputs[output])
+
+
+def hard_sigmoid(alpha: float, beta: float) -> _Function:
+    """clip(alpha x + beta, 0, 1) as one of the two hard sigmoids, of x scaled and shifted unless it is one itself."""
+    if beta == 0.5 and np.float32(alpha) == np.float32(0.2):
+        return _Function(Activation("hard_sigmoid_fifth"))
+    if beta == 0.5 and abs(alpha - 1 / 6) < 1e-7:
+        return _Function(Activation("hard_sigmoid"))
+    return replace(_Function(Activation("hard_sigmoid_fifth")), scale=alpha / 0.2, shift=(beta - 0.5) / 0.2)
