@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_models
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from onnx_models import INT64, cell, graph, weights
+from onnx import helper
 
-import edgelstm
-from edgelstm import importers, reference
-from edgelstm.errors import CheckpointError, InputError, MissingError
+from edgelstm import reference
+from edgelstm.errors import CheckpointError
 from edgelstm.importers import onnx as importer
 from edgelstm.importers import onnx_feeds
-from edgelstm.layers import Combine, Conv1d, Dense, Gru, Last, LayerNorm, Lstm, Reverse, Rnn
 from edgelstm.model import Model
 
 LIMIT = 5e-6
