@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,7 +50,32 @@ def blocks_rows(values: Array) -> Array:
     return np.ascontiguousarray(padded.reshape(gates, groups, GROUP).transpose(1, 0, 2))
 
 
-def rows_s8(layer: Any, shape: tuple[int, int]) -> Arrays:
+def spans(matrix: Array) -> Array:
+    """[gates, units, columns] as the matrix [side, groups * 8, columns] whose blocks hold its rows gate after gate,
+    each padded to a multiple of 8: four blocks of 8 rows side by side, or one where there are fewer than three."""
+    gates, units, columns = matrix.shape
+    blocks = gates * -(-units // GROUP)
+    side = 1 if blocks < 3 else 4
+    groups = -(-blocks // side)
+    rows = np.zeros((groups * side * GROUP, columns), matrix.dtype)
+    for gate, own in enumerate(matrix):
+        start = gate * (blocks // gates) * GROUP
+        rows[start : start + units] = own
+    across = rows.reshape(groups, side, GROUP, columns).transpose(1, 0, 2, 3)
+    return np.ascontiguousarray(across.reshape(side, groups * GROUP, columns))
+
+
+def span_rows(values: Array) -> Array:
+    """[gates, units]: a number a row, in the order of the rows of `spans`."""
+    return blocks_rows(spans(values[:, :, None])[:, :, 0])
+
+
+def padded_rows(values: Array) -> Array:
+    """[gates, units], units padded with zeros to a multiple of 8."""
+    return np.pad(values, ((0, 0), (0, -values.shape[1] % GROUP)))
+
+
+def rows_s8(layer: Any, shape: tuple[int, int], ordered: Callable[[Array], Array] = blocks_rows) -> Arrays:
     """bias, kx, s and m of a product's rows, [gates, units] each."""
     fields = (
         (layer.bias, np.int32),
@@ -57,7 +83,7 @@ def rows_s8(layer: Any, shape: tuple[int, int]) -> Arrays:
         (layer.shift, np.int8),
         (layer.multiplier, np.int16),
     )
-    return [(blocks_rows(np.asarray(values, dtype).reshape(shape)), 16) for values, dtype in fields]
+    return [(ordered(np.asarray(values, dtype).reshape(shape)), 16) for values, dtype in fields]
 
 
 # ---- functions ----

@@ -39,6 +39,10 @@ KINDS = {
     "split": 12,
     "group": 13,
     "transpose": 14,
+    "gru_f32": 16,
+    "gru_s8": 17,
+    "rnn_f32": 18,
+    "rnn_s8": 19,
     "embedding_f32": 20,
     "embedding_s8": 21,
     "mask_f32": 22,
@@ -54,6 +58,8 @@ KINDS = {
     "layer_norm_f32": 32,
     "softmax_steps_f32": 33,
     "attention_f32": 34,
+    "lstm_full_f32": 35,
+    "lstm_full_s8": 36,
 }
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax")
 GROUP = 8
@@ -79,7 +85,7 @@ class LayerDescription:
     macs: int
     weight_bytes: int
     state_bytes: int
-    hidden_type: str  # of an LSTM's h: a tensor's type; "" for all else
+    hidden_type: str  # of a cell's h: a tensor's type; "" for all else
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +214,7 @@ def _read_ops(ops: bytes, count: int, tensors: Sequence[TensorDescription], name
                 costs.macs,
                 costs.weight_bytes,
                 -(-costs.state // 16) * 16,
-                y.type if kinds[kind].startswith("lstm") else "",
+                y.type if kinds[kind].startswith(("lstm", "gru", "rnn")) else "",
             )
         )
     return layers
@@ -239,6 +245,8 @@ def _costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription)
         case "lstm":
             macs, weights = product(y.width, 4, x.width, y.width)
             return _Costs(macs + 4 * y.width, macs, weights, {"f32": 8, "s8": 3, "s16": 4}[y.type] * _padded(y.width))
+        case "lstm_full" | "gru" | "rnn":
+            return _cell_costs(kind, fields, x, y)
         case "dense":
             macs, weights = product(y.width, 1, x.width)
             return _Costs(macs + y.width, macs, weights)
@@ -265,6 +273,45 @@ def _costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription)
             additive = struct.unpack_from("<fIIII", fields)[4]
             return _Costs(parameters=x.width * additive)
     return _Costs()
+
+
+def _cell_costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription) -> _Costs:
+    """Of a recurrent layer other than the plain LSTM."""
+    cell, number_type = kind.rsplit("_", 1)
+    options_at = {"gru_f32": 28, "gru_s8": 22, "rnn_f32": 20, "rnn_s8": 14, "lstm_full_f32": 44, "lstm_full_s8": 30}
+    options = struct.unpack_from("<H", fields, options_at[kind])[0]
+    units, outputs = struct.unpack_from("<I", fields)[0], y.width
+    size, quads = (4, 1) if number_type == "f32" else (1, 4)
+    h, fine = {"f32": 4, "s8": 1, "s16": 2}[y.type], 4 if number_type == "f32" else 2
+    flags = 4 if options & 2 else 0
+
+    def rows(gates: int, count: int, across: int = 0) -> int:
+        """Rows of a matrix whose gates stand one after the other, or side by side."""
+        blocks = gates * _padded(count) // GROUP
+        return _padded(blocks, across or (1 if blocks < 3 else 4)) * GROUP
+
+    def bytes_of(count: int, columns: int) -> int:
+        return count * size * _padded(columns, quads)
+
+    match cell:
+        case "lstm_full":
+            macs = 4 * units * (x.width + outputs) + (3 * units if options & 8 else 0)
+            weights = bytes_of(rows(4, units, 4), x.width) + bytes_of(rows(4, units, 4), outputs)
+            if options & 16:
+                macs += outputs * units
+                weights += bytes_of(rows(1, outputs), units)
+            return _Costs(macs + 4 * units, macs, weights, fine * _padded(units) + h * _padded(outputs) + flags)
+        case "gru":
+            macs = 3 * units * (x.width + units)
+            parts = (3,) if options & 32 else (2, 1)
+            weights = bytes_of(rows(3, units), x.width) + sum(bytes_of(rows(n, units), units) for n in parts)
+            behind = 0 if number_type == "f32" else fine * _padded(units)
+            biases = 4 if options & 32 else 3
+            return _Costs(macs + biases * units, macs, weights, behind + h * _padded(units) + flags)
+        case _:
+            macs = units * (x.width + units)
+            weights = bytes_of(rows(1, units), x.width) + bytes_of(rows(1, units), units)
+            return _Costs(macs + units, macs, weights, h * _padded(units) + flags)
 
 
 def _window_state(reach: int, window: list[int], row: int) -> int:

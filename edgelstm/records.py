@@ -1,4 +1,4 @@
-"""The layers' records in an image: fields, and arrays in the layout of the weights (docs/format.md)."""
+"""The layers' records in an image: fields, and arrays (docs/format.md)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .blocks import Arrays, Record, activation_f32, blocks_f32, blocks_rows, blocks_s8, function_s16, rows_s8, tables
-from .layers import Activate, Crop, Dense, Group, Last, Lstm, Pad, Repeat, Reverse, Split, Transpose
-from .quantized import QuantizedActivate, QuantizedDense, QuantizedLstm
+from .layers import (
+    Activate,
+    Crop,
+    Dense,
+    Group,
+    Gru,
+    Last,
+    Lstm,
+    Pad,
+    Repeat,
+    Reverse,
+    Rnn,
+    Split,
+    Transpose,
+)
+from .quantized import QuantizedActivate, QuantizedDense, QuantizedGru, QuantizedLstm, QuantizedRnn
+from .records_cells import gru_f32, gru_s8, lstm_full_f32, lstm_full_s8, needs_full, rnn_f32, rnn_s8
 from .records_steps import STEP_RECORDS
 
 
@@ -21,6 +36,8 @@ def record(layer: Any) -> Record:
 
 
 def _lstm_f32(layer: Lstm) -> Record:
+    if needs_full(layer):
+        return lstm_full_f32(layer)
     fields = struct.pack("<II", layer.units, layer.inputs)
     fields += activation_f32(layer.gate_activation) + activation_f32(layer.activation)
     fields += struct.pack("<f", layer.cell_clip or 0.0)
@@ -29,6 +46,8 @@ def _lstm_f32(layer: Lstm) -> Record:
 
 
 def _lstm_s8(layer: QuantizedLstm) -> Record:
+    if needs_full(layer):
+        return lstm_full_s8(layer)
     functions = (layer.gate, layer.candidate, layer.cell)
     numbers = (layer.gate_exponent, layer.cell_multiplier, layer.cell_limit, layer.hidden_multiplier)
     fields = struct.pack("<II", layer.units, layer.inputs) + b"".join(map(function_s16, functions))
@@ -69,6 +88,10 @@ def _mover(kind: str, *names: str) -> Callable[[Any], Record]:
 RECORDS: dict[type, Callable[[Any], Record]] = {
     Lstm: _lstm_f32,
     QuantizedLstm: _lstm_s8,
+    Gru: gru_f32,
+    QuantizedGru: gru_s8,
+    Rnn: rnn_f32,
+    QuantizedRnn: rnn_s8,
     Dense: _dense_f32,
     QuantizedDense: _dense_s8,
     Activate: _activate_f32,

@@ -62,6 +62,7 @@ static int check_depthwise(const elstm_conv1d_s8 *c, int wide) {
         }
         const elstm_row_s8 bounds = {sum,
                                      0,
+                                     0,
                                      c->rescale.bias[row],
                                      c->rescale.shift[row],
                                      c->requantize.shift[row],

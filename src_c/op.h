@@ -4,6 +4,7 @@
 #define ELSTM_OP_H
 
 #include "activations.h"
+#include "cells.h"
 #include "edgelstm.h"
 #include "kernels.h"
 
@@ -236,7 +237,9 @@ enum {
     ELSTM_KIND_REDUCE_S8 = 31,
     ELSTM_KIND_LAYER_NORM_F32 = 32,
     ELSTM_KIND_SOFTMAX_STEPS_F32 = 33,
-    ELSTM_KIND_ATTENTION_F32 = 34
+    ELSTM_KIND_ATTENTION_F32 = 34,
+    ELSTM_KIND_LSTM_FULL_F32 = 35,
+    ELSTM_KIND_LSTM_FULL_S8 = 36
 };
 
 /* ---- a layer ----
@@ -278,6 +281,12 @@ struct elstm_op {
     union {
         elstm_lstm_f32 lstm_f32;
         elstm_lstm_s8 lstm_s8;
+        elstm_lstm_full_f32 lstm_full_f32;
+        elstm_lstm_full_s8 lstm_full_s8;
+        elstm_gru_f32 gru_f32;
+        elstm_gru_s8 gru_s8;
+        elstm_rnn_f32 rnn_f32;
+        elstm_rnn_s8 rnn_s8;
         elstm_dense_f32 dense_f32;
         elstm_dense_s8 dense_s8;
         elstm_activation_f32 activate_f32;
@@ -403,12 +412,16 @@ typedef struct {
 } elstm_rows_s8_check;
 
 int elstm_rows_s8_hold(const elstm_rows_s8_check *rows);
+/* Sum of |w| over a row; -1 where a weight is -128 or the padding past `columns` is not 0. */
+int64_t elstm_row_sum_s8(const elstm_matrix_s8 *w, uint32_t row, uint32_t columns);
+
 /* All finite, and 0 in the padding. */
 int elstm_matrix_f32_holds(const elstm_matrix_f32 *matrix, uint32_t units);
 
 /* One row of such: the sums of its |w|, and its numbers. */
 typedef struct {
     int64_t sum_x, sum_h;
+    int64_t added; /* the most that comes from elsewhere */
     int32_t bias, kx, s, m;
     int32_t least;   /* of kx */
     uint32_t unused; /* 1: padding, where all must be 0 */
@@ -487,5 +500,51 @@ void elstm_reduce_rows(elstm_runner *runner, const elstm_op *op, uint32_t rows, 
 int elstm_read_combination(elstm_reader *reader, elstm_combine *combine, const elstm_io *io);
 /* The row of a tensor read that serves row k of the one written. */
 const void *elstm_combined_row(const elstm_runner *runner, const elstm_tensor *in, uint32_t k);
+
+/* ---- cells.c: what recurrent layers share ---- */
+
+uint32_t elstm_span(uint32_t units); /* rounded up to 8 */
+elstm_matrix_f32 elstm_read_blocks_f32(elstm_reader *reader, uint32_t gates, uint32_t units,
+                                       uint32_t columns);
+elstm_matrix_s8 elstm_read_blocks_s8(elstm_reader *reader, uint32_t gates, uint32_t units,
+                                     uint32_t columns);
+void elstm_read_rows_s8(elstm_reader *reader, uint32_t rows, elstm_rescale *rescale,
+                        elstm_requantize *requantize);
+elstm_start_s8 elstm_read_start_s8(elstm_reader *reader);
+/* All finite, and 0 in the padding of gates of so many units. */
+int elstm_blocks_f32_hold(const elstm_matrix_f32 *matrix, uint32_t gates, uint32_t units);
+/* From a row on there is nothing but padding. */
+int elstm_no_weights_s8(const elstm_matrix_s8 *matrix, uint32_t row);
+
+/* Whether a cell reads as many tensors as its options say, a mask of its type among them. */
+int elstm_gaps_fit(const elstm_gaps *gaps, const elstm_io *io, elstm_type mask, uint32_t states);
+int elstm_gaps_time(const elstm_gaps *gaps, const elstm_io *io, elstm_time *time);
+/* Bytes of a state whose cells take `size`, which is a multiple of 4. */
+uint64_t elstm_gaps_state(const elstm_gaps *gaps, uint64_t size);
+/* Whether a row of the mask counts. */
+int elstm_gaps_counts(const elstm_runner *runner, const elstm_op *op, const elstm_gaps *gaps,
+                      size_t row);
+/* Where a stream is at its first row and starts from a state that is read: the first tensor of that
+ * state, else NULL. */
+const elstm_tensor *elstm_gaps_start(const elstm_runner *runner, const elstm_op *op,
+                                     const elstm_gaps *gaps, unsigned char *state);
+/* A step has counted. */
+void elstm_gaps_note(const elstm_gaps *gaps, unsigned char *state);
+/* y [size bytes] = h, or zeros where no step has counted yet. */
+void elstm_gaps_repeat(const elstm_gaps *gaps, unsigned char *state, const void *h, void *y,
+                       size_t size);
+/* A stream's row of a state that is read, in the layer's own scale and within `limit`. */
+void elstm_start_state_s8(const elstm_tensor *from, uint32_t stream, elstm_start_s8 start,
+                          int32_t limit, elstm_type type, void *state);
+
+void elstm_clip_f32(float *v, float clip, uint32_t count);      /* 0: none */
+void elstm_clip_s16(int16_t *v, int32_t limit, uint32_t count); /* 32767: none */
+/* h of an int16 p: rs(p * multiplier, 15), clamped where it is int8. */
+void elstm_hidden_s16(const int16_t *p, int32_t multiplier, elstm_type type, void *h,
+                      uint32_t count);
+/* matmul_s8 or matmul_s16, as the type of x wants. */
+void elstm_product_s8(const elstm_kernels *kernels, const elstm_matrix_s8 *w,
+                      const elstm_rescale *rescale, elstm_type type, const void *x, size_t stride,
+                      int32_t *y, uint32_t count);
 
 #endif

@@ -35,8 +35,7 @@ int elstm_values_f32_hold(const float *values, uint32_t count, uint32_t padded) 
     return 1;
 }
 
-/* Sum of |w| over a row; -1 where a weight is -128 or the padding past `columns` is not 0. */
-static int64_t row_sum(const elstm_matrix_s8 *w, uint32_t row, uint32_t columns) {
+int64_t elstm_row_sum_s8(const elstm_matrix_s8 *w, uint32_t row, uint32_t columns) {
     const uint32_t lanes = w->gates * ELSTM_GROUP;
     const int8_t *at =
         w->weights + (size_t)(row / lanes) * w->quads * lanes * 4 + (size_t)(row % lanes) * 4;
@@ -63,7 +62,7 @@ int elstm_row_s8_holds(const elstm_row_s8 *row, int wide, int32_t most) {
     if (ax >= (int64_t)1 << 31) return 0;
     /* floor division loses less than 1 */
     const int64_t shifted = kx >= 0 ? (ax >> kx) + 1 : ax * ((int64_t)1 << -kx);
-    return shifted + bias + row->sum_h * most < (int64_t)1 << 27;
+    return shifted + bias + row->added + row->sum_h * most < (int64_t)1 << 27;
 }
 
 int elstm_rows_s8_hold(const elstm_rows_s8_check *rows) {
@@ -71,8 +70,9 @@ int elstm_rows_s8_hold(const elstm_rows_s8_check *rows) {
     for (uint32_t r = 0; r < elstm_rows_s8(w); ++r) {
         const uint32_t unit = r / (w->gates * ELSTM_GROUP) * ELSTM_GROUP + r % ELSTM_GROUP;
         const elstm_row_s8 row = {
-            row_sum(w, r, rows->inputs),
-            rows->recurrent == NULL ? 0 : row_sum(rows->recurrent, r, rows->units),
+            elstm_row_sum_s8(w, r, rows->inputs),
+            rows->recurrent == NULL ? 0 : elstm_row_sum_s8(rows->recurrent, r, rows->units),
+            0,
             rows->rescale->bias[r],
             rows->rescale->shift[r],
             rows->requantize->shift[r],
