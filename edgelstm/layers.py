@@ -364,8 +364,8 @@ class LayerNorm:
             scale=frozen(self.scale, np.float32, (width,), f"{self.name}: scale"),
             offset=frozen(self.offset, np.float32, (width,), f"{self.name}: offset"),
         )
-        if not 0 < self.epsilon < np.inf:
-            raise ModelError(f"{self.name}: epsilon is {self.epsilon}, expected a positive number")
+        if not 2.0**-126 <= self.epsilon < np.inf:
+            raise ModelError(f"{self.name}: epsilon is {self.epsilon}, expected a positive number of float32")
 
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
         expect(self, reads, self.scale.shape)

@@ -149,7 +149,8 @@ class _Walk:
             case Last():
                 self.write(layer, clock, True, x in self.constant)
             case Reduce() | QuantizedReduce():
-                self.sequence(layer, x)
+                for name in layer.reads:
+                    self.sequence(layer, name)
                 clock = self.changed(layer, self.same_clock(layer, layer.reads), ("group", layer.period or 1))
                 self.write(layer, clock, not layer.period)
             case Conv1d() | QuantizedConv1d() | Pool1d() | QuantizedPool1d():
