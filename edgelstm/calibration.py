@@ -10,9 +10,9 @@ import numpy as np
 
 from . import reference
 from .errors import InputError, QuantizeError
-from .layers import Dense, Embedding, Lstm, Mask
+from .layers import Dense, Lstm, Mask
 from .model import Array, Model
-from .whole import whole_inputs
+from .whole import id_inputs, whole_inputs
 
 MOST_STEPS = 16384  # enough for maxima and covariances of any layer we have measured
 MOST_VALUES = 1 << 25  # numbers kept in all, 256 MiB as float64
@@ -108,11 +108,8 @@ def _range(model: Model, name: str, arrays: list[Array]) -> tuple[float, float]:
 def _all_whole(model: Model, name: str, arrays: list[Array]) -> bool:
     """Whether an input for ids or masks holds such; QuantizeError for ids that are none."""
     whole = all((x == np.rint(x)).all() and np.abs(x).max(initial=0) <= 32767 for x in arrays)
-    for layer in model.layers:
-        if isinstance(layer, Embedding) and layer.reads[0] == name and not whole:
-            raise QuantizeError(
-                f"samples of {name} are ids of {layer.name} and must be whole numbers from 0 to {layer.vocabulary - 1}"
-            )
+    if not whole and name in id_inputs(model):
+        raise QuantizeError(f"samples of {name} are ids of an embedding and must be whole numbers from 0 to 32767")
     return whole
 
 

@@ -12,15 +12,21 @@ _KEEPING = ("concatenate", "multiply", "maximum", "minimum")  # combinations of 
 
 def whole_inputs(model: Any) -> frozenset[str]:
     """Inputs that reach an Embedding's ids or a layer's mask with no layer between that computes other numbers."""
-    wanted: set[str] = set()
+    masks = {mask_of(layer) for layer in model.layers if getattr(layer, "masked", False)}
+    return id_inputs(model) | _sources(model, masks)
+
+
+def id_inputs(model: Any) -> frozenset[str]:
+    """Those of them that reach ids."""
+    return _sources(model, {name for layer in model.layers if isinstance(layer, Embedding) for name in layer.reads})
+
+
+def _sources(model: Any, wanted: set[str]) -> frozenset[str]:
+    """Inputs that these tensors are made of, without a computation."""
     for layer in reversed(model.layers):
-        if isinstance(layer, Embedding):
-            wanted.update(layer.reads)
-        if getattr(layer, "masked", False):
-            wanted.add(mask_of(layer))
         passes = isinstance(layer, MOVERS) or (isinstance(layer, Combine) and layer.kind in _KEEPING)
         if layer.writes[0] in wanted and (passes or isinstance(layer, Mask)):
-            wanted.update(layer.reads)
+            wanted = wanted | set(layer.reads)
     return frozenset(wanted & set(model.inputs))
 
 

@@ -6,11 +6,13 @@ What separates a quantized model from this is what integer gates, cell and requa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from edgelstm import reference_s8
+from edgelstm import reference, reference_s8, reference_steps
 from edgelstm.activations import activate
-from edgelstm.layers import Activate, Dense, Last, Lstm
+from edgelstm.layers import Activate, Combine, Conv1d, Dense, Embedding, Last, Lstm, Mask, Pool1d, Reduce
 
 
 def simulate(model, quantized, rows, xs, doublings=0):
@@ -34,9 +36,34 @@ def simulate(model, quantized, rows, xs, doublings=0):
                 y = activate(layer.activation, x)
             case Last():
                 y = x
+            case _:
+                written = _around(layer, rows.get(layer.name), [tensors[name] for name in layer.reads])
+                for name, values in zip(layer.writes, written, strict=True):
+                    tensors[name] = _16_bits(values, reference_s8.tensor(quantized, name).scale)
+                continue
         tensors[layer.writes[0]] = y
     outputs = [(tensors[name], reference_s8.tensor(quantized, name)) for name in model.outputs]
     return tuple(_16_bits(y, tensor.scale) if tensor.type == "s16" else y for y, tensor in outputs)
+
+
+def _around(layer, rows, reads):
+    """What a layer around the cells writes: the same weights and table, exact sums and functions."""
+    match layer:
+        case Conv1d():
+            kernel = (rows.kernel * rows.kernel_scale[:, None]).reshape(layer.kernel.shape)
+            return [reference_steps.conv1d(replace(layer, kernel=kernel, bias=rows.real_bias), reads[0])]
+        case Embedding():
+            scale = np.abs(layer.table).max() / 32767
+            return [(np.rint(layer.table / scale) * scale)[reads[0].astype(int)].reshape(*reads[0].shape[:2], -1)]
+        case Mask():
+            return reference_steps.mask(layer, reads[0])
+        case Combine():
+            return [reference_steps.combine(layer.kind, reads)]
+        case Pool1d():
+            return [reference_steps.pool1d(layer, reads[0])]
+        case Reduce():
+            return [reference_steps.reduce(layer, reads[0], reads[1] if layer.masked else None, True)]
+    return [reference.moved(layer, reads[0], True)]
 
 
 def _16_bits(x, scale):
