@@ -27,13 +27,6 @@ static inline int16_t elstm_requantize_one(int32_t acc, int32_t shift, int32_t m
     return (int16_t)elstm_sat16(t + elstm_mh(t, multiplier));
 }
 
-/* v * 2^-shift * (1 + multiplier / 2^15), each step rounded and saturated; |v| <= 2^30. */
-static inline int32_t elstm_rescale_one(int32_t v, int32_t shift, int32_t multiplier) {
-    const int32_t half = shift > 0 ? 1 << (shift - 1) : 0;
-    const int32_t t = elstm_sat16(elstm_sh(v + half, shift));
-    return elstm_sat16(t + elstm_mh(t, multiplier));
-}
-
 /* v / n for n > 0, rounded: floor((v + floor(n / 2)) / n). */
 static inline int32_t elstm_quotient(int32_t v, int32_t n) {
     const int32_t w = v + n / 2, q = w / n;
