@@ -1,5 +1,7 @@
 """The .tflite writer: every file runs in each installed runtime with each of its resolvers and answers as it should."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from simulate import decibels
 from edgelstm import peers, reference
 from edgelstm.errors import ExportError, InputError, MissingError, QuantizeError
 from edgelstm.exporters import tflite, tflite_settings
-from edgelstm.layers import LINEAR, TANH, Activate, Activation, Dense, Last
+from edgelstm.layers import LINEAR, TANH, Activate, Activation, Dense, Last, Reduce, Reverse
 from edgelstm.model import Meta, Model, Tensor
 
 RUNTIMES = peers.runtimes()
@@ -183,6 +185,17 @@ def test_what_tflite_lacks_is_refused_by_name_all_at_once():
     for part in ("first", "relu", "second", "hard_sigmoid", "head", "gelu", "alone", "0.5"):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_layers_it_does_not_write_are_refused_by_name():
+    layers = (Reverse("turned", ("x",), ("a",)), Reduce("pooled", ("a",), ("y",), "mean"))
+    model = Model(tuple(Tensor(name, 2) for name in "xay"), layers, ("x",), ("y",))
+    with pytest.raises(ExportError, match="turned: Reverse is not written .*; pooled: Reduce is not written"):
+        tflite.build(model)
+    cell = replace(lstm("cell", "x", "h", 2, 3, np.random.default_rng(0)), clip=2.0, reads=("x", "s"), masked=True)
+    model = Model((Tensor("x", 2), Tensor("s", 1), Tensor("h", 3)), (cell,), ("x", "s"), ("h",))
+    with pytest.raises(ExportError, match="cell: its cells have no clip of what .*; cell: its cells have no mask"):
+        tflite.build(model)
 
 
 def test_arguments_are_honoured_or_refused():

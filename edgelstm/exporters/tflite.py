@@ -89,13 +89,32 @@ def refusals(model: Model) -> list[str]:
                 reasons.append(f"{layer.name}: its cells compute tanh, not {layer.activation.name}")
             if layer.gate_activation.name != "sigmoid":
                 reasons.append(f"{layer.name}: its gates compute sigmoid, not {layer.gate_activation.name}")
+            reasons += [f"{layer.name}: its cells have no {option} here" for option in _options(layer)]
         elif isinstance(layer, Dense | Activate):
             name = layer.activation.name
             if name not in ACTIVATIONS:
                 reasons.append(f"{layer.name}: it has no operator for {name}")
             if name == "elu" and layer.activation.alpha != 1:
                 reasons.append(f"{layer.name}: its elu has alpha 1, this one {layer.activation.alpha:g}")
+        elif not isinstance(layer, Last):
+            reasons.append(f"{layer.name}: {type(layer).__name__} is not written by this exporter")
+    reasons += [f"{t.name}: an input of one row a run is not written by this exporter" for t in model.tensors if t.single]
     return reasons
+
+
+def _options(layer: Lstm) -> list[str]:
+    """What this LSTM has beyond the plain cell."""
+    given = {
+        "function of their own": layer.cell_activation is not None,
+        "projection": layer.projection is not None,
+        "peepholes": layer.peephole is not None,
+        "coupled gates": layer.coupled,
+        "clip of what enters the gates": layer.clip is not None,
+        "mask": layer.masked,
+        "initial state": layer.initial,
+        "second output": len(layer.writes) > 1,
+    }
+    return [name for name, there in given.items() if there]
 
 
 @dataclass(slots=True)
