@@ -98,7 +98,9 @@ def refusals(model: Model) -> list[str]:
                 reasons.append(f"{layer.name}: its elu has alpha 1, this one {layer.activation.alpha:g}")
         elif not isinstance(layer, Last):
             reasons.append(f"{layer.name}: {type(layer).__name__} is not written by this exporter")
-    reasons += [f"{t.name}: an input of one row a run is not written by this exporter" for t in model.tensors if t.single]
+    reasons += [
+        f"{t.name}: an input of one row a run is not written by this exporter" for t in model.tensors if t.single
+    ]
     return reasons
 
 
