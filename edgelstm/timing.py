@@ -241,8 +241,8 @@ def rows(clock: Clock, steps: int) -> int:
 def most_rows(clock: Clock, steps: int) -> int:
     """The most rows that so many steps bring, whenever they come."""
     for kind, *n in clock:
-        later = {"group": -(-steps // n[0]), "crop": steps, "windows": -(-steps // (n[1] if n[1:] else 1))}
-        steps = max(_rows(kind, n, steps), later.get(kind, 0))
+        later = {"group": n[0], "crop": 1, "windows": (n[1:] or [1])[0]}.get(kind)  # of so many rows one is written
+        steps = max(_rows(kind, n, steps), -(-steps // later) if later else 0)
     return steps
 
 

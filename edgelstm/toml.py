@@ -10,7 +10,8 @@ from .errors import InputError
 
 _SIZE_LIMIT = 1 << 20  # bytes
 _NUMBER_LIMIT = 1 << 40
-_WANTED = {str: "text", int: "a whole number of usual size", list: "a list", dict: "a table"}
+_WANTED: dict[Any, str] = {str: "text", int: "a whole number of usual size", list: "a list", dict: "a table"}
+_WANTED |= {bool: "true or false", (str, list): "a name or a list of names"}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def take(table: dict[str, Any], key: str, kind: Any, where: str, required: bool 
         return None
     value = table.pop(key)
     too_large = isinstance(value, int) and abs(value) > _NUMBER_LIMIT
-    if not isinstance(value, kind) or isinstance(value, bool) or too_large:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or too_large:
         raise InputError(f"{where}: {key} is not {_WANTED.get(kind, 'a number')}")
     return value
 

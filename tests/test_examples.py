@@ -133,7 +133,7 @@ def test_the_numpy_programs_answers_are_the_runners(load):
         w = dict(file)
     x = signal((20, 12, 1))
     expected = module.forward(w, x.astype(np.float64))[0]
-    np.testing.assert_allclose(edgelstm.Runner(module.model(w)).run(x), expected, atol=2e-6)
+    np.testing.assert_allclose(edgelstm.Runner(module.model()).run(x), expected, atol=2e-6)
 
 
 def test_examples_stay_small():

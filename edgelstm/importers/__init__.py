@@ -69,9 +69,13 @@ def _read_file(path: Path, head: str | None, architecture: Path | None) -> Model
             from . import onnx
 
             return onnx.read(path, head=head, architecture=architecture)
+        case "npz":
+            from . import npz
+
+            return npz.read(path, head=head, architecture=architecture)
     raise CheckpointError(
         "the content is no checkpoint this package knows; it reads Keras (.keras, .h5), PyTorch (.pt, .pth), "
-        ".safetensors and ONNX files"
+        ".safetensors, ONNX and NumPy's .npz files"
     )
 
 
@@ -136,7 +140,7 @@ def _archive(path: Path) -> str | _Refused | None:
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         return "torch"
     if any(name.endswith(".npy") for name in names):
-        return _Refused("a NumPy archive tells no layers; give the framework's own checkpoint")
+        return "npz"
     return None
 
 

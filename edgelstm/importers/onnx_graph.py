@@ -246,7 +246,7 @@ def _roles(graph: Graph, port: Port) -> Roles:
         raise CheckpointError(
             f"{where} takes numbers of kind {port.dtype or 'unknown'}, in which the model does not compute"
         )
-    found = roles(graph, port.name, len(port.shape), is_whole(port.dtype))
+    found = roles(graph, port.name, port.shape, is_whole(port.dtype))
     if len([role for role in found.axes if role == BATCH]) > 1:
         raise CheckpointError(f"{where} is read in ways that contradict each other")
     return found

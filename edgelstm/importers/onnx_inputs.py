@@ -17,7 +17,8 @@ _VISITS = 2000
 
 _SAME = {"Identity", "Cast", "Dropout", "Relu", "Sigmoid", "Tanh", "LeakyRelu", "Elu", "Selu", "Softplus", "Softsign"}
 _SAME |= {"Clip", "LayerNormalization", "Pad", "Slice", "Add", "Sub", "Mul", "Div", "HardSigmoid", "Gelu", "Concat"}
-_SAME |= {"Softmax", "Neg", "Split"}
+_SAME |= {"Softmax", "Neg", "Split", "Max", "Min", "Sum", "Mean", "Pow", "PRelu", "HardSwish", "Swish", "Erf", "Exp"}
+_JOINS = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Concat"}
 _WINDOWS = {"Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization"}
 
 
@@ -27,13 +28,16 @@ class Roles:
 
     axes: list[str]
     widths: dict[int, int] = field(default_factory=dict)
+    indices: bool = False  # rows of a table are taken by its numbers
 
 
-def roles(graph: Graph, name: str, rank: int, whole: bool) -> Roles:
-    """The roles of an input's axes. Where nothing tells: batch, steps, values; of two axes batch and values, or of
-    whole numbers batch and steps."""
+def roles(graph: Graph, name: str, shape: Sequence[int | str | None], whole: bool) -> Roles:
+    """The roles of an input's axes: by what reads it, by the names of its sizes, and where nothing tells batch, steps,
+    values; of two axes batch and values, or of whole numbers batch and steps."""
+    rank = len(shape)
     found = _Search(graph).run(name, rank)
-    default = [BATCH, STEPS, *[VALUES] * (rank - 2)] if rank != 2 or whole else [BATCH, VALUES]
+    _by_names(found, shape)
+    default = [BATCH, STEPS, *[VALUES] * (rank - 2)] if rank != 2 or whole or found.indices else [BATCH, VALUES]
     default = [VALUES] if rank == 1 else default
     if found.axes == [LENGTHS]:
         return found
@@ -41,10 +45,19 @@ def roles(graph: Graph, name: str, rank: int, whole: bool) -> Roles:
     for axis, role in enumerate(found.axes):
         if not role:
             left = [r for r in (BATCH, STEPS, VALUES) if r not in told]
-            choice = default[axis] if default[axis] in left or default[axis] == VALUES else (left or [VALUES])[0]
+            choice = default[axis] if default[axis] in left else (left or [VALUES])[0]
             found.axes[axis] = choice
             told.add(choice)
     return found
+
+
+def _by_names(found: Roles, shape: Sequence[int | str | None]) -> None:
+    """Fills in what the sizes' names tell: "batch_size", "seq_len", "time"."""
+    for axis, size in enumerate(shape):
+        for role, words in ((BATCH, ("batch",)), (STEPS, ("seq", "step", "time"))):
+            told = isinstance(size, str) and any(word in size.lower() for word in words)
+            if told and not found.axes[axis] and role not in found.axes:
+                found.axes[axis] = role
 
 
 class _Search:
@@ -71,6 +84,8 @@ class _Search:
                         found.axes[axis] = role
                         if width:
                             found.widths[axis] = width
+                if node.op == "Gather" and index == 1 and self._shape(node, 0):
+                    found.indices = True
                 if {LENGTHS} == set(found.axes) or {BATCH, STEPS} <= set(found.axes):
                     return found
                 after = self._after(node, index, axes)
@@ -98,6 +113,12 @@ class _Search:
             groups = node.attributes.get("group", 1)
             wide = shape[1] * groups if node.op == "Conv" and len(shape) > 1 and isinstance(groups, int) else 0
             return [(axes[0], BATCH, 0), (axes[1], VALUES, wide), *((a, STEPS, 0) for a in axes[2:] if a is not None)]
+        if node.op in ("ReduceMean", "ReduceMax", "ReduceSum") and index == 0 and len(axes) == 3:
+            over = self._axes(node)
+            one = over[0] % 3 if over is not None and len(over) == 1 else 2
+            return [(axes[one], STEPS, 0)] if one < 2 else []
+        if node.op == "MatMul" and index == 1 and len(axes) > 1 and len(self._shape(node, 0)) == 2:
+            return [(axes[-2], VALUES, self._shape(node, 0)[1])]
         if node.op in ("MatMul", "Gemm") and index == 0 and len(shape) == 2 and axes:
             turned = node.op == "Gemm" and node.attributes.get("transB") == 1
             return [(axes[-1], VALUES, shape[1] if turned else shape[0])]
@@ -105,11 +126,13 @@ class _Search:
 
     def _after(self, node: Node, index: int, axes: list[int | None]) -> list[int | None] | None:
         """The axes of what a node writes as axes of the input, or None where they are not followed."""
+        if node.op == "MatMul" and index == 1:
+            return [*axes[:-2], None, axes[-1]] if len(axes) > 1 and self._shape(node, 0) else None
         if node.op == "Gather" and index == 1:
             return [*axes, None] if self._shape(node, 0) else None
         if node.op in ("MatMul", "Gemm") and index == 0:
             return [*axes[:-1], None] if self._shape(node, 1) else None
-        if index != 0 and node.op not in ("Add", "Mul", "Concat"):
+        if index != 0 and node.op not in _JOINS:
             return None
         if node.op in _SAME:
             return axes
@@ -128,12 +151,17 @@ class _Search:
             return self._squeezed(node, axes)
         return None
 
-    def _squeezed(self, node: Node, axes: list[int | None]) -> list[int | None] | None:
-        chosen: Sequence[int] | None = node.attributes.get("axes")
+    def _axes(self, node: Node) -> list[int] | None:
+        """The axes that a node names, as an attribute or a constant."""
+        chosen = node.attributes.get("axes")
         if len(node.inputs) > 1:
             constant = self._constant(node, 1)
-            chosen = None if constant is None else [int(v) for v in constant.reshape(-1)]
-        if chosen is None or not all(isinstance(v, int) for v in chosen):
+            chosen = None if constant is None or constant.dtype.kind not in "iu" else constant.reshape(-1).tolist()
+        return chosen if isinstance(chosen, list) and all(isinstance(v, int) for v in chosen) else None
+
+    def _squeezed(self, node: Node, axes: list[int | None]) -> list[int | None] | None:
+        chosen = self._axes(node)
+        if chosen is None:
             return None
         rank = len(axes) + (len(chosen) if node.op == "Unsqueeze" else 0)
         places = sorted({axis % rank for axis in chosen}) if rank else []

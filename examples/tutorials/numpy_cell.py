@@ -3,22 +3,23 @@
     python numpy_cell.py             # its weights as an EdgeLSTM model: the same answers, then int8
     python numpy_cell.py --train     # trains again; NumPy is all it takes
 
-The cell is 16 units wide and forecasts the machine temperature from the twelve values before it. `model` below is
-what a NumPy program of your own needs: it names its matrices, EdgeLSTM does the rest.
+The cell is 16 units wide and forecasts the machine temperature from the twelve values before it. numpy_cell.toml is
+what a NumPy program of your own needs: it names the matrices of the .npz and their order, EdgeLSTM does the rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import series
 
-from edgelstm.layers import Dense, Last, Lstm
-from edgelstm.model import Model, Tensor
+import edgelstm
 
 WEIGHTS = Path(__file__).with_name("numpy_cell.npz")
+ARCHITECTURE = WEIGHTS.with_suffix(".toml")
 UNITS, WINDOW = 16, 12
 GATES = ("i", "f", "g", "o")
 
@@ -100,33 +101,16 @@ def train(epochs=40, batch=64, rate=5e-3):
 # ---- its weights as a model ----
 
 
-def model(w):
-    """The EdgeLSTM model of the program's matrices. They are [inputs, units]; a model's are [units, inputs]."""
-    return Model(
-        tensors=(Tensor("x", 1), Tensor("h", UNITS), Tensor("last", UNITS), Tensor("y", 1)),
-        layers=(
-            Lstm(
-                "lstm",
-                reads=("x",),
-                writes=("h",),
-                kernel=np.stack([w[f"W_{k}"].T for k in GATES]),
-                recurrent=np.stack([w[f"U_{k}"].T for k in GATES]),
-                bias=np.zeros((4, UNITS)),
-            ),
-            Last("last", reads=("h",), writes=("last",)),
-            Dense("head", reads=("last",), writes=("y",), kernel=w["V"].T, bias=np.zeros(1)),
-        ),
-        inputs=("x",),
-        outputs=("y",),
-        meta=series.meta(WINDOW),
-    )
+def model():
+    """The EdgeLSTM model of the committed matrices, as numpy_cell.toml names them."""
+    return dataclasses.replace(edgelstm.read(WEIGHTS, architecture=ARCHITECTURE), meta=series.meta(WINDOW))
 
 
 def evaluate():
     """Every way of running the committed weights, the program itself among them."""
     with np.load(WEIGHTS) as file:
         w = dict(file)
-    return series.evaluate(model(w), {"NumPy, float64": lambda x: forward(w, x.astype(np.float64))[0]})
+    return series.evaluate(model(), {"NumPy, float64": lambda x: forward(w, x.astype(np.float64))[0]})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,394 @@
+"""ONNX files as this package reads them and as ONNX Runtime runs them: every attribute alone, graphs drawn at random,
+and models that PyTorch exports. EDGELSTM_DRAWN says how many are drawn, 300 unless set."""
+
+from __future__ import annotations
+
+import os
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from onnx_models import GATES, INT64, cell, graph, weights  # noqa: E402
+
+from edgelstm import peers, reference  # noqa: E402
+from edgelstm.importers import onnx as importer  # noqa: E402
+from edgelstm.importers import onnx_feeds  # noqa: E402
+from edgelstm.model import Model  # noqa: E402
+from edgelstm.random_inputs import draw  # noqa: E402
+
+LIMIT = 5e-6
+DRAWN = int(os.environ.get("EDGELSTM_DRAWN", "300"))
+node = helper.make_node
+
+
+def agree(data: bytes, steps: int = 7, drawn: bool = False) -> Model:
+    """The model of a graph, after its answers were found to be ONNX Runtime's."""
+    made = importer.reading(data, "graph.onnx")
+    count = onnx_feeds.fixed_batch(made) or 3
+    xs = draw(made.model, count, made.model.meta.window or steps, np.random.default_rng(1))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    names = [port.name for port in session.get_outputs()]
+    answers = dict(zip(names, session.run(names, onnx_feeds.given(made, xs)), strict=True))
+    ys = reference.run(made.model, xs)
+    assert drawn or any(y.any() for y in ys)  # zeros would agree with anything
+    for y, z in zip(ys, onnx_feeds.taken(made, answers, count), strict=True):
+        assert y.shape == z.shape
+        assert np.abs(y - z).max() <= LIMIT * max(1.0, float(np.abs(z).max())), made.model.layers
+    return made.model
+
+
+# ---- each attribute of the cells ----
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"bias": False},
+    {"lengths": True},
+    {"initial": True},
+    {"lengths": True, "initial": True},
+    {"clip": 0.4},
+    {"outputs": ["Y"]},
+    {"outputs": ["Y_h"]},
+    {"opset": 7},
+    {"opset": 14},
+]
+LSTM_OPTIONS: list[dict[str, Any]] = [
+    {"peephole": True},
+    {"input_forget": 1},
+    {"peephole": True, "input_forget": 1, "clip": 0.3},
+    {"outputs": ["Y_c"]},
+]
+CELLS = [(op, options) for op in GATES for options in OPTIONS]
+CELLS += [("LSTM", options) for options in LSTM_OPTIONS]
+CELLS += [("GRU", {"linear_before_reset": 1, **more}) for more in ({}, {"clip": 0.4}, {"bias": False})]
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("op", "options"), CELLS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain")
+def test_each_attribute(op: str, options: dict[str, Any], direction: str) -> None:
+    agree(cell(op, direction=direction, **options))
+
+
+FUNCTIONS: list[tuple[str, list[float], list[float]]] = [
+    ("Sigmoid", [], []),
+    ("Tanh", [], []),
+    ("Relu", [], []),
+    ("HardSigmoid", [], []),
+    ("HardSigmoid", [1 / 6], [0.5]),
+    ("HardSigmoid", [0.3], [0.4]),
+    ("LeakyRelu", [], []),
+    ("LeakyRelu", [0.05], []),
+    ("Elu", [0.7], []),
+    ("Softsign", [], []),
+    ("Softplus", [], []),
+    ("Affine", [0.5], [0.1]),
+    ("ScaledTanh", [1.0], [0.7]),
+    ("ThresholdedRelu", [0.0], []),
+]
+DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
+PLACES = [(op, k) for op, names in DEFAULTS.items() for k in range(len(names))]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=str)
+@pytest.mark.parametrize(("op", "place"), PLACES)
+def test_each_activation(op: str, place: int, function: tuple[str, list[float], list[float]]) -> None:
+    name, alpha, beta = function
+    if (op, place) == ("LSTM", 2) and (name in ("Affine", "ScaledTanh") or alpha == [0.3]):
+        pytest.skip("refused; tests/test_onnx.py holds that")
+    names = list(DEFAULTS[op])
+    names[place] = name
+    attributes: dict[str, Any] = {"activations": names}
+    if alpha:
+        attributes["activation_alpha"] = alpha
+    if beta:
+        attributes["activation_beta"] = beta
+    if op == "GRU":
+        agree(cell(op, linear_before_reset=1, **attributes))
+    agree(cell(op, **attributes))
+
+
+def test_activations_of_both_directions_and_their_numbers_in_order() -> None:
+    names = ["HardSigmoid", "LeakyRelu", "Tanh", "HardSigmoid", "Tanh", "Elu"]
+    numbers = {"activation_alpha": [0.3, 0.02, 0.15, 0.8], "activation_beta": [0.45, 0.6]}
+    agree(cell("LSTM", direction="bidirectional", activations=names, **numbers))
+    agree(cell("GRU", direction="bidirectional", activations=["Sigmoid", "Softsign", "HardSigmoid", "Relu"]))
+
+
+# ---- operations around them ----
+
+
+def around(*nodes: Any, constants: dict[str, Any] | None = None, shape: Any = ("N", "T", 6), opset: int = 20) -> bytes:
+    """A graph from x to y."""
+    return graph(nodes, [("x", list(shape))], ["y"], constants, opset)
+
+
+W, B = weights(6, 5), weights(5, seed=1)
+AXES = {"minus": np.array([-1]), "zero": np.array([0]), "one": np.array([1]), "two": np.array([2])}
+CHANNELS = ("N", 6, 12)
+GROUPED = {"k": weights(8, 3, 3), "b": weights(8, seed=2)}
+DENSE: list[Any] = [node("MatMul", ["x", "w"], ["p"]), node("Add", ["p", "b"], ["y"])]
+POSITIVE = np.abs(weights(6, seed=4)) + 0.5
+
+
+def windowed(op: str, inputs: list[str] | None = None, **attributes: Any) -> bytes:
+    """One operation over windows of x, channels first."""
+    return around(node(op, inputs or ["x"], ["y"], **attributes), constants=GROUPED, shape=CHANNELS)
+
+
+LAYERS: dict[str, bytes] = {
+    "dense": around(*DENSE, constants={"w": W, "b": B}),
+    "gemm": around(node("Gemm", ["x", "w", "b"], ["y"], transB=1, alpha=0.5, beta=2.0), constants={"w": W.T, "b": B},
+                   shape=("N", 6)),
+    "gemm, no bias": around(node("Gemm", ["x", "w"], ["y"]), constants={"w": W}, shape=("N", 6)),
+    "matrix from the left": around(node("MatMul", ["w", "x"], ["y"]), constants={"w": W.T}, shape=("N", 6, "T")),
+    "conv": windowed("Conv", ["x", "k", "b"], group=2),
+    "conv, strides": windowed("Conv", ["x", "k", "b"], group=2, strides=[2], pads=[1, 2]),
+    "conv, dilations": windowed("Conv", ["x", "k", "b"], group=2, dilations=[2], pads=[4, 0]),
+    "conv, same": windowed("Conv", ["x", "k", "b"], group=2, auto_pad="SAME_UPPER", strides=[2]),
+    "conv, same lower": windowed("Conv", ["x", "k", "b"], group=2, auto_pad="SAME_LOWER", strides=[2]),
+    "conv, same lower, dilated": windowed("Conv", ["x", "k"], group=2, auto_pad="SAME_LOWER"),
+    "conv, valid": windowed("Conv", ["x", "k"], group=2, auto_pad="VALID"),
+    "max pool": windowed("MaxPool", kernel_shape=[3], strides=[2], pads=[1, 1]),
+    "average pool": windowed("AveragePool", kernel_shape=[3], strides=[2], pads=[1, 0]),
+    "average pool, counted": windowed("AveragePool", kernel_shape=[3], pads=[1, 1], count_include_pad=1),
+    "average pool, same": windowed("AveragePool", kernel_shape=[5], strides=[3], auto_pad="SAME_UPPER"),
+    "pool, ceil without effect": windowed("MaxPool", kernel_shape=[2], strides=[2], ceil_mode=1),
+    "global average": windowed("GlobalAveragePool"),
+    "global max": windowed("GlobalMaxPool"),
+    "mean over steps": around(node("ReduceMean", ["x", "one"], ["y"], keepdims=0), constants=AXES),
+    "sum over steps": around(node("ReduceSum", ["x", "one"], ["y"]), constants=AXES),
+    "max over steps": around(node("ReduceMax", ["x", "one"], ["y"]), constants=AXES),
+    "mean over values": around(node("ReduceMean", ["x", "minus"], ["y"]), constants=AXES),
+    "mean as an attribute": around(node("ReduceMean", ["x"], ["y"], axes=[1]), opset=13),
+    "batch norm": around(node("BatchNormalization", ["x", "s", "o", "m", "v"], ["y"], epsilon=1e-3), shape=CHANNELS,
+                         constants={"s": weights(6, seed=1), "o": weights(6, seed=2), "m": weights(6, seed=3),
+                                    "v": POSITIVE}),
+    "batch norm of a row": around(node("BatchNormalization", ["x", "s", "o", "m", "v"], ["y"]), shape=("N", 6),
+                                  constants={"s": weights(6, seed=1), "o": weights(6, seed=2),
+                                             "m": weights(6, seed=3), "v": POSITIVE}),
+    "layer norm": around(node("LayerNormalization", ["x", "s", "o"], ["y"], axis=-1, epsilon=1e-3),
+                         constants={"s": weights(6, seed=1), "o": weights(6, seed=2)}),
+    "softmax": around(node("Softmax", ["x"], ["y"])),
+    "softmax over steps": around(node("Softmax", ["x"], ["y"], axis=1)),
+    "softmax of a row, opset 11": around(node("Softmax", ["x"], ["y"]), shape=("N", 6), opset=11),
+    "softmax over values, opset 11": around(node("Softmax", ["x"], ["y"], axis=2), opset=11),
+    "softmax over all, opset 11": around(node("Softmax", ["x"], ["y"], axis=1), shape=("N", 4, 6), opset=11),
+    "leaky relu": around(node("LeakyRelu", ["x"], ["y"], alpha=0.1)),
+    "elu": around(node("Elu", ["x"], ["y"], alpha=0.6)),
+    "hard sigmoid": around(node("HardSigmoid", ["x"], ["y"])),
+    "hard sigmoid, sixth": around(node("HardSigmoid", ["x"], ["y"], alpha=1 / 6)),
+    "hard sigmoid, other": around(node("HardSigmoid", ["x"], ["y"], alpha=0.4, beta=0.3)),
+    "gelu": around(node("Gelu", ["x"], ["y"])),
+    "gelu tanh": around(node("Gelu", ["x"], ["y"], approximate="tanh")),
+    "clip 6": around(node("Clip", ["x", "z", "s"], ["y"]),
+                     constants={"z": np.float32(0), "s": np.float32(6)}),
+    "clip 1": around(node("Clip", ["x", "z", "s"], ["y"]),
+                     constants={"z": np.float32(0), "s": np.float32(1)}),
+    "clip 0, opset 6": around(node("Clip", ["x"], ["y"], min=0.0), opset=6),
+    "prelu": around(node("PRelu", ["x", "s"], ["y"]), constants={"s": np.array([0.3], np.float32)}),
+    "power": around(node("Pow", ["x", "s"], ["y"]), constants={"s": np.float32(2)}),
+    "scale and shift": around(node("Mul", ["x", "s"], ["p"]), node("Sub", ["o", "p"], ["q"]),
+                              node("Div", ["q", "d"], ["y"]), constants={
+                                  "s": weights(6, seed=1), "o": weights(6, seed=2), "d": np.float32(3)}),
+    "scale of a row": around(node("Mul", ["x", "s"], ["y"]), constants={"s": weights(6, seed=1)}, shape=("N", 6)),
+    "scale of channels": around(node("Mul", ["x", "s"], ["y"]), constants={"s": weights(6, 1)}, shape=CHANNELS),
+    "last, gathered": around(node("Gather", ["x", "i"], ["y"], axis=1), constants={"i": np.int64(-1)}),
+    "first, gathered": around(node("Gather", ["x", "i"], ["y"], axis=1), constants={"i": np.int64(0)}),
+    "third, gathered": around(node("Gather", ["x", "i"], ["y"], axis=1), constants={"i": np.int64(2)}),
+    "third from the end": around(node("Gather", ["x", "i"], ["y"], axis=1), constants={"i": np.int64(-3)}),
+    "fixed, gathered": around(node("Gather", ["x", "i"], ["y"], axis=1), constants={"i": np.int64(2)},
+                              shape=("N", 5, 6)),
+    "some values": around(node("Gather", ["x", "i"], ["y"], axis=2), constants={"i": np.array([4, 0, 2])}),
+    "steps cut": around(node("Slice", ["x", "one", "minus", "one"], ["y"]), constants=AXES),
+    "steps cut, old": around(node("Slice", ["x"], ["y"], starts=[2], ends=[9999999999], axes=[1]), opset=9),
+    "steps backwards": around(node("Slice", ["x", "minus", "e", "one", "minus"], ["y"]),
+                              constants=AXES | {"e": np.array([-(2**63)])}),
+    "values cut": around(node("Slice", ["x", "one", "e", "two"], ["y"]), constants=AXES | {"e": np.array([4])}),
+    "split": graph([node("Split", ["x", "p"], ["a", "b"], axis=2), node("Mul", ["a", "b"], ["y"])],
+                   [("x", ["N", "T", 6])], ["y"], {"p": np.array([3, 3])}),
+    "flatten": around(node("Flatten", ["x"], ["f"]), node("MatMul", ["f", "w"], ["y"]), constants={
+        "w": weights(24, 3)}, shape=("N", 4, 6)),
+    "channels to a row": around(node("Transpose", ["x"], ["t"], perm=[0, 2, 1]), node("Flatten", ["t"], ["f"]),
+                                node("MatMul", ["f", "w"], ["y"]), constants={"w": weights(24, 3)}, shape=("N", 4, 6)),
+    "a row as steps": around(node("Reshape", ["x", "r"], ["t"]), node("ReduceSum", ["t", "one"], ["y"]),
+                             constants=AXES | {"r": np.array([-1, 3, 4])}, shape=("N", 12)),
+    "steps in pairs": around(node("Reshape", ["x", "r"], ["t"]), node("MatMul", ["t", "w"], ["y"]), constants={
+        "r": np.array([-1, 4, 12]), "w": weights(12, 3)}, shape=("N", 8, 6)),
+    "halves of steps": around(node("Reshape", ["x", "r"], ["t"]), node("MatMul", ["t", "w"], ["y"]), constants={
+        "r": np.array([-1, 16, 3]), "w": weights(3, 3)}, shape=("N", 8, 6)),
+    "steps and sequences as one": around(node("Reshape", ["x", "r"], ["t"]), node("MatMul", ["t", "w"], ["y"]),
+                                         constants={"r": np.array([-1, 6]), "w": W}),
+    "steps as values": around(node("Transpose", ["x"], ["t"], perm=[0, 2, 1]), node("MatMul", ["t", "w"], ["y"]),
+                              constants={"w": weights(8, 3)}, shape=("N", 8, 6)),
+    "repeat": around(node("Unsqueeze", ["x", "one"], ["u"]), node("Expand", ["u", "e"], ["t"]),
+                     node("MatMul", ["t", "w"], ["y"]), constants=AXES | {"e": np.array([1, 5, 1]), "w": W},
+                     shape=("N", 6)),
+    "pad": around(node("Pad", ["x", "p"], ["y"]), constants={"p": np.array([0, 2, 0, 0, 1, 0])}),
+    "pad, old": around(node("Pad", ["x"], ["y"], pads=[0, 2, 0, 0, 1, 0]), opset=10),
+    "causal convolution": around(node("Pad", ["x", "p"], ["q"]), node("Conv", ["q", "k"], ["y"], group=2),
+                                 constants=GROUPED | {"p": np.array([0, 0, 2, 0, 0, 0])}, shape=CHANNELS),
+    "embedding": graph([node("Gather", ["w", "x"], ["y"])], [("x", ["N", "T"], INT64)], ["y"], {"w": weights(9, 4)}),
+    "embedding of floats cast": around(node("Cast", ["x"], ["i"], to=INT64), node("Gather", ["w", "i"], ["y"]),
+                                       constants={"w": weights(9, 4)}, shape=("N", "T")),
+    "joined": graph([node("Concat", ["x", "z"], ["y"], axis=2)], [("x", ["N", "T", 6]), ("z", ["N", "T", 2])], ["y"]),
+    "swish": around(node("Sigmoid", ["x"], ["s"]), node("Mul", ["x", "s"], ["y"])),
+    "hard swish": around(node("HardSwish", ["x"], ["y"])),
+    "maximum": around(node("Tanh", ["x"], ["s"]), node("Max", ["x", "s"], ["y"])),
+    "mean of three": around(node("Tanh", ["x"], ["s"]), node("Mean", ["x", "s", "x"], ["y"])),
+    "dropout": around(node("Dropout", ["x"], ["p"]), node("Relu", ["p"], ["y"])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_each_operation(name: str) -> None:
+    agree(LAYERS[name])
+
+
+# ---- drawn at random ----
+
+
+class Drawing:
+    """A graph that grows from x [N, T, 4] or, T first, [T, N, 4]."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.data, self.nodes, self.constants, self.inputs = data, [], {}, []
+        self.at, self.width, self.seed = "x", 4, data.draw(st.integers(0, 999))
+        self.batch_first, self.row = data.draw(st.booleans()), False
+        self.inputs.append(("x", ["N", "T", 4] if self.batch_first else ["T", "N", 4]))
+
+    def constant(self, value: Any) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+    def weights(self, *shape: int) -> str:
+        return self.constant(weights(*shape, seed=self.seed + len(self.constants)))
+
+    def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
+        made = [f"t{len(self.nodes)}.{k}" for k in range(outputs)]
+        self.nodes.append(node(op, list(inputs), made, **attributes))
+        return made[0]
+
+    def turn(self) -> None:
+        self.at, self.batch_first = self.add("Transpose", self.at, perm=[1, 0, 2]), not self.batch_first
+
+    def cell(self) -> None:
+        draw_ = self.data.draw
+        op, units = draw_(st.sampled_from(sorted(GATES))), draw_(st.integers(1, 5))
+        direction = draw_(st.sampled_from(["forward", "reverse", "bidirectional"]))
+        count, gates = 2 if direction == "bidirectional" else 1, GATES[op]
+        if self.batch_first:
+            self.turn()
+        reads = [self.at, self.weights(count, gates * units, self.width), self.weights(count, gates * units, units)]
+        reads.append(self.weights(count, 2 * gates * units) if draw_(st.booleans()) else "")
+        lengths = draw_(st.booleans())
+        if lengths and not any(name == "lengths" for name, *_ in self.inputs):
+            self.inputs.append(("lengths", ["N"], helper.TensorProto.INT32))
+        reads.append("lengths" if lengths else "")
+        attributes: dict[str, Any] = {"hidden_size": units, "direction": direction}
+        if draw_(st.booleans()):
+            names = draw_(st.lists(st.sampled_from(["Sigmoid", "Tanh", "Softsign", "HardSigmoid"]),
+                                   min_size=len(DEFAULTS[op]), max_size=len(DEFAULTS[op])))  # fmt: skip
+            attributes["activations"] = names * count
+        if draw_(st.booleans()):
+            attributes["clip"] = draw_(st.sampled_from([0.5, 1.0, 3.0]))
+        if op == "GRU":
+            attributes["linear_before_reset"] = draw_(st.integers(0, 1))
+        if op == "LSTM":
+            attributes["input_forget"] = draw_(st.integers(0, 1))
+            if draw_(st.booleans()):
+                reads += ["", "", self.weights(count, 3 * units)]
+        y = self.add(op, *reads, outputs=2, **attributes)
+        end = y[:-1] + "1"
+        match draw_(st.sampled_from(["steps", "steps", "last", "state"])):
+            case "steps" | "last" as kind:
+                turned = self.add("Transpose", y, perm=[0, 2, 1, 3])
+                self.at = self.add("Reshape", turned, self.constant(np.array([0, 0, -1])))
+                if kind == "last":
+                    self.at, self.row = self.add("Gather", self.at, self.constant(np.int64(-1)), axis=0), True
+            case "state":
+                turned = self.add("Transpose", end, perm=[1, 0, 2])
+                self.at, self.row = self.add("Flatten", turned), True
+        self.width = units * count
+
+    def dense(self) -> None:
+        units = self.data.draw(st.integers(1, 5))
+        self.at = self.add("MatMul", self.at, self.weights(self.width, units))
+        if self.data.draw(st.booleans()):
+            self.at = self.add("Add", self.at, self.weights(units))
+        self.width = units
+        self.function()
+
+    def function(self) -> None:
+        op = self.data.draw(st.sampled_from(["Tanh", "Relu", "Sigmoid", "Elu", "Softplus", "Softmax", "Identity"]))
+        self.at = self.add(op, self.at)
+
+    def affine(self) -> None:
+        self.at = self.add("Mul", self.at, self.weights(self.width))
+        self.at = self.add("Add", self.at, self.weights(self.width))
+
+    def skip(self) -> None:
+        other = self.add("Tanh", self.at)
+        self.at = self.add(self.data.draw(st.sampled_from(["Add", "Mul", "Sub", "Max"])), self.at, other)
+
+    def conv(self) -> None:
+        if not self.batch_first:
+            self.turn()
+        taps, units = self.data.draw(st.integers(1, 3)), self.data.draw(st.integers(1, 4))
+        turned = self.add("Transpose", self.at, perm=[0, 2, 1])
+        left = self.data.draw(st.integers(0, taps - 1))
+        made = self.add("Conv", turned, self.weights(units, self.width, taps), pads=[left, taps - 1 - left])
+        self.at, self.width = self.add("Transpose", made, perm=[0, 2, 1]), units
+
+    def norm(self) -> None:
+        self.at = self.add("LayerNormalization", self.at, self.weights(self.width), self.weights(self.width))
+
+    def reduce(self) -> None:
+        axis = self.constant(np.array([1 if self.batch_first else 0]))
+        op = self.data.draw(st.sampled_from(["ReduceMean", "ReduceMax", "ReduceSum"]))
+        self.at, self.row = self.add(op, self.at, axis, keepdims=0), True
+
+
+@settings(max_examples=DRAWN, deadline=None, derandomize=True, database=None, report_multiple_bugs=False)
+@given(st.data())
+def test_drawn_graphs(data: st.DataObject) -> None:
+    drawing = Drawing(data)
+    for _ in range(data.draw(st.integers(1, 5))):
+        steps = [] if drawing.row else [drawing.cell, drawing.cell, drawing.cell, drawing.conv, drawing.reduce]
+        data.draw(st.sampled_from([*steps, drawing.dense, drawing.affine, drawing.skip, drawing.norm]))()
+    drawing.nodes.append(node("Tanh", [drawing.at], ["y"]))
+    made = graph(drawing.nodes, drawing.inputs, ["y"], drawing.constants)
+    agree(made, data.draw(st.integers(2, 9)), drawn=True)
+
+
+# ---- in a process of its own ----
+
+
+@pytest.mark.parametrize("options", [{"layout": 0}, {"lengths": True, "initial": True}])
+def test_peers_run_a_file(options: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "model.bin"
+    file.write_bytes(cell("LSTM", direction="bidirectional", **options))
+    model = importer.read(file)
+    xs = draw(model, 5, 6, np.random.default_rng(2))
+    answers = peers.run_checkpoint(file, xs)
+    assert answers.peer.startswith("onnxruntime ")
+    for y, z in zip(reference.run(model, xs), answers.ys, strict=True):
+        assert y.shape == z.shape and np.abs(y - z).max() <= LIMIT
+
+
+def test_layouts_agree() -> None:
+    """ONNX Runtime runs layout 0 alone; both layouts of the same weights are one model here."""
+    for op, direction in product(GATES, ("forward", "bidirectional")):
+        models = [importer.reading(cell(op, direction=direction, layout=k, initial=True), "m").model for k in (0, 1)]
+        xs = draw(models[0], 3, 5, np.random.default_rng(3))
+        for y, z in zip(*(reference.run(model, xs) for model in models), strict=True):
+            assert np.array_equal(y, z)
