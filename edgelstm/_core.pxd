@@ -29,6 +29,8 @@ cdef extern from "edgelstm.h" nogil:
         uint32_t ops
         uint32_t state_size
         uint32_t causal
+        uint32_t uneven
+        uint32_t example_steps
 
     elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size)
 
@@ -52,6 +54,7 @@ cdef extern from "edgelstm.h" nogil:
     elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model, const elstm_kernels *kernels,
                                    elstm_limits limits, void *arena, size_t arena_size)
     void elstm_step_f32(elstm_runner *runner, const float **xs, float **ys)
+    uint32_t elstm_stepped_rows(const elstm_runner *runner, uint32_t output)
     void elstm_enter_f32(elstm_runner *runner, const float **xs)
     void elstm_step_layer(elstm_runner *runner, uint32_t layer)
     void elstm_leave_f32(elstm_runner *runner, float **ys)
@@ -64,6 +67,21 @@ cdef extern from "edgelstm.h" nogil:
     elstm_status elstm_run_s8(elstm_runner *runner, const int16_t **xs, int16_t **ys, uint32_t steps,
                               elstm_rows rows)
     uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps, elstm_rows rows)
+
+    ctypedef enum elstm_misfit:
+        ELSTM_FITS
+        ELSTM_NEEDS_ROWS
+        ELSTM_NEEDS_PERIODS
+        ELSTM_NEEDS_ALIKE
+        ELSTM_NEEDS_A_ROW
+
+    ctypedef struct elstm_refusal:
+        elstm_misfit why
+        uint32_t layer
+        uint32_t rows
+        uint32_t wanted
+
+    elstm_refusal elstm_run_refusal(const elstm_runner *runner, uint32_t steps, elstm_rows rows)
     void elstm_reset(elstm_runner *runner)
     void elstm_reset_stream(elstm_runner *runner, uint32_t stream)
     void *elstm_state(elstm_runner *runner, uint32_t stream)

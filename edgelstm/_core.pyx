@@ -42,6 +42,7 @@ cdef extern from *:
         int flags
 
 cdef enum:
+    ELSTM_CONSTANT = 2  # of a port's `single`: the same row in every step
     IN_ORDER = 0x101  # flags: C-contiguous and aligned
     ALIGN = 64  # a cache line; the C core itself asks for 16
     PATIENCE = 1024  # steps of a run between two looks for Ctrl-C
@@ -167,6 +168,8 @@ cdef class Core:
     cdef object first_x
     cdef readonly object y  # the bound answer, [width] or [streams, width]; of several outputs the first
     cdef object answer  # what `step` returns: y, or a tuple with those of all outputs
+    cdef uint32_t vocabulary[8]  # of inputs that hold ids; 0: of none
+    cdef uint32_t max_steps
     cdef readonly uint32_t streams
     cdef readonly size_t arena_size
 
@@ -174,7 +177,6 @@ cdef class Core:
         cdef Py_buffer source
         cdef size_t image_size
         cdef unsigned char *start
-        cdef elstm_limits limits
         cdef uint32_t k
         if name is not None and not isinstance(name, str):
             raise InputError(f"kernels is {name!r}, expected a name; this machine has {', '.join(kernels())}")
@@ -191,13 +193,11 @@ cdef class Core:
         finally:
             PyBuffer_Release(&source)
         _check(elstm_model_open(&self.model, start, image_size))
-        limits.max_steps, limits.streams = max_steps, streams
+        if streams > 1 and (self.model.uneven or not self.model.causal):
+            raise InputError(f"streams={streams}: a model which needs steps to come, or of which some step has no row or "
+                             "several, runs one stream at a time")
         self.streams = streams
-        self.arena_size = elstm_arena_size(&self.model, self.set, limits)
-        if self.arena_size == <size_t>-1:
-            raise InputError(f"streams={streams} and max_steps={max_steps} are out of range")
-        start = self._allocate(1, self.arena_size)
-        _check(elstm_runner_init(&self.runner, &self.model, self.set, limits, start, self.arena_size))
+        self._lay_out(max_steps)
         self.xs = tuple(np.zeros((streams, self.model.input[k].width), np.float32) for k in range(self.model.inputs))
         self.ys = tuple(np.zeros((streams, self.model.output[k].width), np.float32) for k in range(self.model.outputs))
         for k in range(self.model.inputs):
@@ -210,12 +210,34 @@ cdef class Core:
         self.y = answers[0]
         self.answer = answers[0] if len(answers) == 1 else answers
 
+    cdef int _lay_out(self, uint32_t max_steps) except -1:
+        """An arena for so many steps at once, and a reset runner in it."""
+        cdef elstm_limits limits
+        cdef unsigned char *start
+        limits.max_steps, limits.streams = max_steps, self.streams
+        cdef size_t size = elstm_arena_size(&self.model, self.set, limits)
+        if size == <size_t>-1:
+            raise InputError(f"streams={self.streams} and max_steps={max_steps} are out of range")
+        start = self._allocate(1, size)
+        _check(elstm_runner_init(&self.runner, &self.model, self.set, limits, start, size))
+        self.arena_size, self.max_steps = size, max_steps
+        return 0
+
+    cdef int _fit(self, uint32_t steps) except -1:
+        """Room for a run that must be seen whole, which starts from a reset state."""
+        if not self.model.causal and steps > self.max_steps:
+            self._lay_out(steps)
+        return 0
+
     cdef unsigned char *_allocate(self, int index, size_t size) except NULL:
-        """An aligned block, freed with this object."""
+        """An aligned block in place of the one before, freed with this object."""
+        cdef unsigned char *block = NULL
         if size < <size_t>-1 - ALIGN:
-            self.blocks[index] = <unsigned char *>PyMem_RawMalloc(size + ALIGN)
-        if self.blocks[index] == NULL:
+            block = <unsigned char *>PyMem_RawMalloc(size + ALIGN)
+        if block == NULL:
             raise MemoryError(f"{size} bytes for an image or arena")
+        PyMem_RawFree(self.blocks[index])
+        self.blocks[index] = block
         return self.blocks[index] + (ALIGN - <uintptr_t>self.blocks[index] % ALIGN) % ALIGN
 
     cdef void *_hold(self, array) except NULL:
@@ -230,6 +252,23 @@ cdef class Core:
             PyBuffer_Release(&self.views[k])
         PyMem_RawFree(self.blocks[0])
         PyMem_RawFree(self.blocks[1])
+
+    def _limit_ids(self, vocabularies):
+        """Inputs that hold ids, and how many there are; what stands for more or for none is refused."""
+        for k, count in enumerate(vocabularies[: self.model.inputs]):
+            _whole(count, "vocabulary", 1 << 31, &self.vocabulary[k])
+
+    def _refuse_step(self):
+        """Called where a step is asked of a model that has none."""
+        raise InputError("the model needs steps to come; it can only run whole sequences")
+
+    cdef int _check_ids(self, uint32_t input, const float *x) except -1:
+        cdef size_t k
+        cdef float most = <float>(self.vocabulary[input] - 1)
+        for k in range(self.x_count[input]):
+            if not (0 <= x[k] <= most and x[k] == <float><uint32_t>x[k]):
+                raise InputError(f"input {input} holds {x[k]:g}, expected whole numbers from 0 to {most:g}")
+        return 0
 
     cdef int _free(self) except -1:
         if self.busy:
@@ -249,11 +288,13 @@ cdef class Core:
         """One step of every stream; returns the bound answer, overwritten by the next step.
 
         x: float32 of the input's shape; None: what stands in the bound inputs. A tuple for several inputs.
-        InputError for NaN, infinity or a wrong shape.
+        InputError for NaN, infinity or a wrong shape, and where the model needs steps to come.
         """
         cdef const float *direct[1]
         cdef const array_head *head
         self._free()
+        if not self.model.causal:
+            self._refuse_step()
         if x is None:
             return self._step_bound()
         if not HEAD_HOLDS or type(x) is not ndarray or self.model.inputs != 1:
@@ -268,6 +309,8 @@ cdef class Core:
         direct[0] = <const float *>head.data
         if not _finite(direct[0], self.x_count[0]):
             raise InputError("an input is NaN or infinite")
+        if self.vocabulary[0]:
+            self._check_ids(0, direct[0])
         elstm_step_f32(&self.runner, direct, self.bound_y)
         return self.answer
 
@@ -276,8 +319,17 @@ cdef class Core:
         for k in range(self.model.inputs):
             if not _finite(self.bound_x[k], self.x_count[k]):
                 raise InputError("an input is NaN or infinite")
+            if self.vocabulary[k]:
+                self._check_ids(k, self.bound_x[k])
         elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
         return self.answer
+
+    @property
+    def rows(self):
+        """Rows that the last step wrote: 1, and of a model of which some step has none or several, 0 or so many. The
+        answer is the last of them; where there was none, it is that of a step before. A tuple for several outputs."""
+        rows = tuple(elstm_stepped_rows(&self.runner, k) for k in range(self.model.outputs))
+        return rows[0] if len(rows) == 1 else rows
 
     cdef _step_converted(self, x):
         """The slow way in: lists, other dtypes, arrays that lie crookedly, several inputs."""
@@ -328,15 +380,17 @@ cdef class Core:
         cdef unsigned char *y[8]
         cdef size_t x_size[8]  # bytes of a batch
         cdef size_t y_size[8]
+        cdef size_t y_given[8]
         cdef elstm_rows rows = ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL
         cdef elstm_status status = ELSTM_OK
         cdef size_t align = 2 if integers else 4
         cdef size_t row = <size_t>self.streams * align
+        cdef size_t given
         cdef int held = 0
         cdef uint32_t batch, k, left, piece
         cdef size_t walked = 0
         # an answer of the last step alone, or steps that must be seen together, cannot be had in pieces
-        cdef bint whole = not self.model.causal
+        cdef bint whole = not self.model.causal or (self.model.uneven and not every_step)
         self._free()
         if len(xs) != self.model.inputs or len(ys) != self.model.outputs:
             raise InputError("a run needs an array for each input and output")
@@ -344,8 +398,9 @@ cdef class Core:
             raise InputError("this image is f32; integers are for s8 images")
         self.busy = 1
         try:
+            self._fit(steps)
             for k in range(self.model.inputs):
-                x_size[k] = row * steps * self.model.input[k].width
+                x_size[k] = row * (1 if self.model.input[k].single else steps) * self.model.input[k].width
                 x[k] = <const unsigned char *>self._view(xs[k], &views[held], batches * x_size[k], align, 0)
                 held += 1
             for k in range(self.model.outputs):
@@ -361,17 +416,25 @@ cdef class Core:
                     left = steps
                     while left > 0:
                         piece = left if whole or left < PATIENCE else PATIENCE
+                        for k in range(self.model.outputs):
+                            given = elstm_output_rows(&self.runner, k, piece, rows)
+                            y_given[k] = row * given * self.model.output[k].width
                         if integers:
                             status = elstm_run_s8(&self.runner, <const int16_t **>x, <int16_t **>y, piece, rows)
                         else:
                             status = elstm_run_f32(&self.runner, <const float **>x, <float **>y, piece, rows)
                         if status != ELSTM_OK:
                             break
-                        for k in range(self.model.inputs):
-                            x[k] += x_size[k] // steps * piece
-                        for k in range(self.model.outputs):
-                            y[k] += y_size[k] if whole else y_size[k] // steps * piece
                         left -= piece
+                        for k in range(self.model.inputs):
+                            if not self.model.input[k].single:
+                                x[k] += x_size[k] // steps * piece
+                            elif left == 0:
+                                x[k] += x_size[k]
+                        for k in range(self.model.outputs):
+                            # what stays the same is there already
+                            if self.model.output[k].single != ELSTM_CONSTANT or left == 0:
+                                y[k] += y_given[k]
                         walked = walked + piece if walked < PATIENCE else piece
                         if walked >= PATIENCE:
                             with gil:
@@ -411,6 +474,8 @@ cdef class Core:
         cdef const uint32_t *count
         cdef double *time
         cdef int64_t start
+        if not self.model.causal:
+            self._refuse_step()
         state = self.state
         count = <const uint32_t *>self._view(repeats, &counts, 4 * <size_t>parts, 4, 0)
         try:
@@ -443,11 +508,23 @@ cdef class Core:
                 elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
 
     def output_rows(self, output, steps, bint every_step):
-        """Rows that a run of `steps` steps gives for an output."""
+        """Rows that a run of `steps` steps from the present state gives for an output."""
         cdef uint32_t k = 0, count = 0
         _whole(output, "output", self.model.outputs, &k)
         _whole(steps, "steps", <uint32_t>-1, &count)
         return elstm_output_rows(&self.runner, k, count, ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL)
+
+    def refusal(self, steps, bint every_step):
+        """None, or why a run of `steps` steps from the present state would be refused: the layer's number, a word for
+        what it needs, how many rows it would read, and how many it wants."""
+        cdef uint32_t count = 0
+        _whole(steps, "steps", <uint32_t>-1, &count)
+        cdef elstm_refusal found = elstm_run_refusal(
+            &self.runner, count, ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL)
+        if found.why == ELSTM_FITS:
+            return None
+        word = {ELSTM_NEEDS_ROWS: "rows", ELSTM_NEEDS_PERIODS: "periods", ELSTM_NEEDS_ALIKE: "alike"}
+        return found.layer, word.get(found.why, "a row"), found.rows, found.wanted
 
     def reset(self, stream=None):
         """Back to the state of a fresh runner: all streams, or one."""
@@ -459,6 +536,9 @@ cdef class Core:
             elstm_reset(&self.runner)
         else:
             elstm_reset_stream(&self.runner, k)
+        if self.model.uneven:  # the answer before the first
+            for y in self.ys:
+                y.fill(0)
 
     @property
     def state(self):
@@ -502,6 +582,7 @@ cdef class Core:
     def self_check(self):
         """Replay the example inside the image; EdgeLstmError if this machine gives other answers. Resets."""
         self._free()
+        self._fit(self.model.example_steps)
         _check(elstm_self_check(&self.runner))
 
     @property
@@ -518,6 +599,16 @@ cdef class Core:
     def integer(self):
         """True for an s8 image."""
         return self.model.type == ELSTM_S8
+
+    @property
+    def causal(self):
+        """True where no layer needs steps to come, so that the model can be stepped."""
+        return self.model.causal != 0
+
+    @property
+    def uneven(self):
+        """True where some step writes no row or several; `rows` tells."""
+        return self.model.uneven != 0
 
     @property
     def input_scales(self):

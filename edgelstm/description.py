@@ -61,6 +61,7 @@ KINDS = {
     "lstm_full_f32": 35,
     "lstm_full_s8": 36,
 }
+MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that count
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax")
 GROUP = 8
 
@@ -96,6 +97,8 @@ class TensorDescription:
     width: int
     scale: float
     single: bool  # one row a run unless every step is asked for
+    constant: bool = False  # its row is known from the start of a run on
+    clock: int = 0  # at which steps it has rows; 0: at each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,6 +120,8 @@ class Description:
     source: Source
     notes: tuple[str, ...]
     example_steps: int
+    waits: tuple[tuple[str, str], ...] = ()  # layers that need steps to come, each with the reason
+    vocabularies: tuple[int, ...] = ()  # of inputs that hold ids; 0: of none
     sections: dict[str, int] = field(default_factory=dict)  # name: bytes
 
 
@@ -144,8 +149,8 @@ def _describe(image: bytes) -> Description:
     meta = json.loads(blob["meta"] or b"{}")
     types = {number: name for name, number in TENSOR_TYPES.items()}
     tensors = tuple(
-        TensorDescription(types[kind], width, scale, bool(single))
-        for kind, single, _, width, scale, _ in struct.iter_unpack("<BBHIfI", blob["tensors"])
+        TensorDescription(types[kind], width, scale, single > 0, single == 2, clock)
+        for kind, single, clock, _, width, scale, _ in struct.iter_unpack("<BBBBIfI", blob["tensors"])
     )
     ports = list(struct.iter_unpack("<IIII", blob["ports"]))
     scalers = _read_scalers(blob["weights"], ports, [tensors[p[0]].width for p in ports])
@@ -168,6 +173,8 @@ def _describe(image: bytes) -> Description:
         meta=Meta(described[:inputs], described[inputs:], meta.get("window"), meta.get("hop")),
         source=Source(*(str(meta["source"][key]) for key in ("format", "file", "sha256"))),
         notes=tuple(map(str, meta["notes"])),
+        waits=tuple((str(name), str(reason)) for name, reason in meta.get("waits", ())),
+        vocabularies=tuple(int(p.get("vocabulary", 0)) for p in meta["inputs"]),
         example_steps=struct.unpack_from("<I", blob["example"])[0] if blob["example"] else 0,
         sections={name: size for name, (_, size) in spans.items()},
     )
@@ -264,6 +271,12 @@ def _costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription)
             reduction = struct.unpack_from("<I", fields)[0]
             of_value = {"reduce_f32": (8, 4, 8), "reduce_s8": (8, 2, 8)}[kind][reduction]
             return _Costs(state=16 + of_value * x.width)
+        case "crop":
+            return _Costs(state=row * int(struct.unpack_from("<II", fields)[1]))
+        case "group":
+            count, single = struct.unpack_from("<II", fields)
+            # what was split so comes in whole groups, and its clock is an earlier one
+            return _Costs(state=0 if single or y.clock < x.clock else row * (count - 1))
         case "embedding":
             vocabulary, columns = struct.unpack_from("<II", fields)
             return _Costs(parameters=vocabulary * columns)

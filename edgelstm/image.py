@@ -15,16 +15,20 @@ from .description import (
     KINDS,
     LAYOUT,
     MAGIC,
+    MASK,
     NUMBER_TYPES,
     SECTIONS,
     TENSOR_TYPES,
     VERSION,
     checksum,
 )
+from .errors import InputError
 from .files import write_whole
+from .layers import Embedding, Mask
 from .model import Array, Model, Port, QuantizedModel
+from .quantized import QuantizedEmbedding, QuantizedMask
 from .records import packed, record
-from .timing import Timing
+from .timing import Timing, check_run
 
 EXAMPLE_STEPS = 8
 
@@ -111,8 +115,10 @@ def _meta(model: Any) -> dict[str, Any]:
 
     def port(name: str, p: Port) -> dict[str, Any]:
         lists = {"channels": p.channels, "units": p.units, "labels": p.labels}
-        return {"name": name} | {key: list(values) for key, values in lists.items() if values}
+        size = {"vocabulary": ids[name]} if name in ids else {}
+        return {"name": name} | {key: list(values) for key, values in lists.items() if values} | size
 
+    ids = vocabularies(model)
     described = [port(name, p) for name, p in _ports(model)]
     source = {"format": model.source.format, "file": model.source.file, "sha256": model.source.sha256}
     meta: dict[str, Any] = {
@@ -122,6 +128,8 @@ def _meta(model: Any) -> dict[str, Any]:
         "source": source,
         "notes": list(model.notes),
     }
+    if model.timing.waits:
+        meta["waits"] = [list(pair) for pair in model.timing.waits]
     if model.meta.window is not None:
         meta["window"] = model.meta.window
     if model.meta.hop is not None:
@@ -129,24 +137,68 @@ def _meta(model: Any) -> dict[str, Any]:
     return meta
 
 
-def _example(model: Any) -> bytes:
-    """Steps, then the inputs' and the outputs' values, every step, each array padded to 4 bytes. Empty for a float
-    model that overflows even on small inputs: there is nothing to compare then."""
+def vocabularies(model: Model | QuantizedModel) -> dict[str, int]:
+    """The inputs that hold ids of an Embedding, read as they are or through a Mask, and how many ids there are."""
+    origin = {name: name for name in model.inputs}
+    found: dict[str, int] = {}
+    for layer in model.layers:
+        name = origin.get(layer.reads[0])
+        if name is None:
+            continue
+        if isinstance(layer, Mask | QuantizedMask):
+            origin[layer.writes[0]] = name
+        elif isinstance(layer, Embedding | QuantizedEmbedding):
+            found[name] = min(layer.vocabulary, found.get(name, layer.vocabulary))
+    return found
+
+
+def _example(model: Model | QuantizedModel) -> bytes:
+    """Steps, then the inputs' and the outputs' values, each array padded to 4 bytes. Empty for a float model that
+    overflows even on small inputs, and for one that fits no number of steps: there is nothing to compare then."""
+    steps = _example_steps(model)
+    if not steps:
+        return b""
     random = np.random.default_rng(0)
-    shapes = [(1, EXAMPLE_STEPS, model.width(name)) for name in model.inputs]
+    single = {t.name for t in model.tensors if t.single}
+    shapes = [(1, 1 if name in single else steps, model.width(name)) for name in model.inputs]
+    every = model.timing.causal
     xs: list[Array]
     if isinstance(model, QuantizedModel):
-        xs = [random.integers(-8000, 8001, shape).astype(np.int16) for shape in shapes]
-        ys = [y.astype(np.int16) for y in reference_s8.run(model, xs, every_step=True)]
+        xs = [x.astype(np.int16) for x in _with_ids(model, [random.integers(-8000, 8001, s) for s in shapes], random)]
+        ys = [y.astype(np.int16) for y in reference_s8.run(model, xs, every)]
     else:
         noise = [random.standard_normal(shape) for shape in shapes]
         for size in (0.5, 0.05, 0.0):
-            xs = [(size * x).astype(np.float32) for x in noise]
+            xs = [x.astype(np.float32) for x in _with_ids(model, [size * x for x in noise], random)]
             with np.errstate(all="ignore"):
-                ys = [y.astype(np.float32) for y in reference.run(model, xs, every_step=True)]
+                ys = [y.astype(np.float32) for y in reference.run(model, xs, every)]
             if all(np.abs(y).max() < 1e6 for y in ys):  # false for NaN
                 break
         else:
             return b""
     blobs = [array.tobytes() for array in (*xs, *ys)]
-    return struct.pack("<II", EXAMPLE_STEPS, 0) + b"".join(blob + bytes(-len(blob) % 4) for blob in blobs)
+    return struct.pack("<II", steps, 0) + b"".join(blob + bytes(-len(blob) % 4) for blob in blobs)
+
+
+def _with_ids(model: Model | QuantizedModel, xs: list[Array], random: np.random.Generator) -> list[Array]:
+    """Noise, but for ids whole numbers of their vocabulary, and for a mask 0 and 1."""
+    ids = vocabularies(model)
+    ids |= {name: 2 for name in model.inputs if name == MASK and model.width(name) == 1}
+    most = {name: min(ids[name], 32767) for name in ids}  # s8 inputs are int16
+    return [
+        random.integers(0, most[name], x.shape) if name in ids else x for name, x in zip(model.inputs, xs, strict=True)
+    ]
+
+
+def _example_steps(model: Model | QuantizedModel) -> int:
+    """A number of steps the model can run over, with a row at every output; 0: none was found."""
+    timing = model.timing
+    window = () if timing.causal or model.meta.window is None else (model.meta.window,)
+    steps: int
+    for steps in (*window, EXAMPLE_STEPS, *range(1, 4097)):
+        try:
+            check_run(model, steps, timed=timing)
+        except InputError:
+            continue
+        return steps
+    return 0

@@ -35,6 +35,7 @@ from .layers import (
     Transpose,
 )
 from .model import Array, Model, QuantizedModel
+from .timing import check_run
 
 
 def run(
@@ -52,13 +53,12 @@ def run(
     "<layer>.z" [N, T, gates, units] (what enters the gate functions).
     InputError where a model needs other numbers of steps.
     """
-    check_steps(model, every_step)
     tensors: dict[str, Array] = {}
-    for name, x in zip(model.inputs, check_inputs(model, xs), strict=True):
+    for name, x in zip(model.inputs, check_inputs(model, xs, every_step), strict=True):
         tensors[name] = x.astype(dtype)
     for layer in model.layers:
-        made = _layer(layer, [tensors[name] for name in layer.reads], every_step, trace)
-        check_rows(layer, made, every_step)
+        reads = [tensors[name] for name in layer.reads]
+        made = unwritten(model, layer, reads) or _layer(layer, reads, every_step, trace)
         tensors.update(zip(layer.writes, made, strict=False))
     if trace is not None:
         trace.update(tensors)
@@ -132,22 +132,16 @@ def activate_steps(x: Array) -> Array:
     return normal
 
 
-def check_steps(model: Model | QuantizedModel, every_step: bool) -> None:
-    """InputError where every step is asked for and a layer needs steps to come."""
-    if every_step and model.timing.waits:
-        name, reason = model.timing.waits[0]
-        raise InputError(f"the model has no answer for every step: {name}: {reason}")
+def unwritten(model: Model | QuantizedModel, layer: Any, reads: list[Array]) -> list[Array]:
+    """What a layer writes where there is no row yet to read, when every step is asked for; else nothing."""
+    if all(x.shape[1] for x in reads):
+        return []
+    return [np.zeros((len(reads[0]), 0, model.width(name)), reads[0].dtype) for name in layer.writes]
 
 
-def check_rows(layer: Any, made: list[Array], every_step: bool) -> None:
-    """InputError where a layer wrote no row of a run."""
-    if not made[0].shape[1] and not every_step:
-        raise InputError(f"{layer.name}: the sequence is too short; it gives no row")
-
-
-def check_inputs(model: Model | QuantizedModel, xs: Sequence[Array]) -> list[Array]:
+def check_inputs(model: Model | QuantizedModel, xs: Sequence[Array], every_step: bool) -> list[Array]:
     """The arrays [N, T, width], [N, 1, width] of a single input, checked against the model's inputs: finite, one per
-    input, N the same, T the same of all sequences."""
+    input, N the same, T the same of all sequences, and such that the model can run over so many."""
     if len(xs) != len(model.inputs):
         raise InputError(f"{len(xs)} input arrays given, the model has {len(model.inputs)} inputs")
     arrays = [np.asarray(x) for x in xs]
@@ -165,4 +159,8 @@ def check_inputs(model: Model | QuantizedModel, xs: Sequence[Array]) -> list[Arr
         shapes.add((len(x), None if name in single else x.shape[1]))
     if len({count for count, _ in shapes}) > 1 or len({steps for _, steps in shapes} - {None}) > 1:
         raise InputError("the inputs disagree in their number of sequences or steps")
+    if every_step and model.timing.waits:
+        name, reason = model.timing.waits[0]
+        raise InputError(f"the model has no answer for every step: {name}: {reason}")
+    check_run(model, max(x.shape[1] for x in arrays), every_step)
     return arrays

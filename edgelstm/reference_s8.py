@@ -23,7 +23,7 @@ from .quantized import (
     QuantizedRnn,
     QuantizedTensor,
 )
-from .reference import check_inputs, check_rows, check_steps, moved
+from .reference import check_inputs, moved, unwritten
 
 
 def dense_s8(layer: QuantizedDense, x: Array) -> tuple[Array, Array]:
@@ -49,15 +49,14 @@ def run(
     receives every tensor by name, "<layer>.z" of every layer that computes, "<layer>.c" of every LSTM and
     "<layer>.state" of every GRU, the finer state behind h.
     """
-    check_steps(model, every_step)
     tensors: dict[str, Array] = {}
-    for name, x in zip(model.inputs, check_inputs(model, xs), strict=True):
+    for name, x in zip(model.inputs, check_inputs(model, xs, every_step), strict=True):
         if x.dtype.kind not in "iu" or x.min() < -32768 or x.max() > 32767:
             raise InputError(f"input {name} must hold int16 values; scale floats with quantize_inputs")
         tensors[name] = x.astype(np.int16)
     for layer in model.layers:
-        made = _layer(model, layer, [tensors[name] for name in layer.reads], every_step, trace)
-        check_rows(layer, made, every_step)
+        reads = [tensors[name] for name in layer.reads]
+        made = unwritten(model, layer, reads) or _layer(model, layer, reads, every_step, trace)
         tensors.update(zip(layer.writes, made, strict=False))
     if trace is not None:
         trace.update(tensors)
@@ -119,4 +118,4 @@ def dequantize(model: QuantizedModel, ys: Sequence[Array]) -> tuple[Array, ...]:
 
 def run_float(model: QuantizedModel, xs: Sequence[Array], every_step: bool = False) -> tuple[Array, ...]:
     """`run` between the float doors: float [N, T, width] in, float32 out."""
-    return dequantize(model, run(model, quantize_inputs(model, check_inputs(model, xs)), every_step))
+    return dequantize(model, run(model, quantize_inputs(model, check_inputs(model, xs, every_step)), every_step))

@@ -120,7 +120,7 @@ def group(layer: Group, x: Array) -> Array:
     if layer.single and x.shape[1] != layer.count:
         raise InputError(f"{layer.name}: {x.shape[1]} steps, expected {layer.count}")
     rows = x.shape[1] // layer.count
-    made: Array = x[:, : rows * layer.count].reshape(len(x), rows, -1)
+    made: Array = x[:, : rows * layer.count].reshape(len(x), rows, x.shape[2] * layer.count)
     return made
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from . import _core
-from .description import Description, describe
+from .description import MASK, Description, describe
 from .errors import ImageError, InputError
 from .meta import Array, Meta
 
@@ -27,11 +27,14 @@ class Runner(_core.Core):
 
     model: an image's path or bytes, or a Model or QuantizedModel to pack. kernels: a name of `kernels()`; None takes
     EDGELSTM_KERNELS from the environment, else the best. streams: independent states that step together. max_steps:
-    steps worked on at once in `run`, which costs arena, not correctness. Starts from a reset state.
+    steps worked on at once in `run`, which costs arena, not correctness; where a layer needs steps to come, a longer
+    run makes the arena grow. Starts from a reset state.
     """
 
     image: bytes
     description: Description
+    _single: tuple[bool, ...]  # of each input: it takes one row a run
+    _plain: bool  # each step has one row, and any number will do
 
     def __new__(cls, model: Source, kernels: str | None = None, *, streams: int = 1, max_steps: int = 64) -> Runner:
         limits = _whole("streams", streams), _whole("max_steps", max_steps)
@@ -46,6 +49,12 @@ class Runner(_core.Core):
                 raise ImageError(f"{os.fspath(model)}: {error}") from None
             raise
         self.image = image
+        self._limit_ids(self.description.vocabularies)
+        tensors = [self.description.tensors[k] for k in self.description.inputs]
+        self._single = tuple(t.single for t in tensors)
+        self._plain = (
+            self.causal and not self.uneven and not any(self.description.vocabularies) and not any(self._single)
+        )
         return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -66,31 +75,36 @@ class Runner(_core.Core):
         """Values a step of each output."""
         return tuple(y.shape[1] for y in self.ys)
 
-    def run(self, xs: Any, every_step: bool = False, carry: bool = False) -> Any:  # type: ignore[override]
+    def run(self, xs: Any, every_step: bool = False, carry: bool = False, *, lengths: Any = None) -> Any:  # type: ignore[override]
         """Run whole sequences and return what the checkpoint's framework returns.
 
-        xs: (T, inputs) or (N, T, inputs), a tuple of such for several inputs. Every sequence starts from a reset
-        state, or with `carry` continues from the present one (then N must be `streams`). Returns (rows, outputs) or
-        (N, rows, outputs); where the model keeps the last step alone the rows' axis is gone, unless `every_step` asks
-        for all: then the answers equal calling `step` so many times. A tuple for several outputs. The GIL is free
+        xs: (T, inputs) or (N, T, inputs), a tuple of such for several inputs; (inputs,) or (N, inputs) for one that
+        takes a single row, as an initial state. Every sequence starts from a reset state, or with `carry` continues
+        from the present one (then N must be `streams`). Returns (rows, outputs) or (N, rows, outputs); where the model
+        keeps the last step alone the rows' axis is gone, unless `every_step` asks for all: then the answers equal
+        calling `step` so many times. A tuple for several outputs. lengths: of each sequence the steps that count,
+        (N,) whole numbers, for a model with an input named "mask", which xs then leaves out. The GIL is free
         meanwhile; Ctrl-C ends a run early unless its answer is that of the last step alone. InputError for NaN,
-        infinity and wrong shapes.
+        infinity and wrong shapes, for ids beyond their vocabulary, for numbers of steps that do not fit a layer, and
+        for `every_step` or `carry` where a layer needs steps to come.
         """
-        return self._run(xs, every_step, carry, integers=False)
+        return self._run(xs, every_step, carry, lengths, integers=False)
 
-    def run_integers(self, xs: Any, every_step: bool = False, carry: bool = False) -> Any:
+    def run_integers(self, xs: Any, every_step: bool = False, carry: bool = False, *, lengths: Any = None) -> Any:
         """`run` at the integer door of an s8 image: int16 arrays in and out; see `input_scales`, `output_scales`."""
         if not self.integer:
             raise InputError("this image is f32; run_integers is for s8 images")
-        return self._run(xs, every_step, carry, integers=True)
+        return self._run(xs, every_step, carry, lengths, integers=True)
 
-    def _run(self, xs: Any, every_step: bool, carry: bool, integers: bool) -> Any:
-        if type(xs) is np.ndarray and not integers and self._lies_ready(xs):
+    def _run(self, xs: Any, every_step: bool, carry: bool, lengths: Any, integers: bool) -> Any:
+        if type(xs) is np.ndarray and not integers and lengths is None and self._lies_ready(xs):
             return self._run_ready(xs, every_step, carry)
-        arrays, batched = self._inputs(xs, integers)
-        count, steps = arrays[0].shape[:2]
+        arrays, batched = self._inputs(xs, lengths, integers)
+        count, steps = len(arrays[0]), max(x.shape[1] for x in arrays)
         if carry and count != self.streams:
             raise InputError(f"{count} sequences cannot carry the state of {self.streams} streams")
+        if not self._plain:
+            self._check_run(steps, every_step, carry)
         dtype = np.int16 if integers else np.float32
         streams, batches = self.streams, -(-count // self.streams)
         rows = [self.output_rows(k, steps, every_step) for k in range(len(self.ys))]
@@ -100,16 +114,41 @@ class Runner(_core.Core):
         super().run(laid, ys, steps, every_step, integers, batches, fresh=not carry)
         shaped = []
         for k, y in enumerate(ys):
-            y = y.transpose(0, 2, 1, 3).reshape(batches * streams, rows[k], -1)[:count]
+            y = y.transpose(0, 2, 1, 3).reshape(batches * streams, rows[k], self.output_widths[k])[:count]
             single = self.description.tensors[self.description.outputs[k]].single and not every_step
             y = y[:, -1] if single else y
             shaped.append(y if batched else y[0])
         return shaped[0] if len(shaped) == 1 else tuple(shaped)
 
+    def _check_run(self, steps: int, every_step: bool, carry: bool) -> None:
+        """InputError for what the model cannot run. A run that is not carried leaves a reset state, refused or not."""
+        if not self.causal and (every_step or carry):
+            raise InputError(f"the model has no answer for every step: {self._waits()}")
+        if self.uneven and not carry:
+            self.reset()
+        refused = self.refusal(steps, every_step)
+        if refused is None:
+            return
+        layer, needs, rows, wanted = refused
+        text = {
+            "rows": f"{rows} steps, expected {wanted}",
+            "periods": f"{rows} steps, expected a multiple of {wanted}",
+            "alike": f"it reads tensors of {rows} and {wanted} steps",
+        }.get(needs, "the sequence is too short; it gives no row")
+        raise InputError(f"{self.description.layers[layer].name}: {text}")
+
+    def _waits(self) -> str:
+        """The first layer that needs steps to come, and why."""
+        return ": ".join(self.description.waits[0]) if self.description.waits else "a layer needs steps to come"
+
+    def _refuse_step(self) -> None:
+        raise InputError(f"the model cannot be stepped, `run` works: {self._waits()}")
+
     def _lies_ready(self, x: Array) -> bool:
         """Whether x is one sequence for a runner of one stream, input and output, as C wants it."""
         return (
-            x.ndim == 2
+            self._plain
+            and x.ndim == 2
             and x.dtype == np.float32
             and x.flags.c_contiguous
             and x.flags.aligned
@@ -127,35 +166,69 @@ class Runner(_core.Core):
         single = self.description.tensors[self.description.outputs[0]].single and not every_step
         return y[-1] if single else y
 
-    def _inputs(self, xs: Any, integers: bool) -> tuple[list[Array], bool]:
+    def _inputs(self, xs: Any, lengths: Any, integers: bool) -> tuple[list[Array], bool]:
+        """The arrays [N, T, width], [N, 1, width] of single inputs; and whether they came with an axis of sequences."""
+        left_out = None if lengths is None else self._mask()
+        names = [k for k in range(len(self.xs)) if k != left_out]
         try:
-            given: Sequence[Any] = (xs,) if len(self.xs) == 1 and not isinstance(xs, tuple) else tuple(xs)
+            given: Sequence[Any] = (xs,) if len(names) == 1 and not isinstance(xs, tuple) else tuple(xs)
         except TypeError:
             raise InputError(f"expected a tuple with the array of each input, not {type(xs).__name__}") from None
-        if len(given) != len(self.xs):
-            raise InputError(f"{len(given)} inputs given, the model has {len(self.xs)}")
-        arrays = []
-        for k, (x, width) in enumerate(zip(given, self.input_widths, strict=True)):
-            try:
-                array = np.asarray(x)
-            except ValueError as error:
-                raise InputError(f"input {k} is not an array: {error}") from None
-            if array.dtype.kind not in "fiub":
-                raise InputError(f"input {k} holds {array.dtype} values, expected numbers")
-            if array.ndim not in (2, 3) or array.shape[-1] != width or 0 in array.shape:
-                raise InputError(f"input {k} has shape {array.shape}, expected (T, {width}) or (N, T, {width})")
-            if integers and array.dtype != np.int16:
-                raise InputError(f"input {k} is {array.dtype}, expected int16")
-            if not integers:
-                with np.errstate(over="ignore"):  # what overflows is refused below
-                    array = array.astype(np.float32, copy=False)
-                if not np.isfinite(array).all():
-                    raise InputError(f"input {k} holds NaN or infinite values")
-            arrays.append(array)
-        if any(a.shape[:-1] != arrays[0].shape[:-1] for a in arrays):
+        if len(given) != len(names):
+            raise InputError(f"{len(given)} inputs given, the model has {len(names)}")
+        arrays = {k: self._input(k, x, integers) for k, x in zip(names, given, strict=True)}
+        batched = {array.ndim == (2 if self._single[k] else 3) for k, array in arrays.items()}
+        # a single input's row stands where other inputs have their steps
+        arrays = {k: a[..., None, :] if self._single[k] else a for k, a in arrays.items()}
+        arrays = {k: a if a.ndim == 3 else a[None] for k, a in arrays.items()}
+        steps = {a.shape[1] for k, a in arrays.items() if not self._single[k]} or {1}
+        counts = {len(a) for a in arrays.values()}
+        if len(batched) > 1 or len(counts) > 1 or len(steps) > 1:
             raise InputError("the inputs disagree in their number of sequences or steps")
-        batched = arrays[0].ndim == 3
-        return [a if batched else a[None] for a in arrays], batched
+        if left_out is not None:
+            arrays[left_out] = _counted(lengths, counts.pop(), steps.pop(), integers)
+        return [arrays[k] for k in range(len(self.xs))], batched == {True}
+
+    def _input(self, k: int, x: Any, integers: bool) -> Array:
+        """One input's array, of its width, its type and its values."""
+        width = self.input_widths[k]
+        try:
+            array = np.asarray(x)
+        except ValueError as error:
+            raise InputError(f"input {k} is not an array: {error}") from None
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"input {k} holds {array.dtype} values, expected numbers")
+        axes = 1 if self._single[k] else 2
+        if array.ndim not in (axes, axes + 1) or array.shape[-1] != width or 0 in array.shape:
+            expected = f"({width},) or (N, {width})" if self._single[k] else f"(T, {width}) or (N, T, {width})"
+            raise InputError(f"input {k} has shape {array.shape}, expected {expected}")
+        if integers and array.dtype != np.int16:
+            raise InputError(f"input {k} is {array.dtype}, expected int16")
+        if not integers:
+            with np.errstate(over="ignore"):  # what overflows is refused below
+                array = array.astype(np.float32, copy=False)
+            if not np.isfinite(array).all():
+                raise InputError(f"input {k} holds NaN or infinite values")
+        vocabulary = self.description.vocabularies[k]
+        if vocabulary and not ((array >= 0) & (array < vocabulary) & (array == np.floor(array))).all():
+            raise InputError(f"input {k} holds ids, expected whole numbers from 0 to {vocabulary - 1}")
+        return array
+
+    def _mask(self) -> int:
+        """The input that says which steps count."""
+        names = self.description.input_names
+        if MASK not in names or self.input_widths[names.index(MASK)] != 1 or len(names) == 1:
+            raise InputError("lengths are for a model with an input named mask; this one has none")
+        return names.index(MASK)
+
+
+def _counted(lengths: Any, count: int, steps: int, integers: bool) -> Array:
+    """The mask [N, T, 1] of so many sequences, of each of which so many steps count."""
+    array = np.atleast_1d(np.asarray(lengths))
+    if array.shape != (count,) or array.dtype.kind not in "iu" or array.min() < 0 or array.max() > steps:
+        raise InputError(f"lengths must be {count} whole numbers from 0 to {steps}")
+    counts: Array = np.arange(steps)[None, :, None] < array[:, None, None]
+    return counts.astype(np.int16 if integers else np.float32)
 
 
 def _whole(name: str, value: Any) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .errors import ModelError
+from .errors import InputError, ModelError
 from .layers import (
     Activate,
     Attention,
@@ -262,6 +262,44 @@ def _rows(kind: str, n: list[int], steps: int) -> int:
     if same:
         return -(-steps // stride)
     return (steps + left + right - reach) // stride + 1 if steps and steps + left + right >= reach else 0
+
+
+def check_run(model: Any, steps: int, every_step: bool = False, timed: Timing | None = None) -> None:
+    """InputError, which names layer and numbers, where a model cannot run from a reset state over so many steps."""
+    when = timed or timing(model)
+
+    def count(tensor: str) -> int:
+        most = rows(when.clocks[tensor], steps)
+        single = tensor in when.constant or (tensor in when.single and not every_step)
+        return min(1, most) if single else most
+
+    for layer in model.layers:
+        read = count(layer.reads[0])
+        exact = layer.count if isinstance(layer, Group) and layer.single else 0
+        exact = layer.steps if isinstance(layer, Transpose) else exact
+        period = getattr(layer, "period", 0)
+        if exact and read != exact:
+            raise InputError(f"{layer.name}: {read} steps, expected {exact}")
+        if period and read % period:
+            raise InputError(f"{layer.name}: {read} steps, expected a multiple of {period}")
+        joined = [count(name) for name in _together(layer, when)]
+        if len(set(joined)) > 1:
+            raise InputError(f"{layer.name}: it reads tensors of {' and '.join(map(str, joined))} steps")
+        if not every_step and not count(layer.writes[0]):
+            raise InputError(f"{layer.name}: the sequence is too short; it gives no row")
+
+
+def _together(layer: Any, when: Timing) -> tuple[str, ...]:
+    """The tensors a layer reads that must have as many rows as one another."""
+    reads: tuple[str, ...] = layer.reads
+    match layer:
+        case Attention():
+            return reads[1:]
+        case Combine() | QuantizedCombine():
+            sequences = tuple(name for name in reads if name not in when.single)
+            return sequences or tuple(name for name in reads if name not in when.constant)
+        case _:
+            return reads[: 1 + bool(getattr(layer, "masked", False))]
 
 
 def timing(model: Any) -> Timing:

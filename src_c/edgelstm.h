@@ -144,18 +144,23 @@ typedef struct {
 } elstm_runner;
 
 /* Lay out the arena and reset. ELSTM_ERR_ARGUMENT, ELSTM_ERR_ALIGNMENT, ELSTM_ERR_MEMORY (the arena
- * is too small). */
+ * is too small), ELSTM_ERR_UNSUPPORTED (more than one stream of a model that is uneven or not
+ * causal).
+ */
 elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
                                const elstm_kernels *kernels, elstm_limits limits, void *arena,
                                size_t arena_size);
 
 /* One step of every stream. xs: one pointer per input, [streams][width]; ys likewise per output.
  * _f32 takes any model and scales where it is s8; _s8 takes s8 models alone, in the ports' integers
- * (an s8 output is widened to int16). */
+ * (an s8 output is widened to int16). Of an uneven model ys receives the last row that the step
+ * wrote, and stays as it is where it wrote none; a run of one step gives all its rows. A model that
+ * is not causal has no steps: then these calls, and the parts below, do nothing. */
 void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys);
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys);
 
-/* Rows that the last step wrote to an output: 1 unless the model is uneven. */
+/* Rows that the last step wrote to an output, for as long as no run follows: 1 unless the model is
+ * uneven. */
 uint32_t elstm_stepped_rows(const elstm_runner *runner, uint32_t output);
 
 /* The same step in parts, to time each: the inputs enter; each layer, from 0 to model->ops - 1 in
@@ -175,21 +180,37 @@ typedef enum {
     ELSTM_ROWS_EVERY = 1
 } elstm_rows;
 
-/* `steps` steps, continuing from the present state. xs: [steps][streams][width] per input; ys: per
- * output [rows][streams][width] with rows = elstm_output_rows. ELSTM_ERR_UNSUPPORTED for more than
- * max_steps where the model is not causal, and then nothing was done. */
+/* `steps` steps, continuing from the present state; of a model that is not causal always from a
+ * reset one, and in ELSTM_ROWS_MODEL alone. xs: [steps][streams][width] per input,
+ * [1][streams][width] of a single one; ys: per output [rows][streams][width] with rows =
+ * elstm_output_rows. ELSTM_ERR_UNSUPPORTED for more than max_steps where the model is not causal,
+ * and for what elstm_run_refusal refuses; then nothing was done. */
 elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys,
                            uint32_t steps, elstm_rows rows);
 elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys,
                           uint32_t steps, elstm_rows rows);
 
-/* Rows that a run of `steps` steps writes to an output. */
+/* Rows that a run of `steps` steps from the present state writes to an output. */
 uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
                            elstm_rows rows);
 
-/* The first layer that such a run does not fit, or model->ops. Layers may need a number of rows, a
- * multiple of one, as many of one tensor as of another, or, in ELSTM_ROWS_MODEL, one at all. */
-uint32_t elstm_run_fits(const elstm_runner *runner, uint32_t steps, elstm_rows rows);
+/* What keeps a run from being worked out. */
+typedef enum {
+    ELSTM_FITS = 0,
+    ELSTM_NEEDS_ROWS,    /* the layer would read `rows` rows and needs `wanted` */
+    ELSTM_NEEDS_PERIODS, /* ... and needs a multiple of `wanted` */
+    ELSTM_NEEDS_ALIKE,   /* ... and of another tensor `wanted`: it needs as many of each */
+    ELSTM_NEEDS_A_ROW    /* it would write none, in ELSTM_ROWS_MODEL */
+} elstm_misfit;
+
+typedef struct {
+    elstm_misfit why;
+    uint32_t layer; /* the first that does not fit */
+    uint32_t rows, wanted;
+} elstm_refusal;
+
+/* Why such a run would be refused, beside max_steps. */
+elstm_refusal elstm_run_refusal(const elstm_runner *runner, uint32_t steps, elstm_rows rows);
 
 /* State: model->state_size bytes a stream, in s8 the same on every CPU. Copy out, copy back: what
  * comes back is not checked, and only what this model left there makes sense. */
@@ -199,7 +220,8 @@ void *elstm_state(elstm_runner *runner, uint32_t stream);
 
 /* Replay the example inside the image: s8 answers must be equal, f32 answers within 1e-5 * max(1,
  * |y|). Resets before and after. ELSTM_ERR_SELF_CHECK on a difference; ELSTM_OK where the image has
- * no example. */
+ * no example; ELSTM_ERR_UNSUPPORTED where the model is not causal and max_steps less than
+ * model->example_steps. */
 elstm_status elstm_self_check(elstm_runner *runner);
 
 #ifdef __cplusplus

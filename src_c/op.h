@@ -26,6 +26,10 @@ struct elstm_tensor {
     void *data;
 };
 
+static inline uint32_t elstm_value_size(elstm_type type) {
+    return type == ELSTM_F32 ? sizeof(float) : type == ELSTM_S16 ? sizeof(int16_t) : sizeof(int8_t);
+}
+
 #define ELSTM_MAX_READS 16
 #define ELSTM_MAX_WRITES 2
 
@@ -114,6 +118,14 @@ typedef struct {
 typedef struct {
     void *kept; /* the memory of the tensor written */
 } elstm_last;
+
+/* What a layer that moves rows was given, as far as it takes it. */
+typedef struct {
+    uint32_t count, single, left, right;
+    uint32_t width; /* of what it reads */
+} elstm_mover;
+
+#define ELSTM_MOST_COUNT 65536u /* rows of a window, a padding or a repetition */
 
 /* Windows that slide over the rows of a sequence, as in edgelstm/layers.py. */
 typedef struct {
@@ -301,6 +313,7 @@ struct elstm_op {
         elstm_layer_norm layer_norm;
         elstm_attention attention;
         elstm_last last;
+        elstm_mover mover;
     } as;
 };
 

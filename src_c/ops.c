@@ -8,7 +8,9 @@ extern const elstm_layer elstm_layer_lstm_f32, elstm_layer_lstm_s8, elstm_layer_
     elstm_layer_pool1d_f32, elstm_layer_pool1d_s8, elstm_layer_reduce_f32, elstm_layer_reduce_s8,
     elstm_layer_layer_norm_f32, elstm_layer_softmax_steps_f32, elstm_layer_attention_f32;
 extern const elstm_layer elstm_layer_gru_f32, elstm_layer_gru_s8, elstm_layer_rnn_f32,
-    elstm_layer_rnn_s8, elstm_layer_lstm_full_f32, elstm_layer_lstm_full_s8;
+    elstm_layer_rnn_s8, elstm_layer_lstm_full_f32, elstm_layer_lstm_full_s8, elstm_layer_reverse,
+    elstm_layer_crop, elstm_layer_pad, elstm_layer_repeat, elstm_layer_split, elstm_layer_group,
+    elstm_layer_transpose;
 
 static const elstm_layer *const layers[] = {
     &elstm_layer_lstm_f32,      &elstm_layer_lstm_s8,        &elstm_layer_dense_f32,
@@ -20,7 +22,9 @@ static const elstm_layer *const layers[] = {
     &elstm_layer_reduce_s8,     &elstm_layer_layer_norm_f32, &elstm_layer_softmax_steps_f32,
     &elstm_layer_attention_f32, &elstm_layer_gru_f32,        &elstm_layer_gru_s8,
     &elstm_layer_rnn_f32,       &elstm_layer_rnn_s8,         &elstm_layer_lstm_full_f32,
-    &elstm_layer_lstm_full_s8,
+    &elstm_layer_lstm_full_s8,  &elstm_layer_reverse,        &elstm_layer_crop,
+    &elstm_layer_pad,           &elstm_layer_repeat,         &elstm_layer_split,
+    &elstm_layer_group,         &elstm_layer_transpose,
 };
 
 const elstm_layer *elstm_layer_find(uint32_t kind) {

@@ -19,10 +19,6 @@
 
 /* ---- arena ---- */
 
-static size_t value_size(elstm_type type) {
-    return type == ELSTM_F32 ? sizeof(float) : type == ELSTM_S16 ? sizeof(int16_t) : sizeof(int8_t);
-}
-
 /* Bytes so far, or UINT64_MAX once a sum has overflowed. Returns where the new block starts. */
 static uint64_t reserve(uint64_t *total, uint64_t bytes, uint64_t align) {
     const uint64_t at = *total;
@@ -58,7 +54,7 @@ static uint64_t describe(const elstm_model *model, uint32_t index, elstm_limits 
                              .clock = form.clock,
                              .scale = form.scale,
                              .reciprocal = 1.0f / form.scale};
-    tensor->row = tensor->stride * value_size(tensor->type);
+    tensor->row = tensor->stride * elstm_value_size(tensor->type);
     /* 2^49 rows at most, of 2^18 bytes; times streams it may not fit, and reserve refuses */
     const uint64_t bytes = most_rows(model, &form, limits) * tensor->row;
     return bytes > UINT64_MAX / 4 / limits.streams ? UINT64_MAX : bytes * limits.streams;
@@ -226,11 +222,12 @@ static void leave_s8(const elstm_tensor *tensor, int16_t *y, uint32_t rows) {
 
 /* ---- which rows there are ---- */
 
-/* Steps since the reset; of an uneven model alone, the others have no use for it. */
+/* Steps since the reset; of an uneven model alone, the others have no use for it. Whatever a caller
+ * put back as state, steps can be added. */
 static uint64_t steps_before(const elstm_runner *runner) {
     uint64_t steps = 0;
     if (runner->model->uneven) memcpy(&steps, runner->state, sizeof steps);
-    return steps;
+    return steps >> 62 == 0 ? steps : (uint64_t)1 << 62;
 }
 
 /* So many more steps: every tensor's rows, and in an uneven model what came before them. */
@@ -248,8 +245,10 @@ static void begin_rows(elstm_runner *runner, uint32_t steps) {
         const uint32_t streams = runner->limits.streams;
         if (tensor->single == ELSTM_CONSTANT) {
             tensor->rows = streams;
+            tensor->first = 0;
         } else if (tensor->single == ELSTM_SINGLE && !runner->every) {
             tensor->rows = runner->final ? streams : 0;
+            tensor->first = 0;
         } else {
             tensor->rows = rows[tensor->clock] * streams;
             tensor->first = first[tensor->clock];
@@ -274,28 +273,37 @@ static uint64_t run_rows(const elstm_runner *runner, const elstm_tensor *tensor,
 }
 
 /* Whether an op can run on the rows that it would have. */
-static int op_fits(const elstm_runner *runner, const elstm_op *op, uint32_t steps,
-                   elstm_rows rows) {
-    const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
-    const uint64_t read = run_rows(runner, in, steps, rows);
+static elstm_refusal op_refusal(const elstm_runner *runner, const elstm_op *op, uint32_t steps,
+                                elstm_rows rows) {
+    elstm_refusal refusal = {ELSTM_FITS, 0, 0, 0};
+    const uint64_t read = run_rows(runner, &runner->tensors[op->in], steps, rows);
     uint64_t joined = UINT64_MAX;
-    if (op->exact != 0 && read != op->exact) return 0;
-    if (op->multiple != 0 && read % op->multiple != 0) return 0;
-    for (uint32_t k = 0; k < op->read_count; ++k) {
+    if (op->exact != 0 && read != op->exact) {
+        refusal = (elstm_refusal){ELSTM_NEEDS_ROWS, 0, (uint32_t)read, op->exact};
+    } else if (op->multiple != 0 && read % op->multiple != 0) {
+        refusal = (elstm_refusal){ELSTM_NEEDS_PERIODS, 0, (uint32_t)read, op->multiple};
+    }
+    for (uint32_t k = 0; k < op->read_count && !refusal.why; ++k) {
         if (!(op->together >> k & 1)) continue;
         const uint64_t other = run_rows(runner, &runner->tensors[op->reads[k]], steps, rows);
-        if (joined != UINT64_MAX && other != joined) return 0;
+        if (joined != UINT64_MAX && other != joined)
+            refusal = (elstm_refusal){ELSTM_NEEDS_ALIKE, 0, (uint32_t)joined, (uint32_t)other};
         joined = other;
     }
-    return rows == ELSTM_ROWS_EVERY || run_rows(runner, out, steps, rows) > 0;
+    if (!refusal.why && rows == ELSTM_ROWS_MODEL &&
+        run_rows(runner, &runner->tensors[op->out], steps, rows) == 0)
+        refusal.why = ELSTM_NEEDS_A_ROW;
+    return refusal;
 }
 
-uint32_t elstm_run_fits(const elstm_runner *runner, uint32_t steps, elstm_rows rows) {
-    const uint32_t count = runner->model->ops;
-    if (runner->even || steps == 0) return count;
-    for (uint32_t k = 0; k < count; ++k)
-        if (!op_fits(runner, &runner->ops[k], steps, rows)) return k;
-    return count;
+elstm_refusal elstm_run_refusal(const elstm_runner *runner, uint32_t steps, elstm_rows rows) {
+    elstm_refusal refusal = {ELSTM_FITS, 0, 0, 0};
+    if (runner->even || steps == 0) return refusal;
+    for (uint32_t k = 0; k < runner->model->ops && !refusal.why; ++k) {
+        refusal = op_refusal(runner, &runner->ops[k], steps, rows);
+        refusal.layer = k;
+    }
+    return refusal;
 }
 
 uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,
@@ -504,7 +512,7 @@ static elstm_status run(elstm_runner *runner, const run_doors *doors, uint32_t s
     const elstm_model *model = runner->model;
     if (!model->causal && (steps > runner->limits.max_steps || rows == ELSTM_ROWS_EVERY))
         return ELSTM_ERR_UNSUPPORTED;
-    if (elstm_run_fits(runner, steps, rows) != model->ops) return ELSTM_ERR_UNSUPPORTED;
+    if (elstm_run_refusal(runner, steps, rows).why != ELSTM_FITS) return ELSTM_ERR_UNSUPPORTED;
     if (!model->causal) elstm_reset(runner);
     runner->every = rows == ELSTM_ROWS_EVERY;
     size_t read[ELSTM_MAX_PORTS] = {0}, written[ELSTM_MAX_PORTS] = {0};

@@ -10,10 +10,6 @@ typedef struct {
     uint32_t next, filled, unused[2];
 } history;
 
-static uint32_t value_size(elstm_type type) {
-    return type == ELSTM_F32 ? sizeof(float) : type == ELSTM_S16 ? sizeof(int16_t) : 1;
-}
-
 /* Rows that a stream keeps: all but the last of a window, or those of a period not yet complete. */
 static uint32_t rows_kept(const elstm_window *window) {
     if (window->period) return window->period;
@@ -22,7 +18,7 @@ static uint32_t rows_kept(const elstm_window *window) {
 
 uint64_t elstm_windows_state(const elstm_window *window, const elstm_form *in) {
     const uint64_t kept = rows_kept(window), width = (in->width + 7) / 8 * 8;
-    return kept == 0 ? 0 : sizeof(history) + kept * width * value_size(in->type);
+    return kept == 0 ? 0 : sizeof(history) + kept * width * elstm_value_size(in->type);
 }
 
 void elstm_read_window(elstm_reader *reader, elstm_window *window) {
@@ -104,6 +100,14 @@ static void keep(elstm_runner *runner, const elstm_op *op, const elstm_windows *
     }
 }
 
+/* Whatever a caller put back as state, what is kept lies inside it. */
+static history *history_of(unsigned char *state, uint32_t kept) {
+    history *past = (history *)(void *)state;
+    if (past->next >= kept) past->next = 0;
+    if (past->filled > kept) past->filled = kept;
+    return past;
+}
+
 static elstm_windows windows_of(const elstm_runner *runner, const elstm_op *op) {
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
     return (elstm_windows){.rows = in->data,
@@ -114,6 +118,14 @@ static elstm_windows windows_of(const elstm_runner *runner, const elstm_op *op) 
                            .y_row = out->row};
 }
 
+static const unsigned char *past_of(const elstm_runner *runner, const elstm_op *op,
+                                    const elstm_windows *windows) {
+    unsigned char *state = runner->state + op->state_offset;
+    for (uint32_t stream = 0; stream < windows->streams; ++stream)
+        history_of(state + windows->state_size * stream, windows->kept);
+    return state;
+}
+
 /* One row and one window a stream: each window ends with the row at hand. */
 void elstm_windows_step(elstm_runner *runner, const elstm_op *op, const elstm_window *window,
                         elstm_windows_compute *compute) {
@@ -121,7 +133,7 @@ void elstm_windows_step(elstm_runner *runner, const elstm_op *op, const elstm_wi
     windows.count = windows.windows = 1;
     windows.start = 1 - (int64_t)window->reach;
     windows.kept = window->reach - 1;
-    if (windows.kept != 0) windows.past = runner->state + op->state_offset;
+    if (windows.kept != 0) windows.past = past_of(runner, op, &windows);
     compute(runner, op, &windows);
     if (windows.kept != 0) keep(runner, op, &windows);
 }
@@ -138,7 +150,7 @@ static uint32_t padding(const elstm_window *window, int64_t rows) {
 static void run_periods(elstm_runner *runner, const elstm_op *op, const elstm_window *window,
                         elstm_windows_compute *compute) {
     unsigned char *state = runner->state + op->state_offset;
-    history *past = (history *)(void *)state;
+    history *past = history_of(state, window->period - 1);
     elstm_windows windows = windows_of(runner, op);
     const unsigned char *rows = windows.rows;
     const uint32_t period = window->period;
@@ -180,7 +192,7 @@ void elstm_windows_run(elstm_runner *runner, const elstm_op *op, const elstm_win
     windows.start = (int64_t)(out->first * window->stride) -
                     (int64_t)padding(window, windows.count) - (int64_t)in->first;
     windows.kept = rows_kept(window);
-    if (windows.kept != 0) windows.past = runner->state + op->state_offset;
+    if (windows.kept != 0) windows.past = past_of(runner, op, &windows);
     compute(runner, op, &windows);
     if (windows.kept != 0) keep(runner, op, &windows);
 }
