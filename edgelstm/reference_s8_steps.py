@@ -105,7 +105,8 @@ def gathered(layer: Any, x: Array) -> Array:
     padded = np.pad(x, ((0, 0), (left, right), (0, 0)))
     rows = windows(layer, x.shape[1])
     at = np.arange(rows)[:, None] * layer.stride + np.arange(layer.taps) * layer.dilation
-    seen: Array = padded[:, at].reshape(len(x), rows, layer.taps, layer.groups, -1).transpose(0, 1, 3, 2, 4)
+    shape = len(x), rows, layer.taps, layer.groups, x.shape[2] // layer.groups
+    seen: Array = padded[:, at].reshape(shape).transpose(0, 1, 3, 2, 4)
     return seen
 
 

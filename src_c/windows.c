@@ -126,18 +126,6 @@ static const unsigned char *past_of(const elstm_runner *runner, const elstm_op *
     return state;
 }
 
-/* One row and one window a stream: each window ends with the row at hand. */
-void elstm_windows_step(elstm_runner *runner, const elstm_op *op, const elstm_window *window,
-                        elstm_windows_compute *compute) {
-    elstm_windows windows = windows_of(runner, op);
-    windows.count = windows.windows = 1;
-    windows.start = 1 - (int64_t)window->reach;
-    windows.kept = window->reach - 1;
-    if (windows.kept != 0) windows.past = past_of(runner, op, &windows);
-    compute(runner, op, &windows);
-    if (windows.kept != 0) keep(runner, op, &windows);
-}
-
 /* Rows of padding before a sequence of so many rows. */
 static uint32_t padding(const elstm_window *window, int64_t rows) {
     if (!window->same || rows == 0) return window->left;
@@ -148,7 +136,7 @@ static uint32_t padding(const elstm_window *window, int64_t rows) {
 
 /* A run of a window with a period: whole periods where they lie, others when they are complete. */
 static void run_periods(elstm_runner *runner, const elstm_op *op, const elstm_window *window,
-                        elstm_windows_compute *compute) {
+                        elstm_windows_compute *compute, uint32_t given) {
     unsigned char *state = runner->state + op->state_offset;
     history *past = history_of(state, window->period - 1);
     elstm_windows windows = windows_of(runner, op);
@@ -159,9 +147,10 @@ static void run_periods(elstm_runner *runner, const elstm_op *op, const elstm_wi
         window->same ? (period + window->stride - 1) / window->stride
                      : (period + window->left + window->right - window->reach) / window->stride + 1;
     windows.count = period;
+    windows.streams = 1; /* several only where a period is one row */
     windows.start = -(int64_t)left;
     windows.windows = count;
-    for (uint32_t given = runner->tensors[op->in].rows; given > 0;) {
+    while (given > 0) {
         uint32_t taken = period;
         windows.rows = rows;
         if (past->filled != 0 || given < period) {
@@ -179,10 +168,27 @@ static void run_periods(elstm_runner *runner, const elstm_op *op, const elstm_wi
     }
 }
 
+/* One row and one window a stream: each window ends with the row at hand, or is all of a period of
+ * one row. */
+void elstm_windows_step(elstm_runner *runner, const elstm_op *op, const elstm_window *window,
+                        elstm_windows_compute *compute) {
+    if (window->period) {
+        run_periods(runner, op, window, compute, runner->limits.streams);
+        return;
+    }
+    elstm_windows windows = windows_of(runner, op);
+    windows.count = windows.windows = 1;
+    windows.start = 1 - (int64_t)window->reach;
+    windows.kept = window->reach - 1;
+    if (windows.kept != 0) windows.past = past_of(runner, op, &windows);
+    compute(runner, op, &windows);
+    if (windows.kept != 0) keep(runner, op, &windows);
+}
+
 void elstm_windows_run(elstm_runner *runner, const elstm_op *op, const elstm_window *window,
                        elstm_windows_compute *compute) {
     if (window->period) {
-        run_periods(runner, op, window, compute);
+        run_periods(runner, op, window, compute, runner->tensors[op->in].rows);
         return;
     }
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
