@@ -16,11 +16,11 @@ from edgelstm.activations import activate
 from edgelstm.layers import Activate, Combine, Conv1d, Dense, Embedding, Gru, Last, Lstm, Mask, Pool1d, Reduce, Rnn
 
 
-def simulate(model, quantized, rows, xs, doublings=0):
+def simulate(model, quantized, rows, xs, doublings=0, narrow=False):
     """Every step of each output, float64 [N, T, width]. `rows` as quantize_with_rows gives them.
 
     With `doublings` the steps of an int8 h are halved anew at each step, up to so many times, as far as its largest
-    value lets them.
+    value lets them. With `narrow` a GRU goes on from the h that it writes, not from the finer one behind it.
     """
     tensors = {}
     for name, x in zip(model.inputs, xs, strict=True):
@@ -30,7 +30,9 @@ def simulate(model, quantized, rows, xs, doublings=0):
         match layer:
             case Lstm() | Gru() | Rnn():
                 hidden = reference_s8.tensor(quantized, layer.writes[0])
-                written = simulated_cell(layer, rows, [tensors[name] for name in layer.reads], hidden, doublings)
+                written = simulated_cell(
+                    layer, rows, [tensors[name] for name in layer.reads], hidden, doublings, narrow
+                )
                 tensors.update(zip(layer.writes, written, strict=False))
                 continue
             case Dense():

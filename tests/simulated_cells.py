@@ -8,11 +8,11 @@ from edgelstm.activations import activate
 from edgelstm.layers import Gru, Lstm, Rnn
 
 
-def simulated_cell(layer, rows, reads, hidden, doublings=0):
+def simulated_cell(layer, rows, reads, hidden, doublings=0, narrow=False):
     """h, and of an LSTM c, float64 [N, T, width]. `rows` as quantize_with_rows gives them; `hidden`: the tensor of h.
 
     With `doublings` the steps of an int8 h are halved anew at each step, up to so many times, as far as its largest
-    value lets them.
+    value lets them. With `narrow` the cell goes on from the h that it writes, not from the finer one behind it.
     """
     x = reads[0]
     count, steps, _ = x.shape
@@ -36,6 +36,7 @@ def simulated_cell(layer, rows, reads, hidden, doublings=0):
         state = [np.where(counts, new, old) for new, old in zip(after, state, strict=True)]
         seen |= counts
         h = rounded(state[0])
+        state = [h, *state[1:]] if narrow else state
         written[0][:, t] = np.where(seen, h, 0)
         for column, values in zip(written[1:], state[1:], strict=True):
             column[:, t] = values
