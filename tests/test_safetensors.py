@@ -90,9 +90,10 @@ def test_architecture_file_serves_safetensors(tmp_path: Path) -> None:
         (zeros({"weight": (1, 2)}) + b"more", "damaged"),
         (zeros({"weight": (1, 2)}, "I64", 8), "tensor weight holds int64"),
         (zeros({"weight": (1, 2)}, "F8_E4M3", 1), "tensor weight holds F8_E4M3"),
-        (zeros({"rnn.weight_ih_l0": (9, 2), "rnn.weight_hh_l0": (9, 3)}), "of kind GRU"),
+        (zeros({"rnn.weight_ih_l0": (6, 2), "rnn.weight_hh_l0": (6, 3)}), "fit no LSTM, GRU or RNN"),
+        (zeros({"norm.running_mean": (3,), "norm.running_var": (3,)}), "norm is of kind BatchNorm1d"),
         (zeros({"a.weight": (4, 4), "b.weight": (4, 4)}), "ambiguous (b -> a or a -> b)"),
-        (zeros({"a.weight": (4, 4), "b.weight": (3, 5)}), "do not chain, LSTMs before Linear layers, in any order"),
+        (zeros({"a.weight": (4, 4), "b.weight": (3, 5)}), "do not chain, recurrent before Linear layers, in any order"),
     ],
 )
 def test_what_is_damaged_or_unsupported_is_refused(data: bytes, reason: str, tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
-"""Train a net of tests/golden/quantize: two layers of 32 units that predict a noisy sum of sines.
+"""Train the net of tests/golden/quantize/sines.npz: two LSTM layers of 32 that predict a noisy sum of sines.
 
-Needs torch. From the root of the repository: python tools/train_sines.py [LSTM | GRU | RNN]
-LSTM writes sines.npz, with samples and data for all of them; GRU and RNN sines_gru.npz and sines_rnn.npz.
+Needs torch. From the root of the repository: python tools/train_sines.py
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +21,20 @@ def signals(rng, count):
 
 
 class Net(torch.nn.Module):
-    def __init__(self, cell):
+    def __init__(self):
         super().__init__()
-        self.name = cell.lower()
-        setattr(self, self.name, getattr(torch.nn, cell)(1, 32, 2, batch_first=True))
+        self.lstm = torch.nn.LSTM(1, 32, 2, batch_first=True)
         self.out = torch.nn.Linear(32, 1)
 
     def forward(self, x):
-        return self.out(getattr(self, self.name)(x)[0])
+        return self.out(self.lstm(x)[0])
 
 
-def main(cell="LSTM"):
+def main():
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
-    net = Net(cell)
+    net = Net()
     optimizer = torch.optim.Adam(net.parameters())
     for update in range(UPDATES):
         for group in optimizer.param_groups:
@@ -49,13 +46,10 @@ def main(cell="LSTM"):
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
     print(f"RMSE {loss.item() ** 0.5:.4f}")
-    folder = Path(__file__).parents[1] / "tests" / "golden" / "quantize"
+    path = Path(__file__).parents[1] / "tests" / "golden" / "quantize" / "sines.npz"
     weights = {name: value.detach().numpy() for name, value in net.state_dict().items()}
-    if cell == "LSTM":
-        np.savez_compressed(folder / "sines.npz", samples=signals(rng, 24)[0], data=signals(rng, 64)[0], **weights)
-    else:
-        np.savez_compressed(folder / f"sines_{cell.lower()}.npz", **weights)
+    np.savez_compressed(path, samples=signals(rng, 24)[0], data=signals(rng, 64)[0], **weights)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

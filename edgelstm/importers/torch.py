@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import CheckpointError, ModelError
 from ..model import Model, Source
 from . import architecture as architecture_file
-from . import torch_files, torch_module, torch_names, torch_order, torch_steps
+from . import torch_files, torch_names, torch_order, torch_steps
 from .torch_names import Weight
 from .torch_pickle import Inert, StoredTensor, shown
 
@@ -36,11 +36,14 @@ def read(
         raise CheckpointError(str(error)) from None
 
 
-def read_module(module: Any, head: str | None = None) -> Model:
-    """The model of a live torch.nn.Module, in evaluation mode: LSTM, Linear, Sequential, or a module made of them."""
-    notes: list[str] = []
+def read_module(module: Any, head: str | None = None, example: Any = None) -> Model:
+    """The model of a live torch.nn.Module, in evaluation mode; example as in `importers.read`."""
+    from . import torch_live  # it needs PyTorch, which is there if a module is
+
+    if head is not None:
+        raise CheckpointError(f"{type(module).__name__}: a module shows what its forward() does; leave the head out")
     try:
-        return torch_steps.build(torch_module.steps(module, head, notes), Source("torch", "", ""), notes)
+        return torch_live.read(module, example)
     except (CheckpointError, ModelError) as error:
         raise CheckpointError(f"{type(module).__name__}: {error}") from None
 
@@ -68,11 +71,12 @@ def from_weights(
     if prefix:
         notes.append(f"the prefix {prefix} was removed from all names")
     parts = torch_names.parts([Weight(w.name[length:], w.shape, w.dtype, w.load) for w in weights], notes)
+    inputs = None
     if architecture is not None:
-        steps = architecture_file.read(architecture, parts)
+        steps, inputs = architecture_file.read(architecture, parts)
     else:
         steps = torch_order.infer(parts, head, registered, notes)
-    return torch_steps.build(steps, source, notes)
+    return torch_steps.build(steps, source, notes, inputs)
 
 
 def _weights(data: bytes) -> tuple[list[Weight], list[str]]:
