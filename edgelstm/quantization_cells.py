@@ -129,12 +129,8 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
     cell, kappa = _cell(layer, kind, gate, exponent, candidate, seen)
     inner = 2.0**exponent * cell.out  # real value of p's 32768
     largest = seen.largest(layer.writes[0], 0)
-    bounded = (layer.cell_activation or layer.activation).name in BOUNDED and exponent == 0
-    if layer.projection is None:
-        reach = inner
-    else:
-        # What an int16 h can hold, in units of any size; an int8 one keeps 127 of them.
-        reach = (HIDDEN_HEADROOM if kind == "s8" else HEADROOM) * (largest or 1.0)
+    bounded = (layer.cell_activation or layer.activation).name in BOUNDED and exponent == 0 and layer.projection is None
+    reach = inner if layer.projection is None else HEADROOM * (largest or 1.0)
     x_seen = seen.named(layer.reads[0])
     h_seen = seen.steps(seen.before(layer.writes[0], 0))
     weights = [w.reshape(4 * units, -1) for w in (layer.kernel, layer.recurrent)]
@@ -154,15 +150,13 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
 
     if kind == "s16":
         multiplier = _quietest(layer, rows_for, reach, x_seen, h_seen)
-    elif layer.projection is not None:
-        multiplier = 127
     else:
         multiplier = _multiplier(bounded, reach, largest, 32767)
     rows = {layer.name: rows_for(multiplier, seen.compensate)}
     scale = float(np.float32(reach / multiplier))
     projection = None
     if layer.projection is not None:
-        projection, rows[f"{layer.name}.projection"] = _projection(layer, cell, inner / 32768, scale, seen)
+        projection, rows[f"{layer.name}.projection"] = _projection(layer, inner / 32768, reach, seen)
     own = rows[layer.name]
     quantized = QuantizedLstm(
         layer.name,
@@ -205,14 +199,14 @@ def _three(rows: Array | None, dtype: Any, layer: Lstm) -> Array | None:
     return frozen(rows.reshape(4, layer.units)[[0, 1, 3]], dtype, (3, layer.units), layer.name)
 
 
-def _projection(layer: Lstm, cell: Curve, unit: float, scale: float, seen: Seen) -> tuple[QuantizedRows, Rows]:
-    """`unit`, `scale`: real values of one unit of p and of h."""
+def _projection(layer: Lstm, unit: float, reach: float, seen: Seen) -> tuple[QuantizedRows, Rows]:
+    """`unit`: the real value of one unit of p; `reach`: that of the 32768 of what it becomes."""
     assert layer.projection is not None
     weights = layer.projection.astype(np.float64)
     p = seen.steps(list(_outputs(layer, seen)))
     x = Operand(weights, unit, 32768, p if seen.compensate else None)
     count = layer.outputs
-    rows = quantize_rows(layer.name, x, None, np.zeros(count), np.full(count, 32768 * scale), np.zeros(count))
+    rows = quantize_rows(layer.name, x, None, np.zeros(count), np.full(count, reach), np.zeros(count))
     fields = _fields(layer.name, rows, weights.shape, None)
     return QuantizedRows(**fields), rows
 
@@ -229,7 +223,8 @@ def _cell(layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: Curve, 
     """The cell's function with its range of c, and kappa.
 
     c must have room for i * g, so that kappa fits. A function that flattens out lets c saturate: its range is the one
-    with the least error of o * P(c) when the integer cell runs over the samples. Others cover c.
+    with the least error of o * P(c) when the integer cell runs over the samples. Others cover c, and so do those whose
+    c is seen elsewhere, through peepholes or as a tensor.
     """
     activation = layer.cell_activation or layer.activation
     cs = np.concatenate([seen.named(f"{layer.name}.c").ravel(), *(c.ravel() for c in seen.initial(1))])
@@ -243,7 +238,7 @@ def _cell(layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: Curve, 
     least = _doublings(added / base.full)
     covering = max(least, _doublings(span(cs, 1.25) / base.full))
     chosen = covering
-    if activation.name in BOUNDED and least < covering:
+    if activation.name in BOUNDED and least < covering and layer.peephole is None and len(layer.writes) == 1:
         candidates = range(max(least, covering - 5), covering + 1)
         errors = [_cell_error(layer, kind, gate, exponent, candidate, doubled(base, k), seen) for k in candidates]
         best = _HARDLY_WORSE * min(errors)

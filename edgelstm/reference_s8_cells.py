@@ -98,9 +98,9 @@ def _lstm(layer: QuantizedLstm, x: Array, kind: str) -> tuple[Array, Step]:
         c = next_cell(f, c, cell_input(i, g, layer.cell_multiplier), layer.gate_exponent, layer.cell_limit)
         z[:, 3] = seen(3, acc[:, 3] + peephole(layer, 2, c))
         p = cell_output(activate_s8(layer.gate, z[:, 3]), c, layer.cell)
-        if layer.projection is None:
-            return (hidden(p, layer.hidden_multiplier, kind), c), z
-        return (projected(layer.projection, p, most(layer.hidden_multiplier, kind)), c), z
+        if layer.projection is not None:
+            p = projected(layer.projection, p)
+        return (hidden(p, layer.hidden_multiplier, kind), c), z
 
     return scaled_inputs(layer.kernel.reshape(rows, layer.inputs), kx, bias, x), step
 
@@ -134,10 +134,9 @@ def cell_output(o: Array, c: Array, cell: QuantizedActivation) -> Array:
     return sat16(rs(o * activate_s8(cell, c), 15))
 
 
-def projected(rows: QuantizedRows, p: Array, limit: int) -> Array:
-    """h of a projected LSTM."""
-    acc = scaled_inputs(rows.kernel, rows.input_shift, rows.bias, p)
-    return _clamped(requantize(acc, rows.shift, rows.multiplier), limit)
+def projected(rows: QuantizedRows, p: Array) -> Array:
+    """The projection of p, int16."""
+    return requantize(scaled_inputs(rows.kernel, rows.input_shift, rows.bias, p), rows.shift, rows.multiplier)
 
 
 # ---- GRU ----

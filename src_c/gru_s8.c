@@ -122,8 +122,7 @@ static void reset_after(const elstm_kernels *kernels, const elstm_gru_s8 *g, con
     int16_t *kept = n + span;
     kernels->requantize_s8(x, &rows, n, span);
     kernels->requantize_s8(sums, &g->reset, kept, span);
-    for (uint32_t u = 0; u < span; ++u)
-        n[u] = (int16_t)elstm_sat16(n[u] + elstm_sat16(elstm_rs(r[u] * kept[u], places)));
+    kernels->reset_s16(r, kept, places, n, span);
 }
 
 /* n [span] of the sums x [span] that x gives and of what r leaves of the state; acc: for its sums.
@@ -146,8 +145,7 @@ static void reset_before(const elstm_kernels *kernels, const elstm_gru_s8 *g, co
  * span. */
 static void cell(const elstm_kernels *kernels, const elstm_gru_s8 *g, const int32_t *x,
                  const int32_t *sums, unsigned char *own, int32_t *acc, int16_t *work) {
-    const uint32_t span = g->span, places = 15 - g->gate_exponent;
-    const int32_t half = 1 << (places - 1);
+    const uint32_t span = g->span;
     int16_t *state = (int16_t *)(void *)own, *n = work + 2 * span;
     kernels->requantize_s8(sums, &g->requantize, work, 2 * span);
     elstm_clip_s16(work, g->gate_limit, 2 * span);
@@ -158,11 +156,13 @@ static void cell(const elstm_kernels *kernels, const elstm_gru_s8 *g, const int3
         reset_before(kernels, g, x + 2 * span, state, work + span, acc, n);
     elstm_clip_s16(n, g->candidate_limit, span);
     elstm_activate_s16(kernels, &g->activation, n, span);
-    for (uint32_t u = 0; u < span; ++u) {
-        const int32_t to = elstm_rs(n[u] * g->state_multiplier, 15);
-        state[u] = (int16_t)elstm_sat16(to + ((work[u] * (state[u] - to) + half) >> places));
-    }
-    elstm_hidden_s16(state, g->hidden_multiplier, g->type, state + span, span);
+    const elstm_update_s8 update = {state,
+                                    state + span,
+                                    g->type,
+                                    g->state_multiplier,
+                                    g->hidden_multiplier,
+                                    15 - g->gate_exponent};
+    kernels->update_s8(work, n, &update, span);
 }
 
 /* `steps` steps from row `first` on. */

@@ -72,6 +72,15 @@ typedef struct {
     uint32_t doublings;
 } elstm_cell_s8;
 
+/* What a step of an s8 GRU updates. */
+typedef struct {
+    int16_t *state;
+    void *h; /* int8 or int16, as `type` says */
+    elstm_type type;
+    int32_t kappa, hidden_multiplier; /* 1 ... 32768 each */
+    uint32_t places;                  /* 1 ... 15, of a gate's fraction */
+} elstm_update_s8;
+
 /* A sigmoid/tanh cell without clip. */
 typedef struct {
     const elstm_matrix_f32 *kernel, *recurrent;
@@ -143,6 +152,15 @@ struct elstm_kernels {
      * [rows] is scratch. */
     void (*step_s16)(const elstm_plain_s8 *l, const int16_t *x, int32_t *acc,
                      const elstm_cell_s8 *cell);
+    /* A GRU. What r lets through of `kept` joins n: n[k] = sat16(n[k] + sat16(rs(r[k] * kept[k],
+     * places))). */
+    void (*reset_s16)(const int16_t *r, const int16_t *kept, uint32_t places, int16_t *n,
+                      uint32_t count);
+    /* And the state moves to where n is, as far as z does not hold it: to = rs(n[k] * kappa, 15);
+     * state[k] = sat16(to + rs(z[k] * (state[k] - to), places)); h[k] = rs(state[k] *
+     * hidden_multiplier, 15), clamped to +-127 where it is int8. */
+    void (*update_s8)(const int16_t *z, const int16_t *n, const elstm_update_s8 *update,
+                      uint32_t count);
     /* v[k] = T(v[k]), or S. */
     void (*tanh_s16)(int16_t *v, uint32_t count);
     void (*sigmoid_s16)(int16_t *v, uint32_t count);

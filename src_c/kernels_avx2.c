@@ -569,6 +569,8 @@ const elstm_kernels elstm_kernels_avx2 = {
     .lstm_s8 = lstm_s8,
     .step_s16 = step_s16,
     .tanh_s16 = tanh_s16,
+    .reset_s16 = loops_reset_s16,
+    .update_s8 = loops_update_s8,
     .sigmoid_s16 = sigmoid_s16,
 };
 

@@ -219,4 +219,45 @@ ELSTM_MAYBE_UNUSED static void loops_lstm_s8(const int32_t *acc, const elstm_req
     }
 }
 
+ELSTM_MAYBE_UNUSED static void loops_reset_s16(const int16_t *restrict r,
+                                               const int16_t *restrict kept, uint32_t places,
+                                               int16_t *restrict n, uint32_t count) {
+    const int32_t half = 1 << (places - 1);
+    for (uint32_t k = 0; k < count; ++k)
+        n[k] = (int16_t)elstm_sat16(n[k] + elstm_sat16((r[k] * kept[k] + half) >> places));
+}
+
+static inline int32_t loops_moved(int32_t z, int32_t n, int32_t state, int32_t kappa,
+                                  uint32_t places) {
+    const int32_t to = elstm_rs(n * kappa, 15);
+    return elstm_sat16(to + ((z * (state - to) + (1 << (places - 1))) >> places));
+}
+
+static inline void loops_update_state(const int16_t *restrict z, const int16_t *restrict n,
+                                      int16_t *restrict state, int32_t kappa, uint32_t places,
+                                      uint32_t count) {
+    for (uint32_t k = 0; k < count; ++k)
+        state[k] = (int16_t)loops_moved(z[k], n[k], state[k], kappa, places);
+}
+
+static inline void loops_hidden_s8(const int16_t *restrict state, int32_t multiplier,
+                                   int8_t *restrict h, uint32_t count) {
+    for (uint32_t k = 0; k < count; ++k)
+        h[k] = (int8_t)elstm_clamp(elstm_rs(state[k] * multiplier, 15), 127);
+}
+
+static inline void loops_hidden_s16(const int16_t *restrict state, int32_t multiplier,
+                                    int16_t *restrict h, uint32_t count) {
+    for (uint32_t k = 0; k < count; ++k) h[k] = (int16_t)elstm_rs(state[k] * multiplier, 15);
+}
+
+ELSTM_MAYBE_UNUSED static void loops_update_s8(const int16_t *z, const int16_t *n,
+                                               const elstm_update_s8 *update, uint32_t count) {
+    loops_update_state(z, n, update->state, update->kappa, update->places, count);
+    if (update->type == ELSTM_S8)
+        loops_hidden_s8(update->state, update->hidden_multiplier, update->h, count);
+    else
+        loops_hidden_s16(update->state, update->hidden_multiplier, update->h, count);
+}
+
 #endif

@@ -311,6 +311,8 @@ const elstm_kernels elstm_kernels_neon = {
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
     .tanh_s16 = tanh_s16,
+    .reset_s16 = loops_reset_s16,
+    .update_s8 = loops_update_s8,
     .sigmoid_s16 = sigmoid_s16,
 };
 

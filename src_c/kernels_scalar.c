@@ -18,5 +18,7 @@ const elstm_kernels elstm_kernels_scalar = {
     .requantize_s8 = loops_requantize_s8,
     .lstm_s8 = loops_lstm_s8,
     .tanh_s16 = loops_tanh_s16,
+    .reset_s16 = loops_reset_s16,
+    .update_s8 = loops_update_s8,
     .sigmoid_s16 = loops_sigmoid_s16,
 };

@@ -216,21 +216,6 @@ static void cell(const elstm_kernels *kernels, const elstm_lstm_full_s8 *l, int3
     }
 }
 
-/* h of p. */
-static void project(const elstm_kernels *kernels, const elstm_lstm_full_s8 *l, const int16_t *p,
-                    int32_t *acc, int16_t *z, void *h) {
-    kernels->matmul_s16(&l->projection, &l->projected, p, 0, acc, 1);
-    kernels->requantize_s8(acc, &l->requantize_projected, z, l->out_span);
-    const int32_t most = l->type == ELSTM_S8 ? 127 : l->hidden_multiplier;
-    for (uint32_t u = 0; u < l->out_span; ++u) {
-        const int32_t v = elstm_clamp(z[u], most);
-        if (l->type == ELSTM_S8)
-            ((int8_t *)h)[u] = (int8_t)v;
-        else
-            ((int16_t *)h)[u] = (int16_t)v;
-    }
-}
-
 /* `steps` steps from row `first` on. A stream's state is c, then h. */
 static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint32_t steps) {
     const elstm_lstm_full_s8 *l = &op->as.lstm_full_s8;
@@ -275,10 +260,13 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
                     kernels->lstm_s8(acc, &l->requantize, &served, l->kernel.groups);
                 } else {
                     cell(kernels, l, acc, c, p);
-                    if (l->gaps.options & ELSTM_PROJECTION)
-                        project(kernels, l, p, projected, z, own + h_at);
-                    else
-                        elstm_hidden_s16(p, l->hidden_multiplier, l->type, own + h_at, l->span);
+                    const int16_t *made = p;
+                    if (l->gaps.options & ELSTM_PROJECTION) {
+                        kernels->matmul_s16(&l->projection, &l->projected, p, 0, projected, 1);
+                        kernels->requantize_s8(projected, &l->requantize_projected, z, l->out_span);
+                        made = z;
+                    }
+                    elstm_hidden_s16(made, l->hidden_multiplier, l->type, own + h_at, l->out_span);
                 }
                 elstm_gaps_note(&l->gaps, own);
             }

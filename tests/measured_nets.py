@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgelstm.layers import Activate, Activation, Dense, Last, Lstm
+from edgelstm.layers import Activate, Activation, Dense, Gru, Last, Lstm, Rnn
 from edgelstm.model import Model, Tensor
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -75,6 +75,36 @@ def torch_stack(stored):
         layers.append(Lstm(f"lstm{k}", (reads,), (f"h{k}",), *shaped))
         tensors.append(Tensor(f"h{k}", n))
         reads = f"h{k}"
+    return _with_head(stored, tensors, layers, reads)
+
+
+def torch_gru(stored):
+    """The same of a torch GRU named "gru": its gates are r, z, n, and only n keeps its two biases apart."""
+    tensors, layers, reads = [Tensor("x", stored["gru.weight_ih_l0"].shape[1])], [], "x"
+    for k in range(sum(name.startswith("gru.weight_hh") for name in stored)):
+        kernel, recurrent, b, d = (stored[f"gru.{n}_l{k}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        n = recurrent.shape[1]
+        order, b, d = [1, 0, 2], b.reshape(3, n)[[1, 0, 2]], d.reshape(3, n)[[1, 0, 2]]
+        bias = np.stack([b[0] + d[0], b[1] + d[1], b[2]])
+        shaped = kernel.reshape(3, n, -1)[order], recurrent.reshape(3, n, n)[order], bias, d[2]
+        layers.append(Gru(f"gru{k}", (reads,), (f"h{k}",), *shaped))
+        tensors.append(Tensor(f"h{k}", n))
+        reads = f"h{k}"
+    return _with_head(stored, tensors, layers, reads)
+
+
+def torch_rnn(stored):
+    """The same of a torch RNN named "rnn"."""
+    tensors, layers, reads = [Tensor("x", stored["rnn.weight_ih_l0"].shape[1])], [], "x"
+    for k in range(sum(name.startswith("rnn.weight_hh") for name in stored)):
+        kernel, recurrent, b, d = (stored[f"rnn.{n}_l{k}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        layers.append(Rnn(f"rnn{k}", (reads,), (f"h{k}",), kernel, recurrent, b + d))
+        tensors.append(Tensor(f"h{k}", len(b)))
+        reads = f"h{k}"
+    return _with_head(stored, tensors, layers, reads)
+
+
+def _with_head(stored, tensors, layers, reads):
     layers.append(Dense("out", (reads,), ("y",), stored["out.weight"], stored["out.bias"]))
     tensors.append(Tensor("y", len(stored["out.bias"])))
     return Model(tuple(tensors), tuple(layers), ("x",), ("y",))
@@ -85,6 +115,52 @@ def sines():
     with np.load(GOLDEN / "quantize" / "sines.npz") as stored:
         arrays = dict(stored)
     return torch_stack(arrays), arrays["samples"], arrays["data"]
+
+
+def sines_of(cell):
+    """The same with GRU or RNN layers, trained the same way."""
+    _, samples, data = sines()
+    with np.load(GOLDEN / "quantize" / f"sines_{cell}.npz") as stored:
+        return {"gru": torch_gru, "rnn": torch_rnn}[cell](dict(stored)), samples, data
+
+
+def random_cell(seed, cell, inputs, units, *, scale=1.0, count=32, steps=60, projected=0, peepholes=False, **options):
+    """One recurrent layer and a Dense head with normal weights; with `masked` a third of the steps are missing."""
+    rng = np.random.default_rng(seed)
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[cell]
+    outputs = projected or units
+    kernel = rng.normal(size=(gates, units, inputs)) * scale / np.sqrt(inputs)
+    recurrent = rng.normal(size=(gates, units, outputs)) * scale / np.sqrt(outputs)
+    bias = 0.3 * rng.normal(size=(gates, units))
+    if gates > 1:
+        bias[0 if cell == "gru" else 1] += 1
+    if cell == "gru" and options.get("reset_after", True):
+        options["reset_bias"] = 0.3 * rng.normal(size=units)
+    if projected:
+        options["projection"] = rng.normal(size=(projected, units)) / np.sqrt(units)
+    if peepholes:
+        options["peephole"] = 0.5 * rng.normal(size=(3, units))
+    if options.get("coupled"):
+        kernel[1] = recurrent[1] = bias[1] = 0
+    tensors = [Tensor("x", inputs), *([Tensor("mask", 1)] if options.get("masked") else [])]
+    names = tuple(t.name for t in tensors)
+    if cell == "rnn":
+        layer = Rnn("cell", names, ("h",), kernel[0], recurrent[0], bias[0], **options)
+    else:
+        layer = {"lstm": Lstm, "gru": Gru}[cell]("cell", names, ("h",), kernel, recurrent, bias, **options)
+    head = Dense("head", ("h",), ("y",), rng.normal(size=(2, outputs)) / np.sqrt(outputs), 0.1 * rng.normal(size=2))
+    model = Model((*tensors, Tensor("h", outputs), Tensor("y", 2)), (layer, head), names, ("y",))
+
+    def drawn(sequences):
+        x = walk(rng, sequences, steps, inputs)
+        mask = (rng.random((sequences, steps, 1)) < 2 / 3).astype(np.float32)
+        return (x, mask) if len(names) > 1 else (x,)
+
+    return model, drawn(count), drawn(24)
+
+
+def _cell(*args, **options):
+    return lambda: random_cell(*args, **options)
 
 
 def _net(*args, **options):
@@ -112,3 +188,29 @@ NETS = {
     "activations alone 4-24-6": standing_alone,
     "trained sines 1-32-32-1": sines,
 }
+
+SOFTSIGN = Activation("softsign")
+
+CELLS = {
+    "trained sines, GRU 1-32-32-1": lambda: sines_of("gru"),
+    "trained sines, RNN 1-32-32-1": lambda: sines_of("rnn"),
+    "GRU 4-24-2": _cell(21, "gru", 4, 24),
+    "GRU 9-64-2": _cell(22, "gru", 9, 64),
+    "GRU 4-24-2, reset before": _cell(23, "gru", 4, 24, reset_after=False),
+    "GRU 4-24-2, relu": _cell(24, "gru", 4, 24, scale=0.7, activation=RELU),
+    "GRU 4-24-2, relu, reset before": _cell(25, "gru", 4, 24, scale=0.7, activation=RELU, reset_after=False),
+    "GRU 4-24-2, hard sigmoid gates, softsign": _cell(26, "gru", 4, 24, gate_activation=HARD, activation=SOFTSIGN),
+    "GRU 4-24-2, clip 1": _cell(27, "gru", 4, 24, clip=1.0),
+    "GRU 4-24-2, masked": _cell(28, "gru", 4, 24, masked=True),
+    "RNN 4-24-2": _cell(31, "rnn", 4, 24, scale=0.8),
+    "RNN 9-64-2": _cell(32, "rnn", 9, 64, scale=0.8),
+    "RNN 4-24-2, relu": _cell(33, "rnn", 4, 24, scale=0.5, activation=RELU),
+    "RNN 4-24-2, masked": _cell(34, "rnn", 4, 24, scale=0.8, masked=True),
+    "LSTM 4-24-2, projected to 12": _cell(41, "lstm", 4, 24, projected=12),
+    "LSTM 4-24-2, peepholes": _cell(42, "lstm", 4, 24, peepholes=True),
+    "LSTM 4-24-2, coupled gates": _cell(43, "lstm", 4, 24, coupled=True),
+    "LSTM 4-24-2, clip 1": _cell(44, "lstm", 4, 24, clip=1.0),
+    "LSTM 4-24-2, cell function softsign": _cell(45, "lstm", 4, 24, cell_activation=SOFTSIGN),
+    "LSTM 4-24-2, masked": _cell(46, "lstm", 4, 24, masked=True),
+}
+"""Other recurrent layers and the LSTM's options; their samples and data are tuples, one array an input."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from simulated_cells import simulated_cell
 
 from edgelstm import reference, reference_s8, reference_steps
 from edgelstm.activations import activate
-from edgelstm.layers import Activate, Combine, Conv1d, Dense, Embedding, Last, Lstm, Mask, Pool1d, Reduce
+from edgelstm.layers import Activate, Combine, Conv1d, Dense, Embedding, Gru, Last, Lstm, Mask, Pool1d, Reduce, Rnn
 
 
-def simulate(model, quantized, rows, xs, doublings=0):
+def simulate(model, quantized, rows, xs, doublings=0, narrow=False):
     """Every step of each output, float64 [N, T, width]. `rows` as quantize_with_rows gives them.
 
     With `doublings` the steps of an int8 h are halved anew at each step, up to so many times, as far as its largest
-    value lets them.
+    value lets them. With `narrow` a GRU goes on from the h that it writes, not from the finer one behind it.
     """
     tensors = {}
     for name, x in zip(model.inputs, xs, strict=True):
@@ -27,8 +28,13 @@ def simulate(model, quantized, rows, xs, doublings=0):
     for layer in model.layers:
         x = tensors[layer.reads[0]]
         match layer:
-            case Lstm():
-                y = _lstm(layer, rows[layer.name], x, reference_s8.tensor(quantized, layer.writes[0]), doublings)
+            case Lstm() | Gru() | Rnn():
+                hidden = reference_s8.tensor(quantized, layer.writes[0])
+                written = simulated_cell(
+                    layer, rows, [tensors[name] for name in layer.reads], hidden, doublings, narrow
+                )
+                tensors.update(zip(layer.writes, written, strict=False))
+                continue
             case Dense():
                 weights = rows[layer.name].kernel * rows[layer.name].kernel_scale[:, None]
                 y = activate(layer.activation, x @ weights.T + rows[layer.name].real_bias)
@@ -68,27 +74,6 @@ def _around(layer, rows, reads):
 
 def _16_bits(x, scale):
     return reference_s8.to_int16(x, scale) * scale
-
-
-def _lstm(layer, rows, x, hidden, doublings):
-    most = 127 if hidden.type == "s8" else 32767
-    kernel = rows.kernel * rows.kernel_scale[:, None]
-    recurrent = rows.recurrent * rows.recurrent_scale[:, None]
-    count, steps, _ = x.shape
-    hs = np.zeros((count, steps, layer.units))
-    h = c = np.zeros((count, layer.units))
-    for t in range(steps):
-        z = (x[:, t] @ kernel.T + h @ recurrent.T + rows.real_bias).reshape(count, 4, layer.units)
-        i, f, o = (activate(layer.gate_activation, z[:, k]) for k in (0, 1, 3))
-        c = f * c + i * activate(layer.activation, z[:, 2])
-        if layer.cell_clip is not None:
-            c = np.clip(c, -layer.cell_clip, layer.cell_clip)
-        h = o * activate(layer.activation, c)
-        largest = np.maximum(np.abs(h).max(axis=1, keepdims=True), 1e-30)
-        unit = hidden.scale * 2.0 ** -np.clip(np.floor(np.log2(most * hidden.scale / largest)), 0, doublings)
-        h = np.clip(np.rint(h / unit), -most, most) * unit
-        hs[:, t] = h
-    return hs
 
 
 def decibels(signal, found):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from measured_nets import NETS, walk
+from measured_nets import CELLS, NETS, walk
 from simulate import decibels, simulate
 
 import edgelstm.importers
@@ -90,6 +90,12 @@ def net(name):
     return case_of(model, samples, (data,))
 
 
+@cache
+def cells(name):
+    model, samples, data = CELLS[name]()
+    return case_of(model, samples, data if isinstance(data, tuple) else (data,))
+
+
 def read(path):
     """The model of a committed checkpoint."""
     two = (ROOT / path).parent == GOLDEN / "torch" and Path(path).name.startswith(TWO_LINEAR)
@@ -154,6 +160,22 @@ def test_exact_gates_on_measured_nets(name):
     beside_exact_gates(net(name))
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_exact_gates_on_other_cells(name):
+    beside_exact_gates(cells(name))
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if "GRU" in name])
+def test_a_gru_needs_the_finer_state_behind_its_h(name):
+    """On the mean over outputs and sequences no net does better with an int8 h that it goes on from."""
+    case = cells(name)
+    narrow = simulate(case.model, case.quantized, case.rows, case.data, narrow=True)
+    for exact, s8, other in zip(case.exact, case.found, narrow, strict=True):
+        pairs = [(decibels(a, b), decibels(a, c)) for a, b, c in zip(exact, s8, other, strict=True)]
+        kept, lost = np.mean(pairs, axis=0)
+        assert kept > lost + 1
+
+
 @pytest.mark.parametrize("path", CHECKPOINTS)
 def test_exact_gates_on_committed_checkpoints(path):
     case = checkpoint(path)
@@ -190,6 +212,11 @@ def gained(case):
 @pytest.mark.parametrize("name", NETS)
 def test_an_int16_h_gains_on_measured_nets(name):
     assert gained(net(name)) > 0.2
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_an_int16_h_gains_on_other_cells(name):
+    assert gained(cells(name)) > 0.2
 
 
 def test_an_int16_h_gains_on_committed_checkpoints():

@@ -1,4 +1,4 @@
-"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as four Markdown tables.
+"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as five Markdown tables.
 
 Nets and data: tests/measured_nets.py. From the root of the repository, with a TFLite runtime installed:
 PYTHONPATH=. python tools/measure_quantization.py
@@ -12,14 +12,14 @@ import numpy as np
 
 from edgelstm import peers, reference, reference_s8
 from edgelstm.exporters import tflite
-from edgelstm.layers import Lstm
+from edgelstm.layers import Gru, Lstm
 from edgelstm.quantization import quantize, quantize_with_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from measured_nets import NETS
+from measured_nets import CELLS, NETS
 from simulate import decibels, simulate
-from test_accuracy import CHECKPOINTS, checkpoint, net
+from test_accuracy import CHECKPOINTS, cells, checkpoint, net
 
 
 def measure(model, samples, data, compensate):
@@ -38,6 +38,18 @@ def forms_of_h(case):
     found = reference_s8.run_float(quantized, case.data, every_step=True)
     wide = simulate(case.model, quantized, rows, case.data)
     return [beside_all(case.exact, ys) for ys in (case.found, narrow, halved, found, wide)]
+
+
+def other_cells(case):
+    """dB of an int8 h, as it is and with exact gates, of an int16 h likewise, and of a GRU that goes on from its
+    int8 h, with exact gates."""
+    quantized, rows = quantize_with_rows(case.model, case.samples, hidden_bits=16)
+    found = [case.found, simulate(case.model, case.quantized, case.rows, case.data)]
+    found += [reference_s8.run_float(quantized, case.data, every_step=True)]
+    found += [simulate(case.model, quantized, rows, case.data)]
+    if any(isinstance(layer, Gru) for layer in case.model.layers):
+        found += [simulate(case.model, case.quantized, case.rows, case.data, narrow=True)]
+    return [beside_all(case.exact, ys) for ys in found]
 
 
 BEYOND = ("random 9-64", "relu cell 3-50-1", "trained sines 1-32-32-1")  # a bounded h, an unbounded one, a trained net
@@ -119,6 +131,11 @@ def main():
     for name, case in cases:
         if case is not None:
             print(f"| {name} | {' | '.join(f'{db:.1f}' for db in forms_of_h(case))} |", flush=True)
+    columns = ("8 bits", "exact gates", "16 bits", "exact gates", "8 bits and no finer state, exact gates")
+    print(f"\n| net | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+    for name in CELLS:
+        texts = [f"{db:.1f}" for db in other_cells(cells(name))]
+        print(f"| {name} | {' | '.join([*texts, '-'][:5])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Train the net of tests/golden/quantize/sines.npz: two LSTM layers of 32 that predict a noisy sum of sines.
+"""Train a net of tests/golden/quantize: two layers of 32 units that predict a noisy sum of sines.
 
-Needs torch. From the root of the repository: python tools/train_sines.py
+Needs torch. From the root of the repository: python tools/train_sines.py [LSTM | GRU | RNN]
+LSTM writes sines.npz, with samples and data for all of them; GRU and RNN sines_gru.npz and sines_rnn.npz.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +23,21 @@ def signals(rng, count):
 
 
 class Net(torch.nn.Module):
-    def __init__(self):
+    def __init__(self, cell):
         super().__init__()
-        self.lstm = torch.nn.LSTM(1, 32, 2, batch_first=True)
+        self.name = cell.lower()
+        setattr(self, self.name, getattr(torch.nn, cell)(1, 32, 2, batch_first=True))
         self.out = torch.nn.Linear(32, 1)
 
     def forward(self, x):
-        return self.out(self.lstm(x)[0])
+        return self.out(getattr(self, self.name)(x)[0])
 
 
-def main():
+def main(cell="LSTM"):
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
-    net = Net()
+    net = Net(cell)
     optimizer = torch.optim.Adam(net.parameters())
     for update in range(UPDATES):
         for group in optimizer.param_groups:
@@ -46,10 +49,13 @@ def main():
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
     print(f"RMSE {loss.item() ** 0.5:.4f}")
-    path = Path(__file__).parents[1] / "tests" / "golden" / "quantize" / "sines.npz"
+    folder = Path(__file__).parents[1] / "tests" / "golden" / "quantize"
     weights = {name: value.detach().numpy() for name, value in net.state_dict().items()}
-    np.savez_compressed(path, samples=signals(rng, 24)[0], data=signals(rng, 64)[0], **weights)
+    if cell == "LSTM":
+        np.savez_compressed(folder / "sines.npz", samples=signals(rng, 24)[0], data=signals(rng, 64)[0], **weights)
+    else:
+        np.savez_compressed(folder / f"sines_{cell.lower()}.npz", **weights)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

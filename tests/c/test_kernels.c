@@ -764,6 +764,47 @@ static int joins(void) {
     return found;
 }
 
+/* The two kernels of a GRU: places and multipliers over their whole range. */
+static void gru_s8(uint32_t count, int fill, elstm_type type, uint32_t seed) {
+    check_random random = check_seeded(seed);
+    const uint32_t places = seed % 3 == 0 ? 15 : 1 + check_u32(&random) % 15;
+    const int32_t kappa = seed % 2 == 0 ? 32768 : check_between(&random, 1, 32768);
+    const int32_t hm = seed % 5 == 0 ? 32768 : check_between(&random, 1, 32768);
+    const int16_t *z = take_s16(&random, fill, count, -32768, 32767);
+    const int16_t *to = take_s16(&random, (int)(seed % FILLS), count, -32768, 32767);
+    const int16_t *first = take_s16(&random, fill, count, -32768, 32767);
+    int16_t *state = take(&random, count, sizeof *state);
+    void *h = take(&random, count, size_of(type));
+    EACH_SET {
+        check_begin("--seed %u: reset_s16 of %s, count %u, %s", seed, set->name, count,
+                    fill_names[fill]);
+        memcpy(state, first, count * sizeof *state);
+        set->reset_s16(z, to, places, state, count);
+        for (uint32_t k = 0; k < count; ++k) {
+            const int64_t let = ((int64_t)z[k] * to[k] + (1 << (places - 1))) >> places;
+            const int64_t expected = saturated(first[k] + saturated(let));
+            CHECK(state[k] == expected, "%u: %d, expected %d", k, state[k], (int)expected);
+        }
+        check_begin("--seed %u: update_s8 of %s, count %u, %s", seed, set->name, count,
+                    fill_names[fill]);
+        memcpy(state, first, count * sizeof *state);
+        const elstm_update_s8 update = {state, h, type, kappa, hm, places};
+        set->update_s8(z, to, &update, count);
+        for (uint32_t k = 0; k < count; ++k) {
+            const int64_t n = high(to[k], kappa);
+            const int64_t moved = (z[k] * (first[k] - n) + (1 << (places - 1))) >> places;
+            const int64_t expected = saturated(n + moved), seen = high(expected, hm);
+            const int64_t narrow = seen < -127 ? -127 : seen > 127 ? 127 : seen;
+            CHECK(state[k] == expected, "%u: %d, expected %d", k, state[k], (int)expected);
+            if (type == ELSTM_S8)
+                CHECK(((int8_t *)h)[k] == narrow, "h %u: %d", k, ((int8_t *)h)[k]);
+            else
+                CHECK(((int16_t *)h)[k] == seen, "h %u: %d", k, ((int16_t *)h)[k]);
+        }
+    }
+    check_release();
+}
+
 static void test_all(uint32_t seed) {
     static const uint32_t more[] = {95, 96, 97, 127, 128, 129, 1000};
     whole_functions();
@@ -778,6 +819,7 @@ static void test_all(uint32_t seed) {
             for (uint32_t repeat = 0; repeat < (n <= 9 ? 4 : 1); ++repeat, ++seed) {
                 if (n > 20 && n % FILLS != (uint32_t)fill) continue;
                 requantize(count, fill, seed);
+                gru_s8(count, fill, seed % 2 == 0 ? ELSTM_S8 : ELSTM_S16, seed);
                 if (count <= 129) lstm_s8(count, fill, seed);
                 if (count <= 129) lstm_f32(count, fill, seed);
             }

@@ -1,0 +1,118 @@
+"""Recurrent layers with their options on every kernel set: f32 within its bound, s8 to the integer, a run equal to
+repeated steps, streams apart, states that move."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cells import CASES, case, drawn, inputs_of, samples_of
+from hypothesis import given, settings
+
+from edgelstm import reference, reference_s8
+from edgelstm.errors import QuantizeError
+from edgelstm.layers import TANH
+from edgelstm.quantization import quantize
+from edgelstm.runner import Runner, kernels
+
+SETS = kernels()
+
+
+def listed(ys):
+    return ys if isinstance(ys, tuple) else (ys,)
+
+
+def check_f32(model, xs):
+    expected = reference.run(model, xs, every_step=True)
+    for name in SETS:
+        found = listed(Runner(model, name).run(xs, every_step=True))
+        for y, wanted in zip(found, expected, strict=True):
+            assert np.abs(y - wanted).max() <= 2e-6 * max(1, np.abs(wanted).max()), name
+
+
+def check_s8(model, xs):
+    integers = reference_s8.quantize_inputs(model, xs)
+    expected = reference_s8.run(model, integers, every_step=True)
+    for name in SETS:
+        for y, wanted in zip(
+            listed(Runner(model, name).run_integers(integers, every_step=True)), expected, strict=True
+        ):
+            np.testing.assert_array_equal(y, wanted, name)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_f32_is_within_its_bound_of_float64(name):
+    model = case(name)
+    check_f32(model, inputs_of(model, 3, 40))
+
+
+@pytest.mark.parametrize("hidden_bits", [8, 16])
+@pytest.mark.parametrize("name", CASES)
+def test_s8_equals_the_reference(name, hidden_bits):
+    model = case(name)
+    check_s8(quantize(model, samples_of(model), hidden_bits=hidden_bits), inputs_of(model, 3, 40))
+
+
+@given(drawn())
+@settings(max_examples=60, deadline=None)
+def test_any_options_in_both_number_types(model):
+    xs = inputs_of(model, 2, 11)
+    check_f32(model, xs)
+    for hidden_bits in (8, 16):
+        check_s8(quantize(model, samples_of(model), hidden_bits=hidden_bits), xs)
+
+
+def both(name):
+    model = case(name)
+    return {"f32": model, "s8": quantize(model, samples_of(model))}
+
+
+def rows_of(model, xs, t):
+    """What a step reads: a single input's row in each."""
+    single = {tensor.name for tensor in model.tensors if tensor.single}
+    rows = tuple(x if name in single else x[:, t] for name, x in zip(model.inputs, xs, strict=True))
+    return rows if len(rows) > 1 else rows[0]
+
+
+@pytest.mark.parametrize("kind", ["f32", "s8"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_equals_repeated_steps_of_many_streams(name, kind):
+    model = both(name)[kind]
+    xs = inputs_of(model, 5, 19)
+    expected = listed(Runner(model, max_steps=7).run(xs, every_step=True))
+    for kernel_set in SETS:
+        runner = Runner(model, kernel_set, streams=5)
+        states, stepped = [], []
+        for t in range(19):
+            if t == 9:
+                states = [runner.read_state(k) for k in range(5)]
+            stepped.append([y.copy() for y in listed(runner.step(rows_of(model, xs, t)))])
+        for k, wanted in enumerate(expected):
+            found = np.stack([ys[k] for ys in stepped], axis=1)
+            np.testing.assert_allclose(found, wanted, atol=2e-6 if kind == "f32" else 0)
+        for k, state in enumerate(states):  # to another stream
+            runner.write_state((k + 1) % 5, state)
+        moved = tuple(np.roll(x, 1, axis=0) for x in xs)
+        for t in range(9, 19):
+            ys = listed(runner.step(rows_of(model, moved, t)))
+        for y, wanted in zip(ys, expected, strict=True):
+            np.testing.assert_allclose(y, np.roll(wanted[:, -1], 1, axis=0), atol=2e-6 if kind == "f32" else 0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_states_in_s8_are_the_same_on_every_set(name):
+    model = both(name)["s8"]
+    xs = inputs_of(model, 1, 12)
+    states = set()
+    for kernel_set in SETS:
+        runner = Runner(model, kernel_set)
+        runner.run(tuple(x[0] for x in xs) if len(xs) > 1 else xs[0][0], carry=True)
+        states.add(runner.state)
+    assert len(states) == 1
+
+
+def test_coupled_gates_below_zero_are_refused_in_int8():
+    model = case("lstm, coupled")
+    layer = model.layers[0]
+    wild = replace(model, layers=(replace(layer, gate_activation=TANH),))
+    with pytest.raises(QuantizeError, match="cell: its gates are coupled and tanh can be negative"):
+        quantize(wild, samples_of(model))
