@@ -26,7 +26,7 @@ from rich.text import Text
 
 from . import __version__, arrays, lines
 from .comparison import Report
-from .errors import EdgeLstmError, InputError, MissingError
+from .errors import EdgeLstmError, InputError, MissingError, printable
 from .runner import Runner
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -628,6 +628,7 @@ def _progress(what: str) -> Iterator[Any]:
 
 def _note(note: str) -> None:
     """A sentence about what was assumed or found; warnings stand out."""
+    note = printable(note)
     if note.startswith("warning: "):
         out.print(note, style="yellow", markup=False, soft_wrap=True)
     else:

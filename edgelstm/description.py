@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ImageError
+from .errors import ImageError, printable
 from .meta import Array, Meta, Port, Scaler, Source
 
 VERSION = 1
@@ -63,6 +63,7 @@ KINDS = {
 }
 MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that count
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax")
+MAX_TEXTS = 1 << 24  # bytes of an image's texts; of empty lists alone, Python would make 24 times as much
 GROUP = 8
 
 
@@ -137,7 +138,7 @@ def describe(image: bytes) -> Description:
         raise ImageError("the image is damaged: its length or checksum is wrong")
     try:
         return _describe(image)
-    except (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ImageError(f"the image is inconsistent: {error}") from None
 
 
@@ -146,7 +147,11 @@ def _describe(image: bytes) -> Description:
     inputs, outputs, _, op_count = struct.unpack_from("<HHHH", image, 32)
     spans = {name: struct.unpack_from("<II", image, 64 + 8 * k) for k, name in enumerate(SECTIONS)}
     blob = {name: image[offset : offset + size] for name, (offset, size) in spans.items()}
+    if len(blob["meta"]) > MAX_TEXTS:
+        raise ImageError(f"the image holds {len(blob['meta'])} bytes of texts, expected at most {MAX_TEXTS}")
     meta = json.loads(blob["meta"] or b"{}")
+    if len(meta["layers"]) != op_count:
+        raise ImageError(f"the image names {len(meta['layers'])} layers and has {op_count}")
     types = {number: name for name, number in TENSOR_TYPES.items()}
     tensors = tuple(
         TensorDescription(types[kind], width, scale, single > 0, single == 2, clock)
@@ -165,23 +170,28 @@ def _describe(image: bytes) -> Description:
         checksum=struct.unpack_from("<I", image, 16)[0],
         layout=image[24:32].decode("ascii"),
         tensors=tensors,
-        layers=tuple(_read_ops(blob["ops"], op_count, tensors, [str(name) for name in meta["layers"]])),
+        layers=tuple(_read_ops(blob["ops"], op_count, tensors, [_text(name) for name in meta["layers"]])),
         inputs=tuple(p[0] for p in ports[:inputs]),
         outputs=tuple(p[0] for p in ports[inputs : inputs + outputs]),
-        input_names=tuple(map(str, names[:inputs])),
-        output_names=tuple(map(str, names[inputs:])),
+        input_names=tuple(map(_text, names[:inputs])),
+        output_names=tuple(map(_text, names[inputs:])),
         meta=Meta(described[:inputs], described[inputs:], meta.get("window"), meta.get("hop")),
-        source=Source(*(str(meta["source"][key]) for key in ("format", "file", "sha256"))),
-        notes=tuple(map(str, meta["notes"])),
-        waits=tuple((str(name), str(reason)) for name, reason in meta.get("waits", ())),
+        source=Source(*(_text(meta["source"][key]) for key in ("format", "file", "sha256"))),
+        notes=tuple(map(_text, meta["notes"])),
+        waits=tuple((_text(name), _text(reason)) for name, reason in meta.get("waits", ())),
         vocabularies=tuple(int(p.get("vocabulary", 0)) for p in meta["inputs"]),
         example_steps=struct.unpack_from("<I", blob["example"])[0] if blob["example"] else 0,
         sections={name: size for name, (_, size) in spans.items()},
     )
 
 
+def _text(value: object) -> str:
+    """Names and notes come from files of strangers and go to terminals and logs."""
+    return printable(str(value))
+
+
 def _read_port(described: dict[str, Any], scaler: Scaler | None) -> Port:
-    channels, units, labels = (tuple(map(str, described.get(key, ()))) for key in ("channels", "units", "labels"))
+    channels, units, labels = (tuple(map(_text, described.get(key, ()))) for key in ("channels", "units", "labels"))
     return Port(channels, units, labels, scaler)
 
 

@@ -1,8 +1,16 @@
-"""The exceptions. All derive from EdgeLstmError, so one `except` catches what this package refuses."""
+"""The exceptions, and text fit to be shown. All derive from EdgeLstmError, so one `except` catches what is refused."""
+
+LONGEST = 600  # characters of a message
 
 
 class EdgeLstmError(Exception):
-    """Base of every error raised on purpose; its message says what to do."""
+    """Base of every error raised on purpose; its message says what to do, in one printable line.
+
+    Messages name what stands in files of strangers, so that is made fit for terminals and logs here, once for all.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
 
 
 class CheckpointError(EdgeLstmError):
@@ -39,3 +47,25 @@ class BusyError(EdgeLstmError, RuntimeError):
 
 class MissingError(EdgeLstmError, ImportError):
     """An optional package is not installed; the message holds the pip command."""
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, escape sequences and the like spelt out, its middle left out if it is too long."""
+    return _cut(printable(_cut(text)))
+
+
+def printable(text: str) -> str:
+    """The text as a terminal may be given it."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if character in "\n\t" else character.encode("unicode_escape").decode("ascii")
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST * 2 // 3]} ... {text[5 - LONGEST // 3 :]}"

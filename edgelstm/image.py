@@ -16,13 +16,14 @@ from .description import (
     LAYOUT,
     MAGIC,
     MASK,
+    MAX_TEXTS,
     NUMBER_TYPES,
     SECTIONS,
     TENSOR_TYPES,
     VERSION,
     checksum,
 )
-from .errors import InputError
+from .errors import InputError, ModelError
 from .files import write_whole
 from .layers import Embedding, Mask
 from .model import Array, Model, Port, QuantizedModel
@@ -42,6 +43,8 @@ def pack(model: Model | QuantizedModel) -> bytes:
     timing = model.timing
     tensors = b"".join(_tensor(t, timing) for t in _in_order(model))
     meta = json.dumps(_meta(model), ensure_ascii=False, separators=(",", ":")).encode()
+    if len(meta) > MAX_TEXTS:
+        raise ModelError(f"names, labels and notes take {len(meta)} bytes, expected at most {MAX_TEXTS}")
     blobs = (tensors, ops, ports, bytes(weights.data), meta, _example(model))
     table, body, end = b"", b"", HEADER_SIZE
     for blob in blobs:
