@@ -6,7 +6,10 @@ Nothing outside the file is opened, nothing is read that the file is too small t
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import math
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +18,7 @@ import numpy as np
 from ..errors import CheckpointError, MissingError
 from ..model import Array
 from .hdf5_attributes import Reader, Texts
+from .hdf5_trees import DEFLATE
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 65536  # groups and tensors in one file
@@ -45,25 +49,39 @@ def read(data: bytes) -> Hdf5:
             "the HDF5 file is damaged, or counts in other than 8 bytes as no Keras does; save it again"
         )
     try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            return _read_all(h5py, file, data)
+        texts = Reader(data)
+        root = texts.structure.root()
+        found = texts.attributes(root, ATTRIBUTES)
+        with _no_plugins(h5py), h5py.File(io.BytesIO(data), "r") as file:
+            return _read_all(_walk(h5py, file, texts, root, found), h5py.Dataset, len(data))
     except CheckpointError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"the HDF5 file is damaged or truncated ({reason!r}); copy or save it again") from None
 
 
-def _read_all(h5py: Any, file: Any, data: bytes) -> Hdf5:
+@contextmanager
+def _no_plugins(h5py: Any) -> Iterator[None]:
+    """Where the library would load code from that a file asks for, it finds nothing meanwhile."""
+    folders = [h5py.h5pl.get(n) for n in range(h5py.h5pl.size())]
+    for _ in folders:
+        h5py.h5pl.remove(0)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            h5py.h5pl.append(folder)
+
+
+def _read_all(objects: Iterable[tuple[str, Any, dict[str, Texts]]], dataset: type, size: int) -> Hdf5:
     tensors: dict[str, Array] = {}
     attributes: dict[str, dict[str, Texts]] = {}
-    texts = Reader(data)
     total = 0
-    for path, item in _walk(h5py, file):
-        found = texts.attributes(h5py.h5o.get_info(item.id).addr, ATTRIBUTES)
-        if isinstance(item, h5py.Dataset):
-            total += _checked_bytes(item, path, len(data))
-            if total > MAX_EXPANSION * len(data):
+    for path, item, found in objects:
+        if isinstance(item, dataset):
+            total += _checked_bytes(item, path, size)
+            if total > MAX_EXPANSION * size:
                 raise CheckpointError("the HDF5 file's tensors are far larger than the file; it is not a Keras file")
             tensors[path] = _tensor(item, path, found)
         else:
@@ -71,29 +89,37 @@ def _read_all(h5py: Any, file: Any, data: bytes) -> Hdf5:
     return Hdf5(tensors, attributes)
 
 
-def _walk(h5py: Any, file: Any) -> Iterator[tuple[str, Any]]:
-    """Every group and tensor once by path, in the file's order; links to elsewhere and loops are refused."""
-    pending = [("", file, 0)]
-    seen = {h5py.h5o.get_info(file.id).addr}
+def _walk(
+    h5py: Any, file: Any, texts: Reader, root: int, found: dict[str, Texts]
+) -> Iterator[tuple[str, Any, dict[str, Texts]]]:
+    """Every group and tensor once by path, with its attributes, in the file's order.
+
+    Links to elsewhere and loops are refused; an object's header is read here before the library opens it.
+    """
+    pending = [("", file, 0, found)]
+    seen = {root}
     while pending:
-        path, item, depth = pending.pop()
-        yield path, item
+        path, item, depth, attributes = pending.pop()
+        yield path, item, attributes
         if isinstance(item, h5py.Dataset):
             continue
         if len(item) > MAX_OBJECTS or depth > MAX_DEPTH:
             raise CheckpointError(f"the HDF5 file nests too many groups at {path!r}; it is not a Keras file")
         for name in item:
+            if not isinstance(name, str):
+                raise CheckpointError(f"the HDF5 file holds a name at {path!r} that is not UTF-8; it is damaged")
             inner = f"{path}/{name}" if path else name
-            if not isinstance(item.get(name, getlink=True), h5py.HardLink):
+            link = item.id.links.get_info(name.encode("utf-8", "surrogateescape"))
+            if link.type != h5py.h5l.TYPE_HARD:
                 raise CheckpointError(f"the HDF5 file holds a link at {inner!r}, which no Keras writes; refused")
+            if link.u in seen or len(seen) > MAX_OBJECTS:
+                raise CheckpointError(f"the HDF5 file holds {inner!r} twice or too many objects; refused")
+            seen.add(link.u)
+            found = texts.attributes(link.u, ATTRIBUTES)
             child = item[name]
             if not isinstance(child, (h5py.Group, h5py.Dataset)):
                 raise CheckpointError(f"the HDF5 file holds a named type at {inner!r}, which no Keras writes; refused")
-            address = h5py.h5o.get_info(child.id).addr
-            if address in seen or len(seen) > MAX_OBJECTS:
-                raise CheckpointError(f"the HDF5 file holds {inner!r} twice or too many objects; refused")
-            seen.add(address)
-            pending.append((inner, child, depth + 1))
+            pending.append((inner, child, depth + 1, found))
 
 
 def _checked_bytes(dataset: Any, path: str, limit: int) -> int:
@@ -106,7 +132,24 @@ def _checked_bytes(dataset: Any, path: str, limit: int) -> int:
     packed = dataset.id.get_create_plist().get_nfilters() > 0
     if size > (MAX_EXPANSION if packed else 1) * limit or (size and dataset.id.get_storage_size() == 0):
         raise CheckpointError(f"tensor {path!r} of shape {dataset.shape} is larger than the file can hold; refused")
+    if packed:
+        _check_chunks(dataset, path, MAX_EXPANSION * limit)
     return size
+
+
+def _check_chunks(dataset: Any, path: str, limit: int) -> None:
+    """Every packed chunk must inflate to a chunk's bytes and no more; the library would inflate it to the end."""
+    size = math.prod(dataset.chunks) * int(dataset.dtype.itemsize)
+    if size > limit:
+        raise CheckpointError(f"tensor {path!r} has chunks of {size} bytes, larger than the file can hold; refused")
+    plan = dataset.id.get_create_plist()
+    filters = [plan.get_filter(n)[0] for n in range(plan.get_nfilters())]
+    if DEFLATE not in filters:
+        return
+    for number in range(dataset.id.get_num_chunks()):
+        mask, block = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)
+        if not mask >> filters.index(DEFLATE) & 1 and len(zlib.decompressobj().decompress(block, size + 5)) > size + 4:
+            raise CheckpointError(f"tensor {path!r} inflates to more than its chunks hold; refused")  # 4: a checksum
 
 
 def _tensor(dataset: Any, path: str, attributes: dict[str, Texts]) -> Array:

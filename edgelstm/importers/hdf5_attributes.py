@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import CheckpointError
+from .hdf5_trees import Structure
 
 ATTRIBUTE, CONTINUATION, ATTRIBUTE_INFO = 0x0C, 0x10, 0x15  # message types
 TEXT, VARIABLE = 3, 9  # classes of number types: text of one length, and of any length
@@ -32,14 +33,22 @@ class Reader:
     given: int = 0
     messages: int = 0
     heaps: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)  # address -> entry -> (start, size)
+    structure: Structure = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.structure = Structure(self.data)
 
     def attributes(self, address: int, wanted: frozenset[str]) -> dict[str, Texts]:
-        """The wanted texts of the object whose header is at `address`; names may end in a number."""
+        """The wanted texts of the object whose header is at `address`; names may end in a number.
+
+        CheckpointError if the library should not be let at the object.
+        """
         found: dict[str, Texts] = {}
-        for kind, start, size in self._messages(address):
+        for kind, flags, start, size in self._messages(address):
+            self.structure.check(kind, flags, start, size)
             if kind == ATTRIBUTE_INFO:
-                flags = self._bytes(start, 2)[1]
-                if self._number(start + 2 + (2 if flags & 1 else 0), 8) != UNDEFINED:
+                ordered = self._bytes(start, 2)[1] & 1
+                if self._number(start + 2 + (2 if ordered else 0), 8) != UNDEFINED:
                     raise damaged("keeps attributes in a way no Keras does")
             elif kind == ATTRIBUTE:
                 self._attribute(start, start + size, wanted, found)
@@ -53,8 +62,8 @@ class Reader:
     def _number(self, start: int, size: int) -> int:
         return int.from_bytes(self._bytes(start, size), "little")
 
-    def _messages(self, address: int) -> Iterator[tuple[int, int, int]]:
-        """(type, start, size) of every message in an object's header, first version or second."""
+    def _messages(self, address: int) -> Iterator[tuple[int, int, int, int]]:
+        """(type, flags, start, size) of every message in an object's header, first version or second."""
         second = self._bytes(address, 4) == b"OHDR"
         if second:
             flags = self._number(address + 5, 1)
@@ -72,6 +81,7 @@ class Reader:
             while place + head <= end:
                 kind = self._number(place, 1 if second else 2)
                 length = self._number(place + (1 if second else 2), 2)
+                marks = self._number(place + (3 if second else 4), 1)
                 place += head
                 self.messages += 1
                 if place + length > end or self.messages > MAX_MESSAGES:
@@ -80,7 +90,7 @@ class Reader:
                     more, size_of_more = self._number(place, 8), self._number(place + 8, 8)
                     # second version: a signature before the messages, a checksum after them
                     chunks.append((more + 4, size_of_more - 8) if second else (more, size_of_more))
-                yield kind, place, length
+                yield kind, marks, place, length
                 place += length
 
     def _attribute(self, place: int, end: int, wanted: frozenset[str], found: dict[str, Texts]) -> None:
