@@ -26,7 +26,7 @@ def load(path: str | os.PathLike[str], names: tuple[str, ...]) -> Any:
             with loaded:
                 return _named(file, loaded, names)
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, KeyError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(f"{file}: not an array that can be read: {reason}") from None
     if len(names) != 1:
         raise InputError(f"{file}: one array, but the model has {len(names)}: {', '.join(names)}; give a .npz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from .errors import InputError
 
 _SIZE_LIMIT = 1 << 20  # bytes
+_DOTS_LIMIT = 200  # of dotted keys in a line; tomllib takes time and memory by the square of a key's parts
+_DOT = re.compile(r"(?<!\d)\.|\.(?!\d)|\.(?=\d+\.)")  # a dot that is not a number's
 _NUMBER_LIMIT = 1 << 40
 _WANTED: dict[Any, str] = {str: "text", int: "a whole number of usual size", list: "a list", dict: "a table"}
 _WANTED |= {bool: "true or false", (str, list): "a name or a list of names"}
@@ -19,7 +22,10 @@ def load(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _SIZE_LIMIT:
             raise InputError(f"larger than {_SIZE_LIMIT} bytes")
-        return tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        if any(len(_DOT.findall(line)) > _DOTS_LIMIT for line in text.split("\n")):
+            raise InputError(f"not valid here: a line of more than {_DOTS_LIMIT} dotted names")
+        return tomllib.loads(text)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a number of thousands of digits

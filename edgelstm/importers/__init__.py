@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import struct
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
 from ..model import Model
+from . import archives
 
 MAX_FILE = 1 << 31  # bytes of a checkpoint
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -130,11 +130,7 @@ def _directory(path: Path) -> str:
 
 def _archive(path: Path) -> str | _Refused | None:
     """What a zip archive is, by its members' names alone."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return _Refused("the zip archive is damaged or truncated; copy or save it again")
+    names = archives.names(path)
     if "config.json" in names:
         return "keras"
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):

@@ -14,7 +14,7 @@ from ..errors import CheckpointError
 from . import hdf5
 from .hdf5 import Hdf5
 
-MAX_JSON = 1 << 26  # bytes of a configuration
+MAX_JSON = 1 << 23  # bytes of a configuration; of empty lists alone, Python would make 24 times as much
 MAX_EXPANSION = 16  # a packed member may be so many times larger than its archive
 
 

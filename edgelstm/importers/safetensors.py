@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +17,7 @@ from .torch_files import from_bfloat16
 from .torch_names import Weight
 from .torch_pickle import shown
 
-_HEADER_LIMIT = 100_000_000  # bytes; the format's own
+_HEADER_LIMIT = 16 << 20  # bytes; a tensor takes about 100
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
@@ -49,7 +50,14 @@ def _weights(data: bytes) -> list[Weight]:
         tensors: list[tuple[str, dict[str, Any]]] = parse(data)
     except (safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(f"damaged: {shown(error)}") from None
+    json.loads(data[8 : 8 + size], object_pairs_hook=_once)  # the library takes the last of two
     return [_weight(name, tensor) for name, tensor in sorted(tensors, key=lambda item: item[0])]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise CheckpointError("damaged: its header names a tensor or a property of one twice")
 
 
 def _weight(name: str, tensor: dict[str, Any]) -> Weight:
