@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from cases import Yard
 from catalogue import CASES
+from onnx_files import lstm
 
 
 def main() -> int:
@@ -25,6 +26,8 @@ def main() -> int:
     (yard.secrets / "plugins" / "libevil.so").write_bytes(bytes(100))
     (yard.secrets / "secret.bin").write_bytes(bytes(4096))
     os.mkfifo(yard.secrets / "pipe")
+    (yard.secrets / "good.onnx").write_bytes(lstm().SerializeToString())
+    np.savez(yard.secrets / "good.npz", a=np.ones((2, 2)))
     with h5py.File(yard.secrets / "other.h5", "w") as file:
         file["d"] = np.ones((8, 8), np.float32)
     for name in names or CASES:

@@ -45,8 +45,11 @@ def action(case: Case, path: Path) -> Callable[[], object]:
     return lambda: importers.read(path, head=case.head)
 
 
-def warm() -> None:
+def warm(yard: Yard) -> None:
     """Loads what importers load when first needed."""
+    importers.read(yard.secrets / "good.onnx")
+    with contextlib.suppress(EdgeLstmError):
+        importers.read(yard.secrets / "good.npz")
     for place in (
         "keras/keras315_stack.keras",
         "torch/activity.safetensors",
@@ -97,7 +100,7 @@ def main() -> int:
     from catalogue import CASES
 
     place = Yard.of(Path(sys.argv[1]))
-    warm()
+    warm(place)
     watcher = Watcher(place.files, place.secrets, place.secrets / "plugins", place.secrets / "pipe")
     limit = _status("VmSize:") + (2 << 30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
