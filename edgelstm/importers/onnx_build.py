@@ -274,6 +274,12 @@ class Build:
         """A constant that is joined with a view value by value: the view, and a number for each of its values."""
         one = uniform(constant)
         if one is not None and len(constant.shape) <= len(data.axes):
+            sizes = data.shape[len(data.axes) - len(constant.shape) :]
+            pairs = zip(constant.shape, sizes, strict=True)
+            if any(isinstance(n, int) and isinstance(m, int) and n not in (1, m) for n, m in pairs):
+                raise CheckpointError(
+                    f"{node.label}: a constant of shape {text(constant.shape)} for {text(data.shape)}"
+                )
             return data, np.full(data.width, one)
         array = numbers(constant, node.label)
         if array.ndim > len(data.axes) and any(n != 1 for n in array.shape[: array.ndim - len(data.axes)]):

@@ -283,13 +283,17 @@ def array(onnx: Any, tensor: Any) -> Array:
 
 _SIZES = {"FLOAT": 4, "DOUBLE": 8, "FLOAT16": 2, "BFLOAT16": 2, "INT8": 1, "INT16": 2, "INT32": 4, "INT64": 8}
 _SIZES |= {"UINT8": 1, "UINT16": 2, "UINT32": 4, "UINT64": 8, "BOOL": 1}
+_TYPED = ("float_data", "double_data", "int32_data", "int64_data", "uint64_data")
 _FIELDS = {"FLOAT": "float_data", "DOUBLE": "double_data", "INT64": "int64_data"}
 _FIELDS |= {"UINT32": "uint64_data", "UINT64": "uint64_data"}
 
 
 def _held(tensor: Any, kind: str) -> float:
     """How many numbers a tensor holds."""
+    typed = sum(len(getattr(tensor, field)) for field in _TYPED)
     if tensor.HasField("raw_data"):
+        if typed:
+            raise CheckpointError(f"tensor {shown(tensor.name)!r} holds its numbers twice")
         return len(tensor.raw_data) / _SIZES[kind]
     return len(getattr(tensor, _FIELDS.get(kind, "int32_data")))
 

@@ -128,6 +128,8 @@ def text(shape: Sequence[Dim]) -> str:
 def _divide(left: Any, right: Any) -> Any:
     if left.dtype.kind in "fO" or right.dtype.kind == "f":
         return left // right if left.dtype.kind == "O" else left / right
+    if not right.all():
+        raise ZeroDivisionError("division by zero")
     return np.trunc(left / right).astype(left.dtype)
 
 
