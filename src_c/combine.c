@@ -20,6 +20,7 @@ int elstm_read_combination(elstm_reader *reader, elstm_combine *combine, const e
 }
 
 const void *elstm_combined_row(const elstm_runner *runner, const elstm_tensor *in, uint32_t k) {
-    const uint32_t row = in->single == ELSTM_CONSTANT ? k % runner->limits.streams : k;
+    const int one = in->single == ELSTM_CONSTANT || (in->single == ELSTM_SINGLE && !runner->every);
+    const uint32_t row = one ? k % runner->limits.streams : k;
     return (const unsigned char *)in->data + row * in->row;
 }

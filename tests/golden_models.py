@@ -10,10 +10,13 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import golden_rows
 import numpy as np
 from nets import lstm, signal, stack, two_heads
 
 from edgelstm import reference_s8
+from edgelstm.description import describe
+from edgelstm.image import pack
 from edgelstm.layers import ACTIVATIONS, Activate, Activation, Dense, Last
 from edgelstm.model import Meta, Model, Port, QuantizedModel, Scaler, Tensor
 from edgelstm.quantization import quantize
@@ -111,7 +114,7 @@ FLOATS = {
     "padded": stack(3, (20,), head=None),
     "stacked": stack(2, (9, 6), head=3, head_activation=Activation("tanh"), activate="relu"),
     "scaled": scaled(),
-}
+} | golden_rows.BOTH
 
 
 # ---- integers that no quantizer would choose ----
@@ -218,7 +221,7 @@ def wild_heads():
     return quantized_model({"x": 3}, layers, outputs)
 
 
-PACKED = {f"f32_{name}": made for name, made in FLOATS.items()}
+PACKED = {f"f32_{name}": made for name, made in (FLOATS | golden_rows.FLOATS_ALONE).items()}
 PACKED |= {"s8_wild_cells": wild_cells(), "s8_wild_heads": wild_heads(), "s8_wide_cells": wild_cells("s16")}
 
 
@@ -226,6 +229,8 @@ def quantized(name):
     """The int8 twin of one of FLOATS, without its notes: their decibels may round differently elsewhere."""
     made = FLOATS[name]
     samples = tuple(signal((4, 24, made.width(x)), 9 + k) for k, x in enumerate(made.inputs))
+    if name in golden_rows.BOTH:
+        samples = uniform(made, 9, 16, answered_steps(made, 24))
     return replace(quantize(made, samples if len(samples) > 1 else samples[0]), notes=())
 
 
@@ -235,12 +240,26 @@ QUANTIZED = {f"s8_{name}": name for name in FLOATS}
 # ---- inputs and answers ----
 
 
-def drawn(name, widths):
-    """Full-range int16 inputs of an s8 image, one array [STEPS, width] an input: xorshift32 as in tests/c/check.h,
+def answered_steps(made, causal=STEPS):
+    """Steps of the runs that a model is tested on: some layers take a number of their own."""
+    if made.timing.causal:
+        return causal
+    return describe(pack(made)).example_steps
+
+
+def uniform(made, seed, count, steps):
+    """Inputs from -1 to 1, whole numbers where they are ids: [count, steps, width] each."""
+    random = np.random.default_rng(seed)
+    xs = [random.uniform(-1, 1, (count, steps, made.width(name))).astype(np.float32) for name in made.inputs]
+    return tuple(abs(x * 6).round() if name == "ids" else x for name, x in zip(made.inputs, xs, strict=True))
+
+
+def drawn(name, widths, steps=STEPS):
+    """Full-range int16 inputs of an s8 image, one array [steps, width] an input: xorshift32 as in tests/c/check.h,
     seeded by the image's name, all inputs of one step before the next."""
     state = zlib.crc32(name.encode()) * 2654435769 % 2**32 | 1
-    xs = [np.zeros((STEPS, width), np.int16) for width in widths]
-    for step in range(STEPS):
+    xs = [np.zeros((steps, width), np.int16) for width in widths]
+    for step in range(steps):
         for x in xs:
             for k in range(x.shape[1]):
                 state ^= state << 13 & 0xFFFFFFFF
@@ -251,7 +270,7 @@ def drawn(name, widths):
 
 
 def answers_checksum(ys):
-    """CRC-32 of the int16 answers, one array [STEPS, width] an output, one output after the other."""
+    """CRC-32 of the int16 answers, one array [rows, width] an output, one output after the other."""
     crc = 0
     for y in ys:
         crc = zlib.crc32(np.ascontiguousarray(y, "<i2").tobytes(), crc)
@@ -260,5 +279,5 @@ def answers_checksum(ys):
 
 def reference_answers(name, made):
     """The checksum of a quantized model's answers as NumPy gives them."""
-    xs = [x[None] for x in drawn(name, [made.width(x) for x in made.inputs])]
-    return answers_checksum([y[0] for y in reference_s8.run(made, xs, every_step=True)])
+    xs = [x[None] for x in drawn(name, [made.width(x) for x in made.inputs], answered_steps(made))]
+    return answers_checksum([y[0] for y in reference_s8.run(made, xs, every_step=made.timing.causal)])

@@ -13,64 +13,91 @@ static inline void *use_block(size_t size, size_t align) {
     return block;
 }
 
-/* Arrays of one kind of port, [rows][width] each. */
-static inline void use_ports(const elstm_port *ports, uint32_t count, size_t rows, size_t size,
-                             void **arrays) {
-    for (uint32_t k = 0; k < count; ++k) {
-        const size_t bytes = rows * ports[k].width * size;
-        arrays[k] = use_block(bytes, sizeof(void *));
-        memset(arrays[k], 0, bytes);
-    }
+/* The arrays of an input or output at one door, so many rows each. */
+typedef struct {
+    void *data[ELSTM_MAX_PORTS];
+    float *real[ELSTM_MAX_PORTS];
+    int16_t *whole[ELSTM_MAX_PORTS];
+} use_arrays;
+
+static inline void use_take(use_arrays *arrays, uint32_t k, size_t rows, uint32_t width,
+                            int integers) {
+    const size_t bytes = rows * width * (integers ? sizeof(int16_t) : sizeof(float));
+    arrays->data[k] = use_block(bytes, sizeof(void *));
+    memset(arrays->data[k], 0, bytes);
+    arrays->real[k] = arrays->data[k];
+    arrays->whole[k] = arrays->data[k];
 }
 
-static inline void use_give_back(void **arrays, uint32_t count) {
-    for (uint32_t k = 0; k < count; ++k) free(arrays[k]);
+static inline void use_give_back(use_arrays *arrays, uint32_t count) {
+    for (uint32_t k = 0; k < count; ++k) free(arrays->data[k]);
 }
 
-/* Steps and runs at one door, on inputs of every size. */
-static inline void use_door(elstm_runner *runner, int integers, uint32_t steps) {
+/* Inputs of every size, `steps` steps. */
+static inline void use_inputs(const elstm_runner *runner, int integers, uint32_t steps,
+                              use_arrays *x) {
     static const float reals[6] = {0, 1, -0.5f, 3e38f, -2e9f, 1e-40f};
     static const int16_t whole[6] = {0, 32767, -32768, 1, -255, 8000};
-    const elstm_model *model = runner->model;
-    const size_t rows = (size_t)steps * runner->limits.streams;
-    const size_t size = integers ? sizeof(int16_t) : sizeof(float);
-    void *x[ELSTM_MAX_PORTS], *y[ELSTM_MAX_PORTS];
-    const float *xf[ELSTM_MAX_PORTS];
-    const int16_t *xi[ELSTM_MAX_PORTS];
-    float *yf[ELSTM_MAX_PORTS];
-    int16_t *yi[ELSTM_MAX_PORTS];
-    use_ports(model->input, model->inputs, rows, size, x);
-    use_ports(model->output, model->outputs, rows, size, y);
-    for (uint32_t k = 0; k < model->inputs; ++k) {
-        for (size_t j = 0; j < rows * model->input[k].width; ++j) {
+    for (uint32_t k = 0; k < runner->model->inputs; ++k) {
+        const elstm_port *port = &runner->model->input[k];
+        const size_t rows = (size_t)(port->single ? 1 : steps) * runner->limits.streams;
+        use_take(x, k, rows, port->width, integers);
+        for (size_t j = 0; j < rows * port->width; ++j) {
             if (integers)
-                ((int16_t *)x[k])[j] = whole[(j + j / 5) % 6];
+                x->whole[k][j] = whole[(j + j / 5) % 6];
             else
-                ((float *)x[k])[j] = reals[(j + j / 5) % 6];
+                x->real[k][j] = reals[(j + j / 5) % 6];
         }
-        xf[k] = x[k], xi[k] = x[k];
     }
-    for (uint32_t k = 0; k < model->outputs; ++k) yf[k] = y[k], yi[k] = y[k];
+}
+
+/* A run into arrays of just the rows that it is said to give; too many are not tried. */
+static inline void use_run(elstm_runner *runner, int integers, uint32_t steps, elstm_rows asked,
+                           size_t most) {
+    const elstm_model *model = runner->model;
+    use_arrays x, y;
+    uint64_t values = 0;
+    for (uint32_t k = 0; k < model->outputs; ++k)
+        values += (uint64_t)elstm_output_rows(runner, k, steps, asked) * model->output[k].width;
+    if (values * runner->limits.streams > most) return;
+    use_inputs(runner, integers, steps, &x);
+    for (uint32_t k = 0; k < model->outputs; ++k)
+        use_take(&y, k, (size_t)elstm_output_rows(runner, k, steps, asked) * runner->limits.streams,
+                 model->output[k].width, integers);
+    const elstm_status status =
+        integers ? elstm_run_s8(runner, (const int16_t *const *)x.whole, y.whole, steps, asked)
+                 : elstm_run_f32(runner, (const float *const *)x.real, y.real, steps, asked);
+    const int refused = elstm_run_refusal(runner, steps, asked).why != ELSTM_FITS;
+    CHECK(status == ELSTM_OK || status == ELSTM_ERR_UNSUPPORTED, "a run said %d", (int)status);
+    CHECK(status == ELSTM_OK || refused || !model->causal, "a run was refused without a reason");
+    use_give_back(&x, model->inputs);
+    use_give_back(&y, model->outputs);
+}
+
+/* Steps and runs at one door. */
+static inline void use_door(elstm_runner *runner, int integers, size_t most) {
+    const elstm_model *model = runner->model;
+    use_arrays x, y;
+    use_inputs(runner, integers, 1, &x);
+    for (uint32_t k = 0; k < model->outputs; ++k)
+        use_take(&y, k, runner->limits.streams, model->output[k].width, integers);
     for (int repeat = 0; repeat < 2; ++repeat) {
         if (integers)
-            elstm_step_s8(runner, xi, yi);
+            elstm_step_s8(runner, (const int16_t *const *)x.whole, y.whole);
         else
-            elstm_step_f32(runner, xf, yf);
+            elstm_step_f32(runner, (const float *const *)x.real, y.real);
     }
-    for (int which = 0; which < 2; ++which) {
-        const elstm_rows asked = which ? ELSTM_ROWS_EVERY : ELSTM_ROWS_MODEL;
-        const elstm_status status = integers ? elstm_run_s8(runner, xi, yi, steps, asked)
-                                             : elstm_run_f32(runner, xf, yf, steps, asked);
-        CHECK(status == ELSTM_OK || status == ELSTM_ERR_UNSUPPORTED, "a run said %d", (int)status);
+    use_give_back(&x, model->inputs);
+    use_give_back(&y, model->outputs);
+    for (uint32_t steps = 3; steps <= 4; ++steps) {
+        use_run(runner, integers, steps, ELSTM_ROWS_MODEL, most);
+        use_run(runner, integers, steps, ELSTM_ROWS_EVERY, most);
     }
-    use_give_back(x, model->inputs);
-    use_give_back(y, model->outputs);
 }
 
 /* 1 if the image opened and was used, 0 if it was refused. Kernel set number `turn`, round and
  * round; larger arenas than `most` are not tried. */
 static inline int use_image(const unsigned char *image, size_t size, size_t most, uint32_t turn) {
-    static const elstm_limits limits = {3, 2};
     const elstm_kernels *sets[8];
     uint32_t count = 0;
     elstm_model model;
@@ -81,14 +108,22 @@ static inline int use_image(const unsigned char *image, size_t size, size_t most
     for (size_t k = 0; k < elstm_kernels_count() && count < 8; ++k)
         if (elstm_kernels_at(k) != NULL) sets[count++] = elstm_kernels_at(k);
     const elstm_kernels *set = sets[turn % count];
+    const int alone = model.uneven || !model.causal;
+    const elstm_limits limits = {3, alone ? 1 : 2}, streams = {3, 2};
     const size_t arena_size = elstm_arena_size(&model, set, limits);
-    if (arena_size > most) return 1;
-    void *arena = use_block(arena_size, ELSTM_ALIGN);
+    if (arena_size > most || elstm_arena_size(&model, set, streams) > most) return 1;
+    void *arena = use_block(elstm_arena_size(&model, set, streams), ELSTM_ALIGN);
+    if (alone)
+        CHECK(elstm_runner_init(&runner, &model, set, streams, arena,
+                                elstm_arena_size(&model, set, streams)) == ELSTM_ERR_UNSUPPORTED,
+              "two streams are not refused");
+    free(arena);
+    arena = use_block(arena_size, ELSTM_ALIGN);
     memset(arena, 0xA5, arena_size); /* whoever initialises must not count on zeros */
     CHECK(elstm_runner_init(&runner, &model, set, limits, arena, arena_size) == ELSTM_OK,
           "it opens but does not start");
-    use_door(&runner, 0, 4);
-    if (model.type == ELSTM_S8) use_door(&runner, 1, 4);
+    use_door(&runner, 0, most);
+    if (model.type == ELSTM_S8) use_door(&runner, 1, most);
     elstm_self_check(&runner);
     free(arena);
     return 1;
