@@ -24,6 +24,7 @@ class Checkpoint:
 
     config: Any  # the model's configuration as JSON gives it
     version: str | None  # the Keras that wrote it; None where neither file tells
+    backend: str | None  # what that Keras ran on
     tensors: Hdf5
     root: str  # path of the group that holds the layers' tensors, "" or "model_weights"
     whole: bool  # one file holds configuration and weights
@@ -98,7 +99,11 @@ def _checkpoint(config: Any, version: Any, tensors: Hdf5, notes: tuple[str, ...]
         tensors = Hdf5(straight, tensors.attributes)
     if not isinstance(version, str | None):
         raise CheckpointError("keras_version is not a text; the checkpoint is damaged")
-    return Checkpoint(config, version, tensors, root, not notes, legacy, notes)
+    told = config.get("backend") if isinstance(config, dict) else None
+    backend = attributes.get("backend", tensors.attributes[""].get("backend", told))
+    if not isinstance(backend, str | None):
+        raise CheckpointError("backend is not a text; the checkpoint is damaged")
+    return Checkpoint(config, version, backend, tensors, root, not notes, legacy, notes)
 
 
 def _config_beside(path: Path) -> Path:
