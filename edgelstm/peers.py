@@ -331,7 +331,7 @@ def _shaped(x: Array, shape: tuple[int | None, ...]) -> Array:
     x = x.astype(np.float32)
     if len(shape) == 2:
         return x.reshape(len(x), -1)
-    return x.reshape(len(x), x.shape[1], *shape[2:])
+    return x.reshape(len(x), x.shape[1], *(n or -1 for n in shape[2:]))
 
 
 def _outputs(answer: Any) -> list[Array]:

@@ -10,7 +10,7 @@ from ..layers import Attention, Dense, Reduce
 from ..model import Array
 from .keras_build import Call, Value
 from .keras_config import shown
-from .keras_joins import joined_masks
+from .keras_joins import joined_masks, other_steps
 from .keras_steps import affine
 
 
@@ -133,6 +133,8 @@ def multi_head_attention(call: Call) -> Value:
         _projected(call, x, found[part], f"_{part}") for x, part in ((query, "query"), (key, "key"), (value, "value"))
     )
     q_mask, mask = _head_masks(call, query, value, key, len(given) == 3)
+    if call.build.release >= (3, 8):  # from then on it takes the masks off what it reads, for all who read it later
+        call.build.unmasked.update(value.tensor for value in values)
     reads = (q, v, k, *([] if mask is None else [mask]))
     scale = 1 / np.sqrt(size)
     y = call.add(
@@ -195,8 +197,7 @@ def _unseen(
         return y if q_mask is None else call.combine("multiply", (y, q_mask), width)
     if q_mask is None:
         return y
-    counts = Value(q_mask, (None, 1), True)
-    others = affine(call, counts, -1.0, 1.0, "_unseen").tensor
+    others = other_steps(call, q_mask)
     mean = call.add(lambda name, t: Reduce(name, (v,), (t,), "mean"), width, "_mean")
     kept = call.combine("multiply", (y, q_mask), width)
     rest = call.combine("multiply", (mean, others), width, "_rest")

@@ -82,6 +82,7 @@ class Build:
     repeated: dict[int, Spec] = field(default_factory=dict)  # those with tensors called more than once
     forms: dict[str, bool] = field(default_factory=dict)  # inputs of one axis: whether that is steps
     known: dict[tuple[Any, ...], str] = field(default_factory=dict)  # tensors made before: reversed ones, masks
+    unmasked: set[str] = field(default_factory=set)  # tensors whose masks a MultiHeadAttention has taken off
     calls: int = 0
     copied: int = 0  # numbers in tensors used once more
 
@@ -92,9 +93,9 @@ class Build:
     @property
     def release(self) -> tuple[int, int]:
         """Major and minor number of the version; what is not told counts as 0."""
-        parts = (self.version or "").split(".")[:2]
-        numbers = [int(part) if part.isdigit() and len(part) < 4 else 0 for part in parts]
-        return (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0)
+        parts = [*(self.version or "").split("."), "", ""]
+        first, second = (int(part) if part.isdigit() and len(part) < 4 else 0 for part in parts[:2])
+        return first, second
 
     def unique(self, name: str) -> str:
         """`name`, with a number behind it if it is taken."""

@@ -96,8 +96,7 @@ def gru(call: Call, inputs: int) -> Cell:
     settings, old, cudnn = call.settings, "output_dim" in call.settings.values, call.spec.kind == "CuDNNGRU"
     units = settings.whole("units", "output_dim")
     biased = cudnn or settings.flag("use_bias", default=True)
-    late = (call.build.generation or 0) >= 3 or (call.spec.kind == "GRUCell" and not old)
-    after = cudnn or settings.flag("reset_after", default=late)
+    after = cudnn or settings.flag("reset_after", default=(call.build.generation or 3) >= 3 and not old)
     activation, gate = TANH, SIGMOID
     if not cudnn:
         activation = call.activation("activation", "tanh")
@@ -316,7 +315,7 @@ def bidirectional(call: Call) -> list[Value]:
     for key in ("return_sequences", "return_state"):
         call.settings.take(key)
     for spec in call.spec.inner:
-        if spec.kind not in CELLS and spec.kind != "RNN" or spec.kind.endswith("Cell"):
+        if (spec.kind not in CELLS and spec.kind != "RNN") or spec.kind.endswith("Cell"):
             raise call.refuse(
                 f"Bidirectional around {shown(spec.kind)} is not supported; supported: LSTM, GRU, SimpleRNN, RNN"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import CheckpointError
@@ -37,11 +38,9 @@ def _call(
 ) -> list[Value]:
     if spec.kind in MODELS:
         count(build)  # apply counts too; a model of empty models must end as well
-        masks = keywords.pop("mask", None)
-        if masks is not None or args:
-            raise CheckpointError(f"model {spec.name!r}: it is called with a mask or a second argument; not supported")
-        if any(value not in (None, False) for value in keywords.values()):
-            raise CheckpointError(f"model {spec.name!r}: it is called with {shown(keywords)}; not supported")
+        inputs = _with_masks(spec, inputs, keywords.pop("mask", None))
+        if args or any(value not in (None, False) for value in keywords.values()):
+            raise CheckpointError(f"model {spec.name!r}: it is called with more than its inputs; not supported")
         return expand(build, spec, inputs)
     if spec.kind != "TimeDistributed":
         return apply(build, spec, inputs, args, keywords)
@@ -53,6 +52,22 @@ def _call(
     if len(found) > 1:
         raise CheckpointError(f"layer {spec.name!r}: what it repeats gives {len(found)} outputs; one is supported")
     return [leave(call, found[0], call.x.shape[0], call.x.mask)]
+
+
+def _with_masks(spec: Spec, inputs: Sequence[Value], masks: Any) -> Sequence[Value]:
+    """What a model reads, under the masks it is called with."""
+    if masks is None:
+        return inputs
+    listed = masks if isinstance(masks, list) else [masks]
+    if len(listed) != len(inputs):
+        raise CheckpointError(f"model {spec.name!r}: it is called with {len(listed)} masks for {len(inputs)} inputs")
+    made = []
+    for value, mask in zip(inputs, listed, strict=True):
+        if mask is not None and (not isinstance(mask, Value) or not mask.rows or mask.width != 1):
+            raise CheckpointError(f"model {spec.name!r}: it is called with a mask that is none of a sequence")
+        everywhere = mask is not None and mask.truth is not None and mask.truth.items == (True,)
+        made.append(value if mask is None else replace(value, mask=None if everywhere else mask.tensor))
+    return made
 
 
 def _functional(build: Build, model: Spec, inputs: Sequence[Value]) -> list[Value]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ..layers import MAX_READS
 from .keras_build import Call, Shape, Value
 from .keras_config import shown
+from .keras_fold import Affine
 
 MERGES = {
     "Add": "add",
@@ -22,8 +25,57 @@ KERAS1_MERGES = {"sum": "add", "mul": "multiply", "ave": "average", "max": "maxi
 
 def merge(call: Call) -> Value:
     """Add, Subtract, Multiply, Average, Maximum and Minimum."""
-    values = _several(call)
-    return replace(elementwise(call, MERGES[call.spec.kind], values), mask=_merged_mask(call, values))
+    values, kind = _several(call), MERGES[call.spec.kind]
+    mask = _merged_mask(call, values)
+    if _any_of_masks(call) and any(value.mask is not None for value in values):
+        if kind == "multiply":
+            return replace(_masked_product(call, values, mask), mask=mask)
+        if kind in ("maximum", "minimum"):
+            return replace(_masked_extreme(call, kind, values), mask=mask)
+    return replace(elementwise(call, kind, values), mask=mask)
+
+
+def _masked_product(call: Call, values: Sequence[Value], mask: str | None) -> Value:
+    """Since Keras 3.4 a step that does not count is a factor of 1, and one that counts nowhere gives 0."""
+    factors = []
+    for value in values:
+        tensor = value.tensor
+        if value.mask is not None:
+            tensor = call.combine("multiply", (tensor, value.mask), value.width)
+            tensor = call.combine("add", (tensor, other_steps(call, value.mask)), value.width)
+        factors.append(replace(value, tensor=tensor))
+    y = elementwise(call, "multiply", factors)
+    return y if mask is None else replace(y, tensor=call.combine("multiply", (y.tensor, mask), y.width))
+
+
+def _masked_extreme(call: Call, kind: str, values: Sequence[Value]) -> Value:
+    """Since Keras 3.4 a step that does not count in one tensor is taken from the other."""
+    y, mask = values[0], values[0].mask
+    for value in values[1:]:
+        x = value if value.mask is None else _where(call, value.mask, value, y)
+        y = y if mask is None else _where(call, mask, y, x)
+        mask = None if mask is None or value.mask is None else joined_masks(call, "maximum", [mask, value.mask])
+        y = elementwise(call, kind, [y, x])
+    return y
+
+
+def _where(call: Call, mask: str, value: Value, other: Value) -> Value:
+    """The value's steps that count, the other's elsewhere."""
+    if value.width != other.width:
+        raise call.refuse(f"shapes {_shapes([value, other])} under a mask are not supported")
+    kept = call.combine("multiply", (value.tensor, mask), value.width)
+    taken = call.combine("multiply", (other.tensor, other_steps(call, mask)), value.width)
+    return replace(value, tensor=call.combine("add", (kept, taken), value.width))
+
+
+def other_steps(call: Call, mask: str) -> str:
+    """1 where a step does not count: 1 - mask."""
+    if ("other", mask) not in call.build.known:
+        y = call.add(
+            lambda name, y: Affine(name, (mask,), (y,), np.full(1, -1.0), np.ones(1), False), 1, "_other_steps"
+        )
+        call.build.known["other", mask] = y
+    return call.build.known["other", mask]
 
 
 def concatenate(call: Call) -> Value:

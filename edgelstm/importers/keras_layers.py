@@ -167,6 +167,7 @@ def _prepared(build: Build, spec: Spec, inputs: Sequence[Value]) -> tuple[Value,
         return tuple(inputs)
     if any(value.truth is not None for value in inputs):
         raise CheckpointError(f"layer {spec.name!r}: it reads a mask, which is not supported")
+    inputs = [replace(value, mask=None) if value.tensor in build.unmasked else value for value in inputs]
     undecided = (*IDENTITIES, "Embedding", "TFOpLambda", "SlicingOpLambda")
     if spec.kind in undecided:
         return tuple(inputs)

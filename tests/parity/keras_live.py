@@ -25,9 +25,11 @@ def randomise(model: Any, random: np.random.Generator, span: float = 0.6) -> Non
     values = []
     for weight in model.weights:
         old = np.asarray(weight)
-        low = 0.3 if "variance" in getattr(weight, "path", weight.name) else -span
+        path = getattr(weight, "path", weight.name).split(":")[0]
+        low = 0.3 if "variance" in path else -span
         new = random.uniform(low, span + 0.4 * (low > 0), old.shape).astype(np.float32)
-        values.append(old if old.dtype.kind in "iu" else new)
+        adapted = path.split("/")[-1] in ("mean", "variance", "count")  # of a Normalization, which keeps copies
+        values.append(old if adapted else new)
     model.set_weights(values)
 
 

@@ -303,6 +303,7 @@ def test_attention(keras: Any, suffix: str, tmp_path: Path) -> None:
     m, n = k.Masking()(a), k.Masking()(b)
     outputs: dict[str, Any] = {}
     for label, q, v in (("", a, b), (" masked", m, n), (" keys masked", a, n), (" queries masked", m, b)):
+        # the heads stand last: Keras' take the mask off what they read, for all that read it later
         outputs |= {
             f"dot{label}": k.Attention()([q, v]),
             f"scaled{label}": k.Attention(use_scale=True, dropout=0.1)([q, v, v]),
@@ -311,11 +312,17 @@ def test_attention(keras: Any, suffix: str, tmp_path: Path) -> None:
             f"additive{label}": k.AdditiveAttention()([q, v]),
             f"additive plain{label}": k.AdditiveAttention(use_scale=False)([q, v]),
             f"causal{label}": k.Attention()([q, q], use_causal_mask=True),
-            f"heads{label}": k.MultiHeadAttention(2, 3)(q, v),
-            f"own keys{label}": k.MultiHeadAttention(3, 2, value_dim=4, output_shape=5, use_bias=False)(q, v, v),
-            f"causal heads{label}": k.MultiHeadAttention(2, 3)(q, q, use_causal_mask=True),
-            f"dropped heads{label}": k.MultiHeadAttention(2, 3, dropout=0.2)(q, v),
-            f"behind heads{label}": k.LSTM(3)(k.MultiHeadAttention(2, 3)(q, q)),
+        }
+        outputs[f"after heads{label}"] = k.LSTM(3)(k.Add()([q, k.MultiHeadAttention(2, 3)(q, q)]))
+        fresh = {"q": lambda q=q: k.Activation("tanh")(q), "v": lambda v=v: k.Activation("tanh")(v)}
+        outputs |= {
+            f"heads{label}": k.MultiHeadAttention(2, 3)(fresh["q"](), fresh["v"]()),
+            f"own keys{label}": k.MultiHeadAttention(3, 2, value_dim=4, output_shape=5, use_bias=False)(
+                fresh["q"](), v, fresh["v"]()
+            ),
+            f"causal heads{label}": k.MultiHeadAttention(2, 3)(fresh["q"](), fresh["q"](), use_causal_mask=True),
+            f"dropped heads{label}": k.MultiHeadAttention(2, 3, dropout=0.2)(fresh["q"](), fresh["v"]()),
+            f"behind heads{label}": k.LSTM(3)(k.MultiHeadAttention(2, 3)(fresh["q"](), fresh["q"]())),
         }
     save: Any = {"save": save_beside} if "weights" in suffix else {}
     compare(keras.Model([a, b], list(outputs.values())), tmp_path / f"m{suffix}", list(outputs), 12, **save)
