@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..layers import Attention, Dense, Reduce
 from ..model import Array
-from .keras_build import Call, Value
+from .keras_build import MASK_ORDER, Call, Value
 from .keras_config import shown
 from .keras_joins import joined_masks, other_steps
 from .keras_steps import affine
@@ -133,8 +134,6 @@ def multi_head_attention(call: Call) -> Value:
         _projected(call, x, found[part], f"_{part}") for x, part in ((query, "query"), (key, "key"), (value, "value"))
     )
     q_mask, mask = _head_masks(call, query, value, key, len(given) == 3)
-    if call.build.release >= (3, 8):  # from then on it takes the masks off what it reads, for all who read it later
-        call.build.unmasked.update(value.tensor for value in values)
     reads = (q, v, k, *([] if mask is None else [mask]))
     scale = 1 / np.sqrt(size)
     y = call.add(
@@ -146,7 +145,20 @@ def multi_head_attention(call: Call) -> Value:
     if q_mask is not None or mask is not None:
         y = _unseen(call, y, q_mask, mask, v, heads * value_size, causal, dropped)
     made = call.add(lambda name, t: Dense(name, (y,), (t,), *found["output"]), width)
+    _unmask(call, values, made)
     return Value(made, (query.shape[0], width), True, q_mask)
+
+
+def _unmask(call: Call, values: Sequence[Value], made: str) -> None:
+    """From Keras 3.8 on it takes the masks off what it reads, for all who read that later."""
+    build = call.build
+    if build.release < (3, 8):
+        return
+    for value in values:
+        others = [t for t in build.readers.get(value.tensor, ()) if t != value.tensor]
+        if value.mask is not None and not all(build.depends([v.tensor for v in values], t) for t in others):
+            raise call.refuse(MASK_ORDER)
+        build.unmasked.setdefault(value.tensor, made)
 
 
 def _projected(call: Call, x: Value, weights: tuple[Array, Array], suffix: str) -> str:

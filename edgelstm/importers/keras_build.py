@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -19,6 +19,11 @@ MAX_COPIED = 1 << 26  # weights in copies of shared layers
 
 GIVEN_MASK = "a mask was given"
 """Among a call's keywords: that what it reads has the mask the call names, not one that came with it."""
+
+MASK_ORDER = (
+    "a MultiHeadAttention takes the mask off what it reads (Keras 3.8 and later), so what another layer that reads the "
+    "same sees depends on their order; give each a Masking or Embedding layer of its own"
+)
 
 Shape = tuple[int | None, ...]
 
@@ -82,7 +87,8 @@ class Build:
     repeated: dict[int, Spec] = field(default_factory=dict)  # those with tensors called more than once
     forms: dict[str, bool] = field(default_factory=dict)  # inputs of one axis: whether that is steps
     known: dict[tuple[Any, ...], str] = field(default_factory=dict)  # tensors made before: reversed ones, masks
-    unmasked: set[str] = field(default_factory=set)  # tensors whose masks a MultiHeadAttention has taken off
+    unmasked: dict[str, str] = field(default_factory=dict)  # tensors whose masks that output's layer has taken off
+    readers: dict[str, list[str]] = field(default_factory=dict)  # masked tensors, and what was made under that mask
     calls: int = 0
     copied: int = 0  # numbers in tensors used once more
 
@@ -109,6 +115,19 @@ class Build:
     def tensor(self, name: str, width: int) -> str:
         self.tensors.append(Tensor(name, width))
         return name
+
+    def depends(self, tensors: Iterable[str], other: str) -> bool:
+        """Whether one of the tensors is made of the other."""
+        writers = {tensor: layer for layer in self.layers for tensor in layer.writes}
+        pending, seen = list(tensors), set()
+        while pending:
+            tensor = pending.pop()
+            if tensor == other:
+                return True
+            if tensor not in seen and tensor in writers:
+                pending.extend(writers[tensor].reads)
+            seen.add(tensor)
+        return False
 
     def note(self, text: str) -> None:
         if text not in self.notes:

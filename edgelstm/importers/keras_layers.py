@@ -17,7 +17,7 @@ from . import (
     keras_steps,
     keras_windows,
 )
-from .keras_build import GIVEN_MASK, MAX_CALLS, MAX_COPIED, Build, Call, Value
+from .keras_build import GIVEN_MASK, MASK_ORDER, MAX_CALLS, MAX_COPIED, Build, Call, Value
 from .keras_config import Settings, shown
 from .keras_operations import given_mask
 from .keras_spec import MODELS, OPERATIONS, Spec
@@ -136,7 +136,9 @@ def apply(
         build.copied += sum(values.size for leaf in spec.leaves() for _, values in leaf.tensors)
         if build.copied > MAX_COPIED:
             raise CheckpointError(f"layer {spec.name!r}: shared so often that its copies exceed {MAX_COPIED} weights")
+    given = spec.kind in TAKES_MASK and (keywords or {}).get("mask") is not None
     values = _prepared(build, spec, inputs)
+    values = values if given else tuple(_still_masked(build, spec, value, values) for value in values)
     call = Call(build, spec, Settings(spec.name, spec.config), values, tuple(args), dict(keywords or {}))
     if not spec.kind.startswith(OPERATIONS):
         keras_cells.note_precision(call)
@@ -147,6 +149,9 @@ def apply(
     call.settings.finish()
     _check_arguments(call)
     build.called.add(id(spec))
+    for value in values if found and not given else ():
+        if value.mask is not None:
+            build.readers.setdefault(value.tensor, []).append(found[0].tensor)
     return [_with_mask(build, spec, value) for value in found]
 
 
@@ -167,11 +172,19 @@ def _prepared(build: Build, spec: Spec, inputs: Sequence[Value]) -> tuple[Value,
         return tuple(inputs)
     if any(value.truth is not None for value in inputs):
         raise CheckpointError(f"layer {spec.name!r}: it reads a mask, which is not supported")
-    inputs = [replace(value, mask=None) if value.tensor in build.unmasked else value for value in inputs]
     undecided = (*IDENTITIES, "Embedding", "TFOpLambda", "SlicingOpLambda")
     if spec.kind in undecided:
         return tuple(inputs)
     return tuple(build.settle(value, False, spec.name) for value in inputs)
+
+
+def _still_masked(build: Build, spec: Spec, value: Value, values: Sequence[Value]) -> Value:
+    """A value without the mask that a MultiHeadAttention has taken off it before."""
+    if value.mask is None or value.tensor not in build.unmasked:
+        return value
+    if not build.depends([v.tensor for v in values], build.unmasked[value.tensor]):
+        raise CheckpointError(f"layer {spec.name!r}: {MASK_ORDER}")
+    return replace(value, mask=None)
 
 
 def _masked(call: Call) -> Call:
