@@ -326,22 +326,10 @@ def _keras(generation: str) -> Any:
     return module
 
 
-def _shaped(x: Array, shape: tuple[int | None, ...]) -> Array:
-    """Rows as Keras takes them: numbers of words have no axis of values, and a step may have axes of its own."""
-    x = x.astype(np.float32)
-    if len(shape) == 2:
-        return x.reshape(len(x), -1)
-    return x.reshape(len(x), x.shape[1], *(n or -1 for n in shape[2:]))
-
-
 def _outputs(answer: Any) -> list[Array]:
-    """Answers in order; those of a step with several axes as one row."""
     if isinstance(answer, dict):
-        return _outputs(list(answer.values()))
-    if isinstance(answer, list | tuple):
-        return [y for part in answer for y in _outputs(part)]
-    y = np.asarray(answer)
-    return [y.reshape(*y.shape[:2], -1) if y.ndim > 3 else y]
+        return [np.asarray(y) for y in answer.values()]
+    return [np.asarray(y) for y in answer] if isinstance(answer, list | tuple) else [np.asarray(answer)]
 
 
 # ---- ONNX ----

@@ -76,7 +76,7 @@ def cell(
     names = ["Y", "Y_h", "Y_c"] if op == "LSTM" else ["Y", "Y_h"]
     writes = [name if outputs is None or name in outputs else "" for name in names]
     if layout:
-        attributes["layout"] = 1
+        attributes["layout"] = layout
     node = helper.make_node(op, reads, writes, name="cell", hidden_size=units, direction=direction, **attributes)
     return graph([node], ports, [name for name in writes if name], constants, opset)
 

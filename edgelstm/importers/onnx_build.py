@@ -260,6 +260,13 @@ class Build:
         if (scale == 1).all() and not offset.any():
             return data
         tensor = self.read(node, data)
+        before = self.writers.get(tensor)
+        if (
+            isinstance(before, Dense) and before.activation == LINEAR
+        ):  # what stands before is left out if nobody reads it
+            fields = {"kernel": before.kernel * scale[:, None], "bias": before.bias * scale + offset}
+            made = self.emit(Dense, node, before.reads, width, suffix, **fields)
+            return replace(data, pieces=((made, 0),))
         if data.steps:
             kernel = scale.reshape(width, 1, 1)
             made = self.emit(Conv1d, node, (tensor,), width, suffix, kernel=kernel, bias=offset, groups=width)
@@ -272,24 +279,16 @@ class Build:
 
     def column(self, node: Node, data: Data, constant: Known) -> tuple[Data, Array]:
         """A constant that is joined with a view value by value: the view, and a number for each of its values."""
+        extra = len(constant.shape) - len(data.axes)
+        shape = (1,) * -extra + constant.shape[max(0, extra) :]
+        fits = all(n in (1, size) for n, size in zip(shape, data.shape, strict=True))
+        if not fits or any(n != 1 for n in constant.shape[: max(0, extra)]):
+            raise CheckpointError(f"{node.label}: a constant of shape {text(constant.shape)} for {text(data.shape)}")
         one = uniform(constant)
-        if one is not None and len(constant.shape) <= len(data.axes):
-            sizes = data.shape[len(data.axes) - len(constant.shape) :]
-            pairs = zip(constant.shape, sizes, strict=True)
-            if any(isinstance(n, int) and isinstance(m, int) and n not in (1, m) for n, m in pairs):
-                raise CheckpointError(
-                    f"{node.label}: a constant of shape {text(constant.shape)} for {text(data.shape)}"
-                )
+        if one is not None:
             return data, np.full(data.width, one)
         array = numbers(constant, node.label)
-        if array.ndim > len(data.axes) and any(n != 1 for n in array.shape[: array.ndim - len(data.axes)]):
-            raise CheckpointError(f"{node.label}: a constant of shape {text(array.shape)} for {text(data.shape)}")
-        shape = array.shape[max(0, array.ndim - len(data.axes)) :]
-        shape = (1,) * (len(data.axes) - len(shape)) + shape
         varying = [axis for axis, n in zip(data.axes, shape, strict=True) if n != 1]
-        for n, size in zip(shape, data.shape, strict=True):
-            if n not in (1, size):
-                raise CheckpointError(f"{node.label}: a constant of shape {text(array.shape)} for {text(data.shape)}")
         atoms = [atom for axis in varying for atom in axis]
         if self.batch in atoms:
             raise CheckpointError(

@@ -65,10 +65,11 @@ def _seen(data: Data, batch: Atom, x: Array, name: str, sizes: dict[Size, int]) 
 def taken(reading: Reading, answers: Mapping[str, Array], count: int) -> list[Array]:
     """The graph's answers to `count` sequences as the model gives them: [N, T, width], or [N, width] where it gives
     one row a run."""
-    return [_plain(data, reading.batch, np.asarray(answers[name]), count) for name, data in reading.outputs]
+    return [plain(data, reading.batch, np.asarray(answers[name]), count) for name, data in reading.outputs]
 
 
-def _plain(data: Data, batch: Atom, y: Array, count: int) -> Array:
+def plain(data: Data, batch: Atom, y: Array, count: int) -> Array:
+    """An array of the graph's as the model has it."""
     known: dict[Atom, int] = {batch: count}
     for axis, size in zip(data.axes, y.shape, strict=True):
         rest: Dim = size

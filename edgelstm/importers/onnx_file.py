@@ -16,7 +16,7 @@ from .torch_pickle import shown
 MAX_FILE = 1 << 27  # bytes; parsed, they are held about three times
 _MAX_ENTRIES = 400_000  # nodes, names, attributes, dimensions, ... in all
 _MAX_DEPTH = 40  # messages in messages; a subgraph takes three
-_MAX_EXPANDED = 1 << 28  # bytes that packed whole numbers take as int64
+_MAX_EXPANDED = 1 << 26  # bytes that packed whole numbers take as int64
 _MAX_UNKNOWN = 1 << 20  # bytes of fields this table does not know
 MAX_RANK = 16
 OPSETS = range(6, 1 << 20)
@@ -112,15 +112,15 @@ def parse(data: bytes) -> File:
         raise CheckpointError("not an ONNX file, or damaged: it cannot be parsed") from None
     if not proto.graph.node:
         raise CheckpointError("not an ONNX model, or damaged: its graph has no nodes")
-    opsets = {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
+    opsets = {_text(entry.domain) or "ai.onnx": entry.version for entry in proto.opset_import}
     opset = opsets.get("ai.onnx")
     if opset is None or opset not in OPSETS:
         raise CheckpointError(f"it is written in opset {opset}, expected 6 or later")
-    used = sorted({(f.domain, f.name) for f in proto.functions} & {(n.domain, n.op_type) for n in proto.graph.node})
+    own = {(_text(f.domain), _text(f.name)) for f in proto.functions}
+    used = own & {(_text(n.domain), _text(n.op_type)) for n in proto.graph.node}
     if used:
-        raise CheckpointError(
-            f"it calls a function of its own, {shown('.'.join(used[0]))!r}; export it with functions inlined"
-        )
+        called = shown(".".join(min(used)))
+        raise CheckpointError(f"it calls a function of its own, {called!r}; export it with functions inlined")
     return File(_graph(onnx, proto.graph), opset)
 
 
@@ -181,13 +181,16 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 def _graph(onnx: Any, proto: Any) -> Graph:
     if proto.sparse_initializer:
-        raise CheckpointError(f"tensor {shown(proto.sparse_initializer[0].values.name)!r} is sparse, which is not read")
+        raise CheckpointError(
+            f"tensor {shown(_text(proto.sparse_initializer[0].values.name))!r} is sparse, which is not read"
+        )
     constants: dict[str, Array] = {}
     for tensor in proto.initializer:
-        if tensor.name in constants:
-            raise CheckpointError(f"two tensors are called {shown(tensor.name)!r}")
-        constants[tensor.name] = array(onnx, tensor)
-    inputs = [_port(onnx, value) for value in proto.input if value.name not in constants]  # before IR 4 both list them
+        name = _text(tensor.name)
+        if name in constants:
+            raise CheckpointError(f"two tensors are called {shown(name)!r}")
+        constants[name] = array(onnx, tensor)
+    inputs = [port for port in (_port(onnx, v) for v in proto.input) if port.name not in constants]  # IR < 4 lists both
     return Graph(
         tuple(_node(onnx, node) for node in proto.node),
         constants,
@@ -198,14 +201,16 @@ def _graph(onnx: Any, proto: Any) -> Graph:
 
 def _port(onnx: Any, value: Any) -> Port:
     if not value.type.HasField("tensor_type"):
-        return Port(value.name, "", None)
+        return Port(_text(value.name), "", None)
     kind = value.type.tensor_type
     shape = None
     if kind.HasField("shape"):
         if len(kind.shape.dim) > MAX_RANK:
             raise CheckpointError(f"{shown(value.name)!r} has {len(kind.shape.dim)} dimensions")
-        shape = tuple(dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in kind.shape.dim)
-    return Port(value.name, _dtype(onnx, kind.elem_type), shape)
+        shape = tuple(
+            dim.dim_value if dim.HasField("dim_value") else (_text(dim.dim_param) or None) for dim in kind.shape.dim
+        )
+    return Port(_text(value.name), _dtype(onnx, kind.elem_type), shape)
 
 
 def _dtype(onnx: Any, elem_type: int) -> str:
@@ -214,10 +219,11 @@ def _dtype(onnx: Any, elem_type: int) -> str:
 
 
 def _node(onnx: Any, proto: Any) -> Node:
-    found = Node(proto.op_type, proto.domain, proto.name, tuple(proto.input), tuple(proto.output), {})
+    names = [tuple(map(_text, names)) for names in (proto.input, proto.output)]
+    found = Node(_text(proto.op_type), _text(proto.domain), _text(proto.name), names[0], names[1], {})
     for attribute in proto.attribute:
         try:
-            found.attributes[attribute.name] = _attribute(onnx, attribute)
+            found.attributes[_text(attribute.name)] = _attribute(onnx, attribute)
         except CheckpointError as error:
             raise CheckpointError(f"{found.label}: {error}") from None
     return found
@@ -226,7 +232,7 @@ def _node(onnx: Any, proto: Any) -> Node:
 def _attribute(onnx: Any, proto: Any) -> Any:
     kinds = onnx.AttributeProto
     if proto.ref_attr_name:
-        raise CheckpointError(f"{shown(proto.name)} refers to a function's attribute outside of one")
+        raise CheckpointError(f"{shown(_text(proto.name))} refers to a function's attribute outside of one")
     match proto.type:
         case kinds.INT:
             return int(proto.i)
@@ -244,11 +250,12 @@ def _attribute(onnx: Any, proto: Any) -> Any:
             return array(onnx, proto.t)
         case kinds.GRAPH:
             return _graph(onnx, proto.g)
-    raise CheckpointError(f"{shown(proto.name)} is of a kind that is not read")
+    raise CheckpointError(f"{shown(_text(proto.name))} is of a kind that is not read")
 
 
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")
+def _text(value: str | bytes) -> str:
+    """A text of the file, which protobuf gives as bytes where it is not UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
 
 
 _FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
@@ -257,7 +264,7 @@ _WHOLE = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT6
 
 def array(onnx: Any, tensor: Any) -> Array:
     """A tensor's numbers; bfloat16 as float32. CheckpointError where they lie elsewhere or do not fit the shape."""
-    name = shown(tensor.name)
+    name = shown(_text(tensor.name))
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
         raise CheckpointError(
             f"tensor {name!r} lies in another file, which is not opened; save the model as one file: "
@@ -271,7 +278,7 @@ def array(onnx: Any, tensor: Any) -> Array:
         raise CheckpointError(f"tensor {name!r} has an impossible shape")
     held = _held(tensor, kind)
     if prod(shape) != held:
-        raise CheckpointError(f"tensor {name!r} holds {held} numbers, its shape {shape} asks for {prod(shape)}")
+        raise CheckpointError(f"tensor {name!r} holds {held:g} numbers, its shape {shape} asks for {prod(shape)}")
     try:
         values: Array = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, OverflowError) as error:

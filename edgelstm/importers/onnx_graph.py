@@ -14,7 +14,7 @@ from .onnx_fold import fold
 from .onnx_inputs import BATCH, LENGTHS, STEPS, Roles, is_whole, roles
 from .onnx_ops import OPERATIONS, normalised
 from .onnx_settings import Settings
-from .onnx_sizes import MAX_ELEMENTS, Dim, Known, known, symbol, uniform
+from .onnx_sizes import MAX_ELEMENTS, Dim, Known, known, product, symbol, uniform
 from .onnx_values import Atom, Data, Lengths, Refused, Value
 from .torch_pickle import shown
 
@@ -122,6 +122,8 @@ class Walk:
             return self._layer_norm(node)
         if node.op == "Mul":
             return self._gelu(node)
+        if node.op == "BatchNormalization":
+            return self._statistics(node)
         return None
 
     def _written(self, name: str, op: str, count: int) -> Node | None:
@@ -157,8 +159,31 @@ class Walk:
             len(data.axes) - 1
         }:
             return None
-        one, zero = np.ones(1), np.zeros(1)
-        return normalised(self.build, node, data, len(data.axes) - 1, one, zero, epsilon)
+        return normalised(self.build, node, data, [len(data.axes) - 1], np.ones(1), np.zeros(1), epsilon)
+
+    def _statistics(self, node: Node) -> Value | None:
+        """A BatchNormalization by what its own input's mean and variance are, as tf2onnx writes a LayerNorm."""
+        if len(node.inputs) != 5:
+            return None
+        x, *others = node.inputs
+        data, dropped = self.values.get(x), self._written(others[2], "Squeeze", 2)
+        quotient = self._written(others[3], "Div", 2)
+        squares = quotient and self.writers.get(quotient.inputs[0])
+        centred = squares and self._written(squares.inputs[0], "Sub", 2)
+        if not (isinstance(data, Data) and dropped and quotient and squares and centred):
+            return None
+        mean = self.writers.get(dropped.inputs[0])
+        over = [k for k in range(len(data.axes)) if k != 1]
+        if mean is None or (mean.op, squares.op) != ("ReduceMean", "ReduceSumSquare") or mean.inputs[:1] != (x,):
+            return None
+        axes = [[k % len(data.axes) for k in n.attributes.get("axes", ())] for n in (mean, squares)]
+        count = product(data.shape[k] for k in over)
+        known_ones = self._number(others[0]) == 1 and self._number(others[1]) == 0
+        same = centred.inputs == (x, dropped.inputs[0]) and axes == [over, over]
+        if not same or not known_ones or self._number(quotient.inputs[1]) != count:
+            return None
+        epsilon = node.attributes.get("epsilon", 1e-5)
+        return normalised(self.build, node, data, over, np.ones(1), np.zeros(1), epsilon)
 
     def _same(self, name: str, centred: Node) -> bool:
         """Whether a name is x - mean, or another node that computes the same."""
@@ -230,7 +255,8 @@ def inputs(build: Build, graph: Graph, walk: Walk) -> None:
     }
     if len(batches) > 1:
         raise CheckpointError(f"its inputs disagree in the number of sequences: {', '.join(map(str, sorted(batches)))}")
-    build.batch = Atom(batches.pop() if batches else symbol("N"))
+    open_ = any(role in (BATCH, LENGTHS) for found in told.values() for role in found.axes)
+    build.batch = Atom(batches.pop() if batches else symbol("N") if open_ else 1)
     steps: dict[Dim, Atom] = {}
     for port in graph.inputs:
         walk.values[port.name] = _input(build, port, told[port.name], steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -478,18 +478,24 @@ def _layer_norm(build: Build, node: Node, settings: Settings, inputs: Inputs) ->
         if value is not None and not isinstance(value, Known):
             raise CheckpointError(f"{node.label}: its scale is no constant of the file")
         parts.append(np.full(1, default) if value is None else numbers(value, node.label))
-    return normalised(build, node, data, axis, parts[0], parts[1], epsilon, node.op == "RMSNormalization")
+    over = range(axis, len(data.axes))
+    return normalised(build, node, data, over, parts[0], parts[1], epsilon, node.op == "RMSNormalization")
 
 
 def normalised(
-    build: Build, node: Node, data: Data, axis: int, scale: Array, offset: Array, epsilon: float, rms: bool = False
+    build: Build,
+    node: Node,
+    data: Data,
+    over: Sequence[int],
+    scale: Array,
+    offset: Array,
+    epsilon: float,
+    rms: bool = False,
 ) -> Data:
-    """LayerNorm over all axes from one on."""
-    over = data.axes[axis:]
-    data = build.settle(node, data, [atom for a in over for atom in a])
-    columns = places(data, over)
-    shape = data.shape[axis:]
-    sizes = [n for n in shape if isinstance(n, int)]
+    """LayerNorm over some axes; scale and offset of their shape, or one that is broadcast to it."""
+    data = build.settle(node, data, [atom for k in over for atom in data.axes[k]])
+    columns = places(data, [data.axes[k] for k in over])
+    sizes = [n for n in (data.shape[k] for k in over) if isinstance(n, int)]
     arrays = [np.broadcast_to(a, sizes).reshape(-1)[columns] for a in (scale, offset)]
     fields = {"scale": arrays[0], "offset": arrays[1], "epsilon": epsilon, "rms": rms}
     tensor = build.emit(LayerNorm, node, (build.read(node, data),), data.width, **fields)

@@ -96,14 +96,17 @@ FUNCTIONS: list[tuple[str, list[float], list[float]]] = [
 ]
 DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 PLACES = [(op, k) for op, names in DEFAULTS.items() for k in range(len(names))]
+SCALED = ("Affine", "ScaledTanh", "HardSigmoid")  # refused of an LSTM's cell, which tests/test_onnx.py holds
+FITTING = [
+    (*place, function)
+    for place, function in product(PLACES, FUNCTIONS)
+    if place != ("LSTM", 2) or function[0] not in SCALED or function[1] in ([], [1 / 6])
+]
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=str)
-@pytest.mark.parametrize(("op", "place"), PLACES)
+@pytest.mark.parametrize(("op", "place", "function"), FITTING, ids=str)
 def test_each_activation(op: str, place: int, function: tuple[str, list[float], list[float]]) -> None:
     name, alpha, beta = function
-    if (op, place) == ("LSTM", 2) and (name in ("Affine", "ScaledTanh") or alpha == [0.3]):
-        pytest.skip("refused; tests/test_onnx.py holds that")
     names = list(DEFAULTS[op])
     names[place] = name
     attributes: dict[str, Any] = {"activations": names}
