@@ -399,6 +399,8 @@ cdef class Core:
         self.busy = 1
         try:
             self._fit(steps)
+            if fresh and self.model.uneven:
+                elstm_reset(&self.runner)  # how many rows there are depends on the state
             for k in range(self.model.inputs):
                 x_size[k] = row * (1 if self.model.input[k].single else steps) * self.model.input[k].width
                 x[k] = <const unsigned char *>self._view(xs[k], &views[held], batches * x_size[k], align, 0)

@@ -152,13 +152,17 @@ def _check_steps(steps: int) -> None:
 
 def _runners(model: Source, names: list[str]) -> list[Runner]:
     image = read_image(model)
-    return [Runner(image, name) for name in names]
+    runners = [Runner(image, name) for name in names]
+    runners[0].check_steps()
+    return runners
 
 
 def _inputs(runner: Runner) -> list[Array]:
     """ROUND random steps of every input."""
     random = np.random.default_rng(0)
-    return [random.uniform(-1, 1, (ROUND, *x.shape)).astype(np.float32) for x in runner.xs]
+    xs = [random.uniform(-1, 1, (ROUND, *x.shape)).astype(np.float32) for x in runner.xs]
+    ids = runner.description.vocabularies
+    return [random.integers(0, n, x.shape).astype(np.float32) if n else x for n, x in zip(ids, xs, strict=True)]
 
 
 def _bind(runner: Runner, inputs: list[Array], k: int) -> None:

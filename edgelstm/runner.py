@@ -104,7 +104,11 @@ class Runner(_core.Core):
         if carry and count != self.streams:
             raise InputError(f"{count} sequences cannot carry the state of {self.streams} streams")
         if not self._plain:
-            self._check_run(steps, every_step, carry)
+            if every_step or carry:
+                self.check_steps()
+            if self.uneven and not carry:
+                self.reset()  # refused or not: how many rows there are depends on the state
+            self.check_run(steps, every_step)
         dtype = np.int16 if integers else np.float32
         streams, batches = self.streams, -(-count // self.streams)
         rows = [self.output_rows(k, steps, every_step) for k in range(len(self.ys))]
@@ -120,12 +124,11 @@ class Runner(_core.Core):
             shaped.append(y if batched else y[0])
         return shaped[0] if len(shaped) == 1 else tuple(shaped)
 
-    def _check_run(self, steps: int, every_step: bool, carry: bool) -> None:
-        """InputError for what the model cannot run. A run that is not carried leaves a reset state, refused or not."""
-        if not self.causal and (every_step or carry):
-            raise InputError(f"the model has no answer for every step: {self._waits()}")
-        if self.uneven and not carry:
-            self.reset()
+    def check_run(self, steps: int, every_step: bool = False) -> None:
+        """InputError, which names layer and numbers, where a run of `steps` steps does not fit the model, continuing
+        from the present state."""
+        if every_step:
+            self.check_steps()
         refused = self.refusal(steps, every_step)
         if refused is None:
             return
@@ -137,12 +140,15 @@ class Runner(_core.Core):
         }.get(needs, "the sequence is too short; it gives no row")
         raise InputError(f"{self.description.layers[layer].name}: {text}")
 
-    def _waits(self) -> str:
-        """The first layer that needs steps to come, and why."""
-        return ": ".join(self.description.waits[0]) if self.description.waits else "a layer needs steps to come"
+    def check_steps(self) -> None:
+        """InputError, which names the first layer that needs steps to come, where the model cannot be stepped."""
+        if not self.causal:
+            waits = self.description.waits
+            reason = ": ".join(waits[0]) if waits else "a layer needs steps to come"
+            raise InputError(f"the model cannot be stepped, only run over whole sequences: {reason}")
 
     def _refuse_step(self) -> None:
-        raise InputError(f"the model cannot be stepped, `run` works: {self._waits()}")
+        self.check_steps()
 
     def _lies_ready(self, x: Array) -> bool:
         """Whether x is one sequence for a runner of one stream, input and output, as C wants it."""

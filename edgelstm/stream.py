@@ -51,7 +51,8 @@ class Stream:
     for one channel; a tuple of rows for several inputs) in the units of the image's scalers, which are applied on the
     way in and undone on the way out. A Runner handed in keeps its state and belongs to the stream from then on.
 
-    carry: the state is carried from sample to sample, and each gives an answer. Otherwise exact windows: the last
+    carry: the state is carried from sample to sample, and each gives an answer, or where the model writes no row for it
+    none (of several rows the last); InputError for a model that needs steps to come. Otherwise exact windows: the last
     `window` samples, from a reset state, give what the framework returns for them; the first answer comes with the
     sample that fills a window, the next `hop` samples later. `window` and `hop` default to those of the image; where
     neither it nor the caller names a window, the state is carried.
@@ -96,10 +97,12 @@ class Stream:
         self.max_hold = _whole("max_hold", max_hold, least=0)
         self.period = None if period is None else _period(period)
         self.window, self.hop = self._windows(carry, window, hop)
+        self._check_model()
         self._fresh = not isinstance(model, Runner)  # nothing stepped since a reset
         self._held = 0  # samples held on end
         self._time: Any = None  # of the last sample
         meta, runner = self.runner.meta, self.runner
+        self._even = not runner.uneven
         widths = runner.input_widths
         total = sum(widths)
         self._raw, self._last = np.zeros(total), np.full(total, np.nan)
@@ -148,6 +151,16 @@ class Stream:
         if window is None:
             raise InputError("exact windows need a length: neither `window` nor the image names one")
         return _whole("window", window, least=1), _whole("hop", (meta.hop or 1) if hop is None else hop, least=1)
+
+    def _check_model(self) -> None:
+        """InputError for a model that cannot be fed so."""
+        runner = self.runner
+        if any(runner.description.tensors[k].single for k in runner.description.inputs):
+            raise InputError("a Stream feeds samples, and an input of this model takes one row a run; use Runner.run")
+        if self.window is None:
+            runner.check_steps()
+        else:
+            runner.check_run(self.window)
 
     def __call__(self, samples: Iterable[Any]) -> Iterator[Answer]:
         """The answers to the samples, as they come; the stream goes on from where it was."""
@@ -297,7 +310,7 @@ class Stream:
             for target, part in zip(self._targets, self._parts, strict=True):
                 target[:] = part
             self.runner.step()
-            return ask
+            return ask and (self._even or self._wrote())
         assert self.hop is not None
         if self._end == 2 * self.window:
             for ring in self._ring:
@@ -315,6 +328,11 @@ class Stream:
         xs = [x[first : self._end] for x in self._ring]
         super(Runner, runner).run(xs, self._ys, self.window, False, False, fresh=True)
         return True
+
+    def _wrote(self) -> bool:
+        """Whether the last step wrote a row of each output."""
+        rows = self.runner.rows
+        return all(rows) if isinstance(rows, tuple) else rows > 0
 
     def _reset(self) -> None:
         self.runner.reset()
