@@ -12,6 +12,7 @@ from . import reference
 from .errors import InputError, QuantizeError
 from .layers import Dense, Lstm, Mask
 from .model import Array, Model
+from .timing import check_run
 from .whole import id_inputs, whole_inputs
 
 MOST_STEPS = 16384  # enough for maxima and covariances of any layer we have measured
@@ -76,6 +77,7 @@ def calibrate(model: Model, samples: Any) -> Calibration:
         trace: dict[str, Array] = {}
         with np.errstate(over="ignore", invalid="ignore"):
             try:
+                check_run(model, len(xs[lead][0]))  # every layer must have a row to be measured on
                 reference.run(model, xs, every_step, trace=trace)
             except InputError as error:
                 raise QuantizeError(f"samples of {len(xs[lead][0])} steps: {error}") from None

@@ -27,7 +27,7 @@ from .errors import InputError, ModelError
 from .files import write_whole
 from .layers import Embedding, Mask
 from .model import Array, Model, Port, QuantizedModel
-from .quantized import QuantizedEmbedding, QuantizedMask
+from .quantized import MOVERS, QuantizedEmbedding, QuantizedMask
 from .records import packed, record
 from .timing import Timing, check_run
 
@@ -141,14 +141,14 @@ def _meta(model: Any) -> dict[str, Any]:
 
 
 def vocabularies(model: Model | QuantizedModel) -> dict[str, int]:
-    """The inputs that hold ids of an Embedding, read as they are or through a Mask, and how many ids there are."""
+    """The inputs that hold ids of an Embedding, read as they are, masked or moved, and how many ids there are."""
     origin = {name: name for name in model.inputs}
     found: dict[str, int] = {}
     for layer in model.layers:
         name = origin.get(layer.reads[0])
         if name is None:
             continue
-        if isinstance(layer, Mask | QuantizedMask):
+        if isinstance(layer, (Mask, QuantizedMask, *MOVERS)):
             origin[layer.writes[0]] = name
         elif isinstance(layer, Embedding | QuantizedEmbedding):
             found[name] = min(layer.vocabulary, found.get(name, layer.vocabulary))

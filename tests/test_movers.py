@@ -8,22 +8,27 @@ from hypothesis import strategies as st
 from nets import lstm, signal
 
 from edgelstm import reference, reference_s8
+from edgelstm.bench import measure, measure_layers
 from edgelstm.errors import InputError, ModelError
 from edgelstm.image import pack
 from edgelstm.layers import (
     Crop,
     Dense,
+    Embedding,
     Group,
     Last,
+    Mask,
     Pad,
     Repeat,
     Reverse,
+    Rnn,
     Split,
     Transpose,
 )
 from edgelstm.model import Meta, Model, Tensor
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner
+from edgelstm.stream import Stream
 
 
 def chain(width, *made, outputs=None, meta=None):
@@ -230,3 +235,120 @@ def test_random_chains_of_movers(data, steps, max_steps, seed):
         np.testing.assert_allclose(runner.run(x[0], every_step=True), every, atol=1e-5)
         if runner.uneven:
             np.testing.assert_allclose(stepped(runner, x[0]), every, atol=1e-5)
+
+
+# ---- single inputs, lengths, ids ----
+
+
+def started(units=3):
+    """A cell whose initial state is an input, and one that a mask and lengths feed."""
+    random = np.random.default_rng(1)
+    weights = random.uniform(-1, 1, (units, units)), random.uniform(-1, 1, (units, units)), random.uniform(-1, 1, units)
+    first = Rnn("first", ("x", "h0"), ("h",), *weights, initial=True)
+    last = Last("last", ("h",), ("kept",))
+    tensors = (Tensor("x", units), Tensor("h0", units, True), Tensor("h", units), Tensor("kept", units))
+    return Model(tensors, (first, last), ("x", "h0"), ("h", "kept"))
+
+
+@pytest.mark.parametrize("max_steps", [1, 4, 64])
+def test_an_input_of_one_row_is_read_at_the_start_of_each_run(max_steps):
+    model = started()
+    x, h0 = signal((5, 9, 3)), signal((5, 2, 3))[:, 0]
+    expected = reference.run(model, (x, h0))
+    for streams in (1, 2):
+        runner = Runner(model, streams=streams, max_steps=max_steps)
+        h, kept = runner.run((x, h0))
+        np.testing.assert_allclose(h, expected[0], atol=2e-6)
+        np.testing.assert_allclose(kept, expected[1], atol=2e-6)
+        runner.self_check()
+    runner = Runner(model, max_steps=max_steps)
+    np.testing.assert_allclose(runner.run((x[0], h0[0]))[0], expected[0][0], atol=2e-6)
+    runner.reset()
+    for row, wanted in zip(x[0], expected[0][0], strict=True):
+        np.testing.assert_allclose(runner.step((row, h0[0]))[0], wanted, atol=2e-6)
+    for wrong in (signal((5, 9, 3)), h0[:4], np.zeros((5, 4))):
+        with pytest.raises(InputError):
+            runner.run((x, wrong))
+    with pytest.raises(InputError, match="takes one row a run"):
+        Stream(model)
+
+
+def masked(units=3):
+    random = np.random.default_rng(2)
+    weights = random.uniform(-1, 1, (units, units)), random.uniform(-1, 1, (units, units)), random.uniform(-1, 1, units)
+    layers = (Rnn("cell", ("x", "mask"), ("h",), *weights, masked=True), Last("last", ("h",), ("kept",)))
+    tensors = (Tensor("x", units), Tensor("mask", 1), Tensor("h", units), Tensor("kept", units))
+    return Model(tensors, layers, ("x", "mask"), ("kept",))
+
+
+def test_lengths_make_the_mask():
+    model, x, lengths = masked(), signal((4, 7, 3)), np.array([7, 3, 0, 5])
+    mask = (np.arange(7)[None] < lengths[:, None]).astype(np.float32)[:, :, None]
+    quantized = quantize(model, (x, mask))
+    for made in (model, quantized):
+        runner = Runner(made)
+        expected = runner.run((x, mask))
+        np.testing.assert_array_equal(runner.run(x, lengths=lengths), expected)
+        np.testing.assert_array_equal(runner.run((x,), lengths=[7, 3, 0, 5]), expected)
+        np.testing.assert_array_equal(runner.run(x[1], lengths=3), expected[1])
+        np.testing.assert_allclose(expected[1], runner.run((x[1, :3], mask[1, :3])), atol=2e-6)
+        for wrong in (lengths[:3], lengths + 1, -lengths, lengths.astype(float), "abcd"):
+            with pytest.raises(InputError, match="lengths must be 4 whole numbers from 0 to 7"):
+                runner.run(x, lengths=wrong)
+    with pytest.raises(InputError, match="named mask"):
+        Runner(chain(3, cell(4))).run(x, lengths=lengths)
+
+
+def test_ids_beyond_their_vocabulary_are_refused():
+    random = np.random.default_rng(3)
+    tensors = (Tensor("ids", 2), Tensor("seen", 2), Tensor("counts", 1), Tensor("y", 6))
+    layers = (
+        Mask("m", ("ids",), ("seen", "counts"), 0.0),
+        Embedding("e", ("seen",), ("y",), random.uniform(-1, 1, (5, 3))),
+    )
+    model = Model(tensors, layers, ("ids",), ("y",))
+    good = np.array([[0, 4], [3, 1]], np.float32)
+    for made in (model, quantize(model, good[None])):
+        runner = Runner(made)
+        assert runner.description.vocabularies == (5,)
+        np.testing.assert_allclose(runner.run(good), reference.run(model, (good[None],))[0][0], atol=1e-3)
+        runner.step(good[0])
+        for bad in (5, -1, 1.5, 1e30):
+            x = good.copy()
+            x[1, 0] = bad
+            for call, given in ((runner.run, x), (runner.step, x[1]), (runner.step, list(x[1]))):
+                with pytest.raises(InputError, match="whole numbers from 0 to 4"):
+                    call(given)
+            with pytest.raises(InputError, match="whole numbers from 0 to 4"):
+                runner.x = x[1]
+                runner.step()
+
+
+# ---- streams and bench ----
+
+
+def test_a_stream_of_a_model_that_needs_steps_to_come_takes_windows_alone():
+    model, x = chain(3, mover(Reverse), cell(4), mover(Last)), signal((1, 12, 3))[0]
+    with pytest.raises(InputError, match="l0: it needs the last step first"):
+        Stream(model)
+    answers = list(Stream(model, window=5, hop=2)(x))
+    for answer in answers:
+        window = x[answer.sample - 4 : answer.sample + 1]
+        np.testing.assert_allclose(answer.values, Runner(model).run(window), atol=2e-6)
+    assert [answer.sample for answer in answers] == [4, 6, 8, 10]
+    with pytest.raises(InputError, match="l0: 5 steps, expected 4"):
+        Stream(chain(3, mover(Transpose, 4)), window=5)
+    with pytest.raises(InputError, match="l0: it needs the last step first"):
+        measure(model)
+    with pytest.raises(InputError, match="l0: it needs the last step first"):
+        measure_layers(model)
+
+
+def test_a_stream_of_an_uneven_model_answers_where_there_is_a_row():
+    model, x = chain(3, mover(Group, 3), cell(4)), signal((1, 12, 3))[0]
+    answers = list(Stream(model)(x))
+    assert [answer.sample for answer in answers] == [2, 5, 8, 11]
+    np.testing.assert_allclose([a.values for a in answers], Runner(model).run(x), atol=2e-6)
+    window = next(iter(Stream(model, window=6)(x)))
+    np.testing.assert_allclose(window.values, Runner(model).run(x[:6]), atol=2e-6)
+    assert measure(model, 20)[0].steps == 20 and measure_layers(model, 20)
