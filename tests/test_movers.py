@@ -316,9 +316,9 @@ def test_ids_beyond_their_vocabulary_are_refused():
         for bad in (5, -1, 1.5, 1e30):
             x = good.copy()
             x[1, 0] = bad
-            for call, given in ((runner.run, x), (runner.step, x[1]), (runner.step, list(x[1]))):
+            for call, value in ((runner.run, x), (runner.step, x[1]), (runner.step, list(x[1]))):
                 with pytest.raises(InputError, match="whole numbers from 0 to 4"):
-                    call(given)
+                    call(value)
             with pytest.raises(InputError, match="whole numbers from 0 to 4"):
                 runner.x = x[1]
                 runner.step()
