@@ -26,11 +26,20 @@ class _Refused:
     reason: str
 
 
-def read(checkpoint: Any, *, head: str | None = None, architecture: str | os.PathLike[str] | None = None) -> Model:
+def read(
+    checkpoint: Any,
+    *,
+    head: str | None = None,
+    architecture: str | os.PathLike[str] | None = None,
+    example: Any = None,
+    trust: bool = False,
+) -> Model:
     """The model of a checkpoint: a file's path, or a live torch.nn.Module.
 
     head: the activations a state dict does not tell, "relu,softmax". architecture: a file that describes what a
-    weights-only checkpoint does not. CheckpointError says in one line why a checkpoint cannot be read.
+    weights-only checkpoint does not. example: an input of a PyTorch program, (batch, steps, values), or a tuple of all
+    its inputs, where it cannot be told what it reads. trust: whether TorchScript and .pt2 files, which are programs, may
+    run in PyTorch. CheckpointError says in one line why a checkpoint cannot be read.
     """
     module = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
     if module is not None and isinstance(checkpoint, module):
@@ -38,20 +47,23 @@ def read(checkpoint: Any, *, head: str | None = None, architecture: str | os.Pat
             raise CheckpointError("a live module knows its architecture; leave `architecture` out")
         from . import torch as torch_importer
 
-        return torch_importer.read_module(checkpoint, head=head)
+        return torch_importer.read_module(checkpoint, head=head, example=example)
     if not isinstance(checkpoint, str | os.PathLike):
         raise CheckpointError(f"expected a path or a torch.nn.Module, not {type(checkpoint).__name__}")
     path = Path(os.fsdecode(checkpoint))
     try:
-        return _read_file(path, head, Path(os.fsdecode(architecture)) if architecture is not None else None)
+        described = Path(os.fsdecode(architecture)) if architecture is not None else None
+        return _read_file(path, head, described, example, trust)
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r}: {error}") from None
 
 
-def _read_file(path: Path, head: str | None, architecture: Path | None) -> Model:
+def _read_file(path: Path, head: str | None, architecture: Path | None, example: Any, trust: bool) -> Model:
     found = recognise(path)
     if isinstance(found, _Refused):
         raise CheckpointError(found.reason)
+    if example is not None and found != "torch":
+        raise CheckpointError("only a PyTorch program needs an example of its input; leave it out")
     match found:
         case "keras":
             from . import keras
@@ -60,7 +72,7 @@ def _read_file(path: Path, head: str | None, architecture: Path | None) -> Model
         case "torch":
             from . import torch
 
-            return torch.read(path, head=head, architecture=architecture)
+            return torch.read(path, head=head, architecture=architecture, example=example, trust=trust)
         case "safetensors":
             from . import safetensors
 
@@ -133,7 +145,7 @@ def _archive(path: Path) -> str | _Refused | None:
     names = archives.names(path)
     if "config.json" in names:
         return "keras"
-    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
+    if any(name == "data.pkl" or name.endswith(("/data.pkl", "/archive_format")) for name in names):
         return "torch"
     if any(name.endswith(".npy") for name in names):
         return "npz"

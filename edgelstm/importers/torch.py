@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, ModelError
+from ..errors import CheckpointError, MissingError, ModelError
 from ..model import Model, Source
 from . import architecture as architecture_file
 from . import torch_files, torch_names, torch_order, torch_steps
@@ -20,18 +22,26 @@ _SHARING = 8  # tensors may name the numbers of a file so many times over (tied 
 
 
 def read(
-    path: str | os.PathLike[str], head: str | None = None, architecture: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    head: str | None = None,
+    architecture: str | os.PathLike[str] | None = None,
+    example: Any = None,
+    trust: bool = False,
 ) -> Model:
-    """The model of a file of torch.save: a state dict, or a training checkpoint that holds one.
+    """The model of a file of torch.save: a state dict, or a training checkpoint that holds one; or of a program.
 
     head: the activations after the Linear layers, "last,relu,softmax"; architecture: a TOML file (docs/pytorch.md).
+    example and trust, of TorchScript and torch.export alone: as `importers.read` has them.
     """
     file = Path(path)
     data = load_file(file)
+    source = Source("torch", file.name, sha256(data).hexdigest())
     try:
-        return from_weights(
-            _weights(data), head, architecture, True, Source("torch", file.name, sha256(data).hexdigest())
-        )
+        if kind := torch_files.program(data):
+            return _program(data, kind, head or architecture, example, trust, source)
+        if example is not None:
+            raise CheckpointError("a file of tensors has no input; leave the example out")
+        return from_weights(_weights(data), head, architecture, True, source)
     except ModelError as error:
         raise CheckpointError(str(error)) from None
 
@@ -46,6 +56,35 @@ def read_module(module: Any, head: str | None = None, example: Any = None) -> Mo
         return torch_live.read(module, example)
     except (CheckpointError, ModelError) as error:
         raise CheckpointError(f"{type(module).__name__}: {error}") from None
+
+
+def _program(data: bytes, kind: str, described: Any, example: Any, trust: bool, source: Source) -> Model:
+    """The model of a TorchScript file or one of torch.export, loaded by PyTorch: that may run code of the file's."""
+    if not trust:
+        raise CheckpointError(
+            f"a {kind} file is a program, and to load it is to run code from the file: trust=True (--trust) allows "
+            "that, for a file whose maker you trust; or save the weights alone, torch.save(model.state_dict(), path)"
+        )
+    if described is not None:
+        raise CheckpointError("a program shows what it computes; leave head and architecture out")
+    try:
+        import torch
+    except ImportError:
+        raise MissingError(f"reading a {kind} file needs PyTorch: pip install torch") from None
+    from . import torch_live
+
+    module: Any
+    try:
+        if kind == "TorchScript":
+            module = torch.jit.load(io.BytesIO(data), map_location="cpu")
+        else:
+            program = torch.export.load(io.BytesIO(data))
+            module = program.module()
+            if example is None and program.example_inputs is not None:
+                example = program.example_inputs[0]
+    except Exception as error:  # PyTorch's loaders raise anything
+        raise CheckpointError(f"PyTorch cannot load it: {shown(' '.join(str(error).split()))}") from None
+    return replace(torch_live.read(module, example), source=source)
 
 
 def load_file(file: Path) -> bytes:

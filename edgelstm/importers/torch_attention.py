@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..layers import Attention, Dense, Reduce
+from . import torch_build
 from .torch_graph import Args, Const, Score, Walk
+from .torch_names import Heads
 from .torch_values import ONE, Axis, Refuse, Rows, combined, ordered, rows, values
 
 _HIDDEN = -1e4  # a score this low is as good as none; masks hold less, mostly minus infinity
@@ -180,3 +182,22 @@ def scaled_dot_product(walk: Walk, name: str, a: Args) -> Rows:
         raise Refuse("a mask that is computed from the input")
     score = replace(score, causal=score.causal or causal)
     return _mixed(walk, name, replace(score, soft=True), vals)
+
+
+def native(walk: Walk, name: str, a: Args) -> Any:
+    """nn.MultiheadAttention as PyTorch records it where it has taken its shortcut."""
+    queries, keys, vals = (a.rows(key) for key in ("query", "key", "value"))
+    if a.values.pop("mask", None) is not None or any(x.axes[-1].kind != "values" for x in (queries, keys, vals)):
+        raise Refuse("a mask, or an attention of one value")
+    kernel, bias, output, output_bias = (a.const(k) for k in ("qkv_weight", "qkv_bias", "proj_weight", "proj_bias"))
+    heads = int(a.take("num_head"))
+    for key in ("embed_dim", "need_weights", "average_attn_weights", "mask_type"):
+        a.values.pop(key, None)
+    assert kernel is not None and bias is not None and output is not None and output_bias is not None
+    part = Heads(
+        walk.name_of(kernel, name), (walk.weight(kernel),), walk.weight(bias), walk.weight(output),
+        walk.weight(output_bias),
+    )  # fmt: skip
+    tensors = [ordered(walk.builder, x).tensor for x in (queries, keys, vals)]
+    made = torch_build.attention(walk.builder, part, heads, False, *tensors)
+    return (rows(made, (*queries.axes[:-1], values(part.units))), None)

@@ -81,13 +81,18 @@ def _layout(storage: Storage) -> tuple[str, int]:
     return _DTYPES[kind]
 
 
+def program(data: bytes) -> str:
+    """What PyTorch calls the program a file holds: "TorchScript", "torch.export", or "" for a file of tensors."""
+    if data[:4] != b"PK\x03\x04":
+        return ""
+    names = _Records(data).entries
+    if "constants.pkl" in names:
+        return "TorchScript"
+    return "torch.export" if any(name.startswith("models/") for name in names) else ""
+
+
 def _read_zip(data: bytes) -> Contents:
     records = _Records(data)
-    if "constants.pkl" in records.entries:
-        raise CheckpointError(
-            "a TorchScript archive, which holds code; in PyTorch save the weights alone: "
-            "torch.save(torch.jit.load(path).state_dict(), path)"
-        )
     if "data.pkl" not in records.entries:
         raise CheckpointError("a zip archive without data.pkl: not written by torch.save")
     if "byteorder" in records.entries and records.read("byteorder", 16) != b"little":

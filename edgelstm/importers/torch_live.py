@@ -73,7 +73,7 @@ def read(module: Any, example: Any = None) -> Model:
     number of steps.
     """
     module = _unwrapped(module)
-    if not callable(getattr(module, "state_dict", None)) or not isinstance(getattr(module, "_modules", None), dict):
+    if not callable(getattr(module, "state_dict", None)) or not callable(getattr(module, "forward", None)):
         raise CheckpointError("not a torch.nn.Module")
     weights = _weights(module)
     if type(module).__name__ in _CELLS and type(module).__module__.startswith("torch.nn.modules."):
@@ -138,7 +138,8 @@ def _evaluating(module: Any) -> Iterator[None]:
     disabled = logging.root.manager.disable
     try:
         logging.disable()  # of attempts that fail
-        module.eval()
+        with contextlib.suppress(NotImplementedError):  # of a module that torch.export made, which is trained already
+            module.eval()
         torch.backends.mha.set_fastpath_enabled(False)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -816,6 +816,7 @@ OTHERS: dict[str, Handler] = {
     "baddbmm": torch_attention.baddbmm,
     "masked_fill": torch_attention.masked_fill,
     "scaled_dot_product_attention": torch_attention.scaled_dot_product,
+    "_native_multi_head_attention": torch_attention.native,
     "conv1d": _conv,
     "convolution": _conv,
     "_convolution": _conv,
