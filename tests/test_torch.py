@@ -32,6 +32,7 @@ NOW_READ = {  # fixtures that were refused once, and the layers they become
     "gru": ["Gru"],
     "rnn": ["Rnn"],
     "embedding": ["Embedding", "Lstm"],
+    "module": ["Lstm", "Last", "Dense"],
 }
 READABLE = sorted(p.name for p in FOLDER.glob("*.pt") if not p.name.startswith("refused"))
 
@@ -218,7 +219,6 @@ def test_heads_that_do_not_fit_are_refused(head: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("module", "torch.nn.modules.container.Sequential"),
         ("script", "TorchScript"),
         ("tensor", "single tensor"),
         ("two", "several state dicts (generator, critic)"),
@@ -651,3 +651,117 @@ def test_torch_is_never_imported() -> None:
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
     assert done.stdout == "read\n", done.stderr
+
+
+# What torch.save was given.
+
+
+def stored(shapes: dict[str, tuple[int, ...]], first: int = 0) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Pickled tensors of zeros and ones by name, and their storages."""
+    entries, storages = {}, {}
+    for key, (name, shape) in enumerate(shapes.items(), first):
+        values = np.arange(int(np.prod(shape)), dtype="<f4").reshape(shape) % 2
+        strides = tuple(int(s) // 4 for s in values.strides)
+        entries[name], storages[str(key)] = tensor(str(key), shape, strides, count=values.size), values.tobytes()
+    return entries, storages
+
+
+ENCODER_DECODER = '[[layers]]\nkind="lstm"\nweights="encoder.rnn"\n[[layers]]\nkind="dense"\nweights="decoder.fc"\n'
+
+
+def test_one_state_dict_a_submodule_is_joined_as_an_architecture_file_says(tmp_path: Path, write: Any) -> None:
+    encoder, storages = stored(lstm("rnn", 2, 3))
+    decoder, more = stored(linear("fc", 3, 1), len(encoder))
+    parts = {"encoder": dictionary(encoder), "decoder": dictionary(decoder)}
+    path = write(archive(dictionary(parts | {"epoch": b"K\x03"}), storages | more))
+    refused(path, "several state dicts (encoder, decoder)")
+    file = tmp_path / "net.toml"
+    file.write_text(ENCODER_DECODER)
+    model = torch.read(path, architecture=file)
+    assert [layer.name for layer in model.layers] == ["encoder.rnn", "decoder.fc"]
+    assert "each a module of its name; left out: epoch" in model.notes[0]
+    nested = write(archive(dictionary({"model": dictionary(parts)}), storages | more))
+    assert [layer.name for layer in torch.read(nested, architecture=file).layers] == ["encoder.rnn", "decoder.fc"]
+
+
+def test_of_alternatives_an_architecture_file_chooses_one(tmp_path: Path, write: Any) -> None:
+    raw, storages = stored(linear("fc", 3, 1))
+    ema, more = stored(linear("fc", 3, 1), len(raw))
+    path = write(archive(dictionary({"model": dictionary(raw), "ema": dictionary(ema)}), storages | more))
+    file = tmp_path / "net.toml"
+    layers = '[[layers]]\nkind="dense"\nweights="fc"\n'
+    file.write_text(layers)
+    refused(path, 'state_dict = "model"', architecture=file)
+    file.write_text('state_dict = "ema"\n' + layers)
+    assert "read: 'ema'" in torch.read(path, architecture=file).notes[0]
+    file.write_text('state_dict = "eme"\n' + layers)
+    refused(path, "it holds no 'eme'; it has: model, ema", architecture=file)
+
+
+def test_lists_of_tensors_are_named_by_an_architecture_file(tmp_path: Path, write: Any) -> None:
+    entries, storages = stored(lstm("rnn", 2, 3) | linear("fc", 3, 1))
+    listed = b"](" + b"".join(entries.values()) + b"e"
+    path = write(archive(dictionary({"weights": listed}), storages))
+    refused(path, "tensor 0 is of no layer")
+    file = tmp_path / "net.toml"
+    layers = '[[layers]]\nkind="lstm"\nweights="rnn"\n[[layers]]\nkind="last"\n'
+    layers += '[[layers]]\nkind="dense"\nweights="fc"\n'
+    file.write_text(f"names = {list(entries)}\n".replace("'", '"') + layers)
+    model = torch.read(path, architecture=file)
+    assert [layer.name for layer in model.layers] == ["rnn", "last", "fc"]
+    file.write_text('names = ["rnn.weight_ih_l0"]\n' + layers)
+    refused(path, "names has 1 entries, expected 4", architecture=file)
+
+
+def test_names_of_wrappers_go_at_any_depth(write: Any) -> None:
+    entries, storages = stored(lstm("model.encoder.module.rnn._orig_mod", 2, 3) | linear("model.head.fc", 3, 1))
+    model = torch.read(write(archive(dictionary({"state_dict": dictionary(entries)}), storages)))
+    assert [layer.name for layer in model.layers] == ["encoder.rnn", "last", "head.fc"]
+    entries, storages = stored(linear("net.module.fc", 3, 3) | linear("net.other", 3, 1))
+    model = torch.read(write(archive(dictionary(entries), storages)), head="relu,none")
+    assert [layer.name for layer in model.layers] == ["net.module.fc", "net.other"]  # module is the user's own name
+
+
+def module(name: str, parameters: dict[str, bytes], children: dict[str, bytes]) -> bytes:
+    """A pickled torch.nn.Module."""
+    parts = {"training": b"\x89", "_parameters": dictionary(parameters), "_buffers": b"}", "hook": b"cmath\nsin\n"}
+    package, _, kind = name.rpartition(".")
+    return f"c{package}\n{kind}\n".encode() + b")\x81" + dictionary(parts | {"_modules": dictionary(children)}) + b"b"
+
+
+def test_whole_modules_are_read_for_their_tensors_with_a_loud_note(write: Any) -> None:
+    entries, storages = stored({"weight_ih_l0": (12, 2), "weight_hh_l0": (12, 3)})
+    head, more = stored({"weight": (1, 3), "bias": (1,)}, 2)
+    net = module("__main__.Net", {}, {
+        "rnn": module("torch.nn.modules.rnn.LSTM", entries, {}), "drop": b"N",
+        "fc": module("torch.nn.modules.linear.Linear", head, {}),
+    })  # fmt: skip
+    for value in (net, dictionary({"model": net, "epoch": b"K\x01"})):
+        model = torch.read(write(archive(value, storages | more)))
+        assert [layer.name for layer in model.layers] == ["rnn", "last", "fc"]
+        assert any(note.startswith("WARNING: a whole pickled module, __main__.Net") for note in model.notes)
+
+
+def test_objects_that_only_look_like_modules_are_refused(write: Any) -> None:
+    good, storages = stored({"weight": (1, 2)})
+    for bad in (
+        b"c__main__\nNet\n)\x81",  # never built
+        b"c__main__\nNet\n)\x81}b",  # without a module's attributes
+        b"c__main__\nNet\n)\x81" + dictionary(dict.fromkeys(("_parameters", "_buffers", "_modules"), b"N")) + b"b",
+        b"c__main__\nNet\n" + word("x") + b"\x85\x81",
+        b"c__main__\nNet\n)R",
+        b"cmath\nsin\n",
+    ):
+        refused(write(archive(dictionary({"net": dictionary(good), "extra": bad}), storages)), "Python object")
+    inner = b"N"
+    for _ in range(80):
+        inner = module("__main__.Net", {}, {"a": inner} if inner != b"N" else {})
+    refused(write(archive(inner, {})), "modules more than 64 deep")
+    cyclic = module("__main__.Net", {}, {}).replace(b")\x81", b")\x81q\x07", 1)
+    cyclic = cyclic[:-1].replace(word("_modules") + b"}(u", word("_modules") + b"}(" + word("a") + b"h\x07u") + b"b"
+    refused(write(archive(cyclic, {})), "modules more than 64 deep")
+
+
+def test_programs_are_refused_unless_they_are_trusted() -> None:
+    refused(FOLDER / "refused_script.pt", "a TorchScript file is a program, and to load it is to run code")
+    refused(FOLDER / "activity.pt", "leave the example out", head="relu,softmax", example=np.zeros((1, 2, 3)))

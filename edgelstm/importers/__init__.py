@@ -38,8 +38,8 @@ def read(
 
     head: the activations a state dict does not tell, "relu,softmax". architecture: a file that describes what a
     weights-only checkpoint does not. example: an input of a PyTorch program, (batch, steps, values), or a tuple of all
-    its inputs, where it cannot be told what it reads. trust: whether TorchScript and .pt2 files, which are programs, may
-    run in PyTorch. CheckpointError says in one line why a checkpoint cannot be read.
+    its inputs, where it cannot be told what it reads. trust: whether TorchScript and .pt2 files, which are programs,
+    may run in PyTorch. CheckpointError says in one line why a checkpoint cannot be read.
     """
     module = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
     if module is not None and isinstance(checkpoint, module):

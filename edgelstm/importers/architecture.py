@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from ..errors import CheckpointError, InputError
 from ..layers import LINEAR, SIGMOID, TANH, Activation
-from ..toml import load, nothing_left, take
+from ..toml import load as read_toml
+from ..toml import nothing_left, take
 from . import torch_names
 from .torch_build import Options
-from .torch_names import BatchNorm, Conv, Heads, Linear, Norm, Part, Stack, Table
+from .torch_names import BatchNorm, Conv, Heads, Linear, Norm, Part, Stack, Table, Weight
 from .torch_steps import (
     ActivationStep,
     AttentionStep,
@@ -82,22 +83,63 @@ class _Table:
         return part
 
 
-def read(path: str | os.PathLike[str], parts: list[Part]) -> tuple[list[Step], int | None]:
-    """The steps an architecture file describes, and the inputs it tells. CheckpointError unless it uses every part
-    exactly once."""
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What an architecture file says."""
+
+    file: str
+    layers: list[Any]
+    inputs: int | None
+    state_dict: str | None  # which entry of a training checkpoint
+    names: list[Any]  # of a list of tensors, in its order
+
+
+def load(path: str | os.PathLike[str]) -> Described:
+    """An architecture file; CheckpointError if it is none."""
     file = Path(path)
     try:
-        return _steps(load(file), parts)
+        described = read_toml(file)
+        found = Described(
+            file.name,
+            take(described, "layers", list, "the file", required=True),
+            take(described, "inputs", int, "the file"),
+            take(described, "state_dict", str, "the file"),
+            take(described, "names", list, "the file") or [],
+        )
+        nothing_left(described, "the file")
     except (CheckpointError, InputError) as error:
         raise CheckpointError(f"{file.name}: {error}") from None
+    return found
 
 
-def _steps(described: dict[str, Any], parts: list[Part]) -> tuple[list[Step], int | None]:
-    tables = take(described, "layers", list, "the file", required=True)
-    inputs = take(described, "inputs", int, "the file")
-    nothing_left(described, "the file")
+def named(described: Described, weights: list[Weight]) -> list[Weight]:
+    """The tensors of a list, by the names an architecture file gives them in order."""
+    names = described.names
+    if [weight.name for weight in weights] != [str(k) for k in range(len(weights))]:
+        raise CheckpointError(f"{described.file}: the checkpoint's tensors have names; leave `names` out")
+    if (
+        len(names) != len(weights)
+        or len({*map(str, names)}) != len(names)
+        or not all(isinstance(n, str) for n in names)
+    ):
+        raise CheckpointError(
+            f"{described.file}: names has {len(names)} entries, expected {len(weights)} different texts"
+        )
+    return [Weight(name, w.shape, w.dtype, w.load) for name, w in zip(names, weights, strict=True)]
+
+
+def steps(described: Described, parts: list[Part]) -> tuple[list[Step], int | None]:
+    """The steps an architecture file describes, and the inputs it tells. CheckpointError unless it uses every part
+    exactly once."""
+    try:
+        return _steps(described.layers, parts), described.inputs
+    except (CheckpointError, InputError) as error:
+        raise CheckpointError(f"{described.file}: {error}") from None
+
+
+def _steps(tables: list[Any], parts: list[Part]) -> list[Step]:
     unused = {part.name: part for part in parts}
-    steps: list[Step] = []
+    found: list[Step] = []
     single = False
     for number, table in enumerate(tables, 1):
         where = f"layer {number}"
@@ -116,10 +158,10 @@ def _steps(described: dict[str, Any], parts: list[Part]) -> tuple[list[Step], in
             name = "an LSTM" if kind == "lstm" else kind
             raise CheckpointError(f'{where}: {name} after "last" or the like would read a single step')
         single = single or isinstance(step, LastStep | ReduceStep | FlattenStep)
-        steps.append(step)
+        found.append(step)
     if unused:
         raise CheckpointError(f"it does not use {', '.join(repr(name) for name in unused)} of the checkpoint")
-    return steps, inputs
+    return found
 
 
 _SEQUENCES = (RecurrentStep, ConvStep, PoolStep, AttentionStep, LastStep, ReduceStep, FlattenStep)

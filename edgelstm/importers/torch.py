@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
-from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
 from math import prod
@@ -14,9 +14,9 @@ from typing import Any
 from ..errors import CheckpointError, MissingError, ModelError
 from ..model import Model, Source
 from . import architecture as architecture_file
-from . import torch_files, torch_names, torch_order, torch_steps
+from . import torch_contents, torch_files, torch_names, torch_order, torch_steps
 from .torch_names import Weight
-from .torch_pickle import Inert, StoredTensor, shown
+from .torch_pickle import StoredTensor, shown
 
 _SHARING = 8  # tensors may name the numbers of a file so many times over (tied weights)
 
@@ -41,7 +41,7 @@ def read(
             return _program(data, kind, head or architecture, example, trust, source)
         if example is not None:
             raise CheckpointError("a file of tensors has no input; leave the example out")
-        return from_weights(_weights(data), head, architecture, True, source)
+        return from_weights(_weights(data, architecture), head, architecture, True, source)
     except ModelError as error:
         raise CheckpointError(str(error)) from None
 
@@ -68,7 +68,7 @@ def _program(data: bytes, kind: str, described: Any, example: Any, trust: bool, 
     if described is not None:
         raise CheckpointError("a program shows what it computes; leave head and architecture out")
     try:
-        import torch
+        torch: Any = importlib.import_module("torch")
     except ImportError:
         raise MissingError(f"reading a {kind} file needs PyTorch: pip install torch") from None
     from . import torch_live
@@ -106,22 +106,26 @@ def from_weights(
     weights, notes = found
     if head is not None and architecture is not None:
         raise CheckpointError("give a head or an architecture file, not both")
-    prefix, length = torch_names.strip_prefixes([weight.name for weight in weights])
-    if prefix:
-        notes.append(f"the prefix {prefix} was removed from all names")
-    parts = torch_names.parts([Weight(w.name[length:], w.shape, w.dtype, w.load) for w in weights], notes)
+    described = None if architecture is None else architecture_file.load(architecture)
+    if described is not None and described.names:
+        weights = architecture_file.named(described, weights)
+    names = torch_names.unwrapped([weight.name for weight in weights], notes)
+    parts = torch_names.parts(
+        [Weight(name, w.shape, w.dtype, w.load) for name, w in zip(names, weights, strict=True)], notes
+    )
     inputs = None
-    if architecture is not None:
-        steps, inputs = architecture_file.read(architecture, parts)
+    if described is not None:
+        steps, inputs = architecture_file.steps(described, parts)
     else:
         steps = torch_order.infer(parts, head, registered, notes)
     return torch_steps.build(steps, source, notes, inputs)
 
 
-def _weights(data: bytes) -> tuple[list[Weight], list[str]]:
+def _weights(data: bytes, architecture: str | os.PathLike[str] | None) -> tuple[list[Weight], list[str]]:
     contents = torch_files.read(data)
     notes: list[str] = []
-    tensors = _state_dict(contents.value, notes)
+    chosen = None if architecture is None else architecture_file.load(architecture).state_dict
+    tensors = torch_contents.tensors(contents.value, chosen, architecture is not None, notes)
     if 4 * sum(prod(tensor.shape) for tensor in tensors.values()) > _SHARING * len(data):
         raise CheckpointError("its tensors name the same numbers over and over")
     return [
@@ -132,47 +136,3 @@ def _weights(data: bytes) -> tuple[list[Weight], list[str]]:
 
 def _loader(contents: torch_files.Contents, tensor: StoredTensor) -> Any:
     return lambda: torch_files.elements(contents, tensor)
-
-
-def _state_dict(value: Any, notes: list[str]) -> dict[str, StoredTensor]:
-    """The state dict: the value itself, or the one entry of a training checkpoint that is one."""
-    if type(value) is not dict:
-        raise CheckpointError(f"it holds {_kind(value)}, not a state dict; save model.state_dict()")
-    nested = {key: entry for key, entry in value.items() if _is_state_dict(entry)}
-    if len(nested) > 1:
-        raise CheckpointError(f"it holds several state dicts ({_names(nested)}); save the one that is to run alone")
-    if not nested:
-        return _tensors(value)
-    ((key, entry),) = nested.items()
-    others = {name: other for name, other in value.items() if name != key}
-    notes.append(f"read: the state dict under {shown(key)!r}" + (f"; left out: {_names(others)}" if others else ""))
-    return _tensors(entry)
-
-
-def _is_state_dict(value: Any) -> bool:
-    """A dict of tensors, some of them weights."""
-    return (
-        type(value) is dict
-        and all(type(key) is str and type(entry) is StoredTensor for key, entry in value.items())
-        and any("weight" in key.rpartition(".")[2] for key in value)
-    )
-
-
-def _tensors(state: dict[Any, Any]) -> dict[str, StoredTensor]:
-    if not any(type(entry) is StoredTensor for entry in state.values()):
-        raise CheckpointError("it holds no state dict; save model.state_dict()")
-    for key, entry in state.items():
-        if type(key) is not str or type(entry) is not StoredTensor:
-            raise CheckpointError(f"entry {shown(key)!r} of the state dict is {_kind(entry)}, not a tensor")
-    return state
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, StoredTensor):
-        return "a single tensor"
-    return f"an object of type {shown(value.text) if isinstance(value, Inert) else type(value).__name__}"
-
-
-def _names(entries: Iterable[Any]) -> str:
-    names = [shown(key) for key in entries]
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -20,6 +20,7 @@ LEAVES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 """The tensors of one layer and direction."""
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _COUNTERS = ("int64", "int32", "int16", "int8", "uint8", "bool")
+_DEPTH_LIMIT = 64
 _GATES = {4: "lstm", 3: "gru", 1: "rnn"}  # rows of a recurrent matrix for each unit
 _HEADS = ("in_proj_weight", "q_proj_weight")
 _REFUSED = {
@@ -151,12 +152,25 @@ def kind(part: Part) -> str:
     return names[type(part)]
 
 
-def strip_prefixes(names: list[str]) -> tuple[str, int]:
-    """The wrappers' prefix that all names share ("module.", ...), and its length."""
+def unwrapped(names: list[str], notes: list[str]) -> list[str]:
+    """The names without those of wrappers: a prefix that all share ("module.", ...), and inside "module" and
+    "_orig_mod" where nothing stands beside them."""
     prefix = ""
     while names and (found := next((p for p in _PREFIXES if all(n.startswith(prefix + p) for n in names)), "")):
         prefix += found
-    return prefix, len(prefix)
+    if prefix:
+        notes.append(f"the prefix {prefix} was removed from all names")
+    paths = [name[len(prefix) :].split(".") for name in names]
+    if max((len(path) for path in paths), default=0) > _DEPTH_LIMIT:
+        raise CheckpointError(f"names of more than {_DEPTH_LIMIT} parts")
+    children: dict[tuple[str, ...], set[str]] = {}
+    for path in paths:
+        for k, part in enumerate(path):
+            children.setdefault(tuple(path[:k]), set()).add(part)
+    alone = {parent for parent, inner in children.items() if parent and inner in ({"module"}, {"_orig_mod"})}
+    if alone:
+        notes.append("the names of wrappers, module and _orig_mod, were removed inside names")
+    return [".".join(part for k, part in enumerate(path) if tuple(path[:k]) not in alone) for path in paths]
 
 
 def parts(weights: list[Weight], notes: list[str]) -> list[Part]:

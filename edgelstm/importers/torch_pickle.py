@@ -25,13 +25,16 @@ class Name:
     """A class or function the pickle names, never imported."""
 
     text: str
+    strange: bool = False  # neither a tensor's nor plain data: it may be a module's class, and nothing else
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Inert:
-    """A Python object the pickle would have built; nothing of it is kept but its class name."""
+    """A Python object the pickle would have built: its class name, and of a torch module its attributes."""
 
     text: str
+    module: dict[Any, Any] | None = None
+    strange: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,9 @@ class _Reader:
     marks: list[list[Any]] = field(default_factory=list)  # stacks below a MARK
     memo: dict[int, Any] = field(default_factory=dict)
     storages: dict[str, Storage] = field(default_factory=dict)
+    strange: list[str] = field(default_factory=list)  # names that only a module may hold
+    unbuilt: dict[int, Inert] = field(default_factory=dict)  # objects that must turn out to be modules
+    modules: int = 0
 
     def run(self) -> Any:
         for _ in range(_OPCODE_LIMIT):
@@ -114,6 +120,9 @@ class _Reader:
             if opcode == b".":
                 if len(self.stack) != 1 or self.marks:
                     raise CheckpointError("damaged pickle: it ends with an unfinished value")
+                strangers = [made.text for made in self.unbuilt.values()] + ([] if self.modules else self.strange)
+                if strangers:
+                    raise _stranger(strangers[0])
                 return self.stack[0]
             if opcode in _CONSTANTS:
                 self.stack.append(_CONSTANTS[opcode]())
@@ -173,17 +182,27 @@ class _Reader:
         text = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if text in _REASONS:
             raise CheckpointError(_REASONS[text])
-        if text not in _CALLS and text not in _DATA and text not in _TYPES and not _is_storage_type(text):
-            raise CheckpointError(
-                f"it holds a Python object, {shown(text)}, and no code of a checkpoint is ever run; in PyTorch save "
-                "the weights alone: torch.save(model.state_dict(), path)"
-            )
-        self.stack.append(Name(text))
+        strange = text not in _CALLS and text not in _DATA and text not in _TYPES and not _is_storage_type(text)
+        if strange:
+            self.strange.append(text)
+        self.stack.append(Name(text, strange))
 
     def call(self, target: Any, args: Any) -> None:
         if type(target) is not Name or type(args) is not tuple:
             raise CheckpointError("damaged pickle: it calls something that is not a named class")
+        if target.strange:
+            raise _stranger(target.text)
         self.stack.append(_call(target, args))
+
+    def new(self) -> None:
+        """An object of a class without arguments: a module, if its attributes are a module's."""
+        args, target = self.pop(), self.pop()
+        if type(target) is Name and target.strange and args == ():
+            made = Inert(target.text, strange=True)
+            self.unbuilt[id(made)] = made
+            self.stack.append(made)
+        else:
+            self.call(target, args)
 
     def extend(self, target: Any, values: list[Any]) -> None:
         if type(target) is list:
@@ -214,10 +233,28 @@ class _Reader:
         self.stack.append(storage)
 
     def build(self) -> None:
-        """Object attributes, such as the `_metadata` of a state dict: dropped."""
-        self.pop()
+        """Object attributes: those of a module are kept, others, such as the `_metadata` of a state dict, dropped."""
+        state = self.pop()
+        target = self.stack[-1] if self.stack else None
+        if type(target) is Inert and target.strange:
+            if type(state) is not dict or any(type(state.get(key)) is not dict for key in _MODULE):
+                raise _stranger(target.text)
+            target.module = state
+            self.modules += self.unbuilt.pop(id(target), None) is not None
+            return
         if not self.stack or type(self.stack[-1]) not in (dict, Inert, StoredTensor):
             raise CheckpointError("damaged pickle: it sets attributes of something that has none")
+
+
+_MODULE = ("_parameters", "_buffers", "_modules")
+"""What every torch.nn.Module holds."""
+
+
+def _stranger(text: str) -> CheckpointError:
+    return CheckpointError(
+        f"it holds a Python object, {shown(text)}, and no code of a checkpoint is ever run; in PyTorch save "
+        "the weights alone: torch.save(model.state_dict(), path)"
+    )
 
 
 def _is_storage_type(text: str) -> bool:
@@ -458,7 +495,7 @@ _ACTIONS: dict[bytes, Callable[[_Reader], object]] = {
     b"c": _global,
     b"\x93": _stack_global,
     b"R": _reduce,
-    b"\x81": _reduce,  # NEWOBJ takes the same two values
+    b"\x81": lambda r: r.new(),
     b"\x92": _new_with_keywords,
     b"b": _Reader.build,
     b"Q": _Reader.persistent,

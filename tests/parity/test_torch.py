@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import edgelstm
 from edgelstm import reference
 from edgelstm.errors import CheckpointError
 from edgelstm.importers import safetensors
@@ -447,3 +448,52 @@ def test_a_batch_norm_becomes_part_of_its_neighbour(tmp_path: Path) -> None:
         type(layer).__name__ for layer in importer.read(tmp_path / "net.pt", architecture=tmp_path / "net.toml").layers
     ]
     assert kinds[:2] == ["Lstm", "LayerNorm"]
+
+
+# Programs: TorchScript, and what torch.export saved.
+
+
+class Program(nn.Module):  # type: ignore[misc, name-defined]
+    """Several layers whose forward() is only known by running it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(3, 4, num_layers=2, batch_first=True, dropout=0.2, bidirectional=True)
+        self.gru = nn.GRU(8, 5, batch_first=True)
+        self.conv = nn.Conv1d(5, 6, 3, padding=1)
+        self.norm = nn.BatchNorm1d(6)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        y, _ = self.rnn(x)
+        y, _ = self.gru(y)
+        z = torch.relu(self.norm(self.conv(y.transpose(1, 2)))).mean(dim=2)
+        return torch.softmax(self.fc(z), -1)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("how", ["script", "trace"])
+def test_torchscript_files_that_are_trusted(how: str, tmp_path: Path) -> None:
+    net = noisy(Program())
+    made = torch.jit.script(net) if how == "script" else torch.jit.trace(net, torch.zeros(1, 9, 3))
+    torch.jit.save(made, str(tmp_path / "net.pt"))
+    with pytest.raises(CheckpointError, match=r"TorchScript file is a program.*trust=True"):
+        edgelstm.read(tmp_path / "net.pt")
+    model = edgelstm.read(tmp_path / "net.pt", trust=True)
+    check(model, net, how)
+    assert model.source.file == "net.pt" and len(model.source.sha256) == 64
+    assert "rnn.l1.reverse" in [layer.name for layer in model.layers]
+    check(importer.read_module(made), net, f"{how}, live")
+    with pytest.raises(CheckpointError, match="leave head and architecture out"):
+        edgelstm.read(tmp_path / "net.pt", trust=True, head="none")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_exported_programs_that_are_trusted(tmp_path: Path) -> None:
+    net = noisy(Program())
+    torch.export.save(torch.export.export(net, (torch.zeros(1, 24, 3),), strict=False), tmp_path / "net.pt2")
+    with pytest.raises(CheckpointError, match=r"torch\.export file is a program.*trust=True"):
+        edgelstm.read(tmp_path / "net.pt2")
+    model = edgelstm.read(tmp_path / "net.pt2", trust=True)
+    check(model, net, "exported")
+    assert any("sequences of 24 steps" in note for note in model.notes)
