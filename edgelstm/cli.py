@@ -26,6 +26,7 @@ from rich.text import Text
 
 from . import __version__, arrays, lines
 from .comparison import Report
+from .description import TensorDescription
 from .errors import EdgeLstmError, InputError, MissingError, printable
 from .runner import Runner
 
@@ -192,6 +193,8 @@ def inspect(image: Path) -> None:
     """Show layers, parameters, flash, RAM, MACs per step and state of an image."""
     runner = Runner(image, max_steps=1)
     described = runner.description
+    if not runner.causal:
+        runner = Runner(image, max_steps=max(1, described.example_steps))
     title = f"{image.name}: {described.number_type}, format {described.version}"
     table = _table(title, ("layer", "kind"), ("inputs", "units", "parameters", "MACs / step", "state, bytes"))
     for layer in described.layers:
@@ -214,17 +217,20 @@ def inspect(image: Path) -> None:
             tensor = described.tensors[index]
             parts = [f"{what} {name}: {tensor.width} x {tensor.type}"]
             parts += [f"1 is {tensor.scale:.6g}"] if tensor.type != "f32" else []
-            parts += ["the last step of a run"] if tensor.single else []
+            parts += [_when(what, tensor)] if tensor.single or tensor.clock else []
             parts += ["with a scaler"] if port.scaler is not None else []
             values = port.labels or tuple(" ".join(v).strip() for v in _paired(port.channels, port.units))
             out.print(", ".join(parts) + (": " + ", ".join(values) if values else ""), markup=False, soft_wrap=True)
     if described.meta.window is not None:
         out.print(f"window {described.meta.window} steps, hop {described.meta.hop or 1}")
+    use = "one stream" if runner.causal else f"runs of {max(1, described.example_steps)} steps"
     out.print(
-        f"flash {_bytes(described.size)}, RAM {_bytes(runner.arena_size)} for one stream with {runner.kernels} "
+        f"flash {_bytes(described.size)}, RAM {_bytes(runner.arena_size)} for {use} with {runner.kernels} "
         f"kernels, {_bytes(runner.state_size)} of them state",
         soft_wrap=True,
     )
+    for name, reason in described.waits:
+        out.print(f"runs over whole sequences alone: {name}: {reason}", markup=False, soft_wrap=True)
     source = described.source
     out.print(
         f"from {source.file or 'memory'} ({source.format or 'unknown'}), SHA-256 {source.sha256 or 'unknown'}",
@@ -234,6 +240,13 @@ def inspect(image: Path) -> None:
     out.print(f"checksum {described.checksum:08x}, example of {described.example_steps} steps", markup=False)
     for note in described.notes:
         _note(note)
+
+
+def _when(what: str, tensor: TensorDescription) -> str:
+    """When a port has rows that has not one a step."""
+    if what == "input" or tensor.constant:
+        return "one row a run"
+    return "the last step of a run" if tensor.single else "not one row a step"
 
 
 def _paired(channels: tuple[str, ...], units: tuple[str, ...]) -> Iterator[tuple[str, str]]:

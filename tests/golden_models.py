@@ -251,7 +251,15 @@ def uniform(made, seed, count, steps):
     """Inputs from -1 to 1, whole numbers where they are ids: [count, steps, width] each."""
     random = np.random.default_rng(seed)
     xs = [random.uniform(-1, 1, (count, steps, made.width(name))).astype(np.float32) for name in made.inputs]
-    return tuple(abs(x * 6).round() if name == "ids" else x for name, x in zip(made.inputs, xs, strict=True))
+    xs = [abs(x * 6).round() if name == "ids" else x for name, x in zip(made.inputs, xs, strict=True)]
+    xs = [(x > -0.5).astype(np.float32) if name == "mask" else x for name, x in zip(made.inputs, xs, strict=True)]
+    return tuple(first_rows(made, xs))
+
+
+def first_rows(made, xs):
+    """[count, steps, width] each, [count, width] of inputs that take one row a run."""
+    single = {t.name for t in made.tensors if t.single}
+    return [x[:, 0] if name in single else x for name, x in zip(made.inputs, xs, strict=True)]
 
 
 def drawn(name, widths, steps=STEPS):
@@ -279,5 +287,5 @@ def answers_checksum(ys):
 
 def reference_answers(name, made):
     """The checksum of a quantized model's answers as NumPy gives them."""
-    xs = [x[None] for x in drawn(name, [made.width(x) for x in made.inputs], answered_steps(made))]
+    xs = first_rows(made, [x[None] for x in drawn(name, [made.width(x) for x in made.inputs], answered_steps(made))])
     return answers_checksum([y[0] for y in reference_s8.run(made, xs, every_step=made.timing.causal)])

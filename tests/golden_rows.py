@@ -13,14 +13,17 @@ from edgelstm.layers import (
     Dense,
     Embedding,
     Group,
+    Gru,
     Last,
     LayerNorm,
+    Lstm,
     Mask,
     Pad,
     Pool1d,
     Reduce,
     Repeat,
     Reverse,
+    Rnn,
     SoftmaxSteps,
     Split,
     Transpose,
@@ -174,6 +177,38 @@ def attended():
     return model({"x": 4}, layers, ("s", "heads", "added", "one"))
 
 
+def cells_more():
+    """Cells of every kind, some with a mask and a state to start from."""
+    random = np.random.default_rng(29)
+
+    def weights(gates, units, inputs, outputs=None):
+        bound = 1 / np.sqrt(units)
+        shapes = (gates, units, inputs), (gates, units, outputs or units), (gates, units)
+        return tuple(random.uniform(-bound, bound, shape) for shape in shapes)
+
+    def coupled(parts):
+        for part in parts:
+            part[1] = 0
+        return parts
+
+    rnn = [w[0] for w in weights(1, 4, 3)]
+    projection, peephole = random.uniform(-0.7, 0.7, (2, 5)), random.uniform(-0.5, 0.5, (3, 5))
+    peephole[1] = 0
+    layers = [
+        Gru("gru", ("x",), ("gru",), *weights(3, 4, 3), random.uniform(-0.3, 0.3, 4)),
+        Gru("before", ("x", "mask", "h0"), ("before",), *weights(3, 4, 3), None, False, masked=True, initial=True),
+        Rnn("rnn", ("x", "h0"), ("rnn",), *rnn, initial=True),
+        Lstm("lstm", ("x", "mask"), ("lstm", "c"), *weights(4, 5, 3, 2), projection=projection, masked=True),
+        Lstm(
+            "holes", ("x",), ("holes",), *coupled(weights(4, 5, 3)), peephole=peephole * [[1], [0], [1]], coupled=True
+        ),
+        Last("kept", ("holes",), ("kept",)),
+    ]
+    widths = {"x": 3, "mask": 1, "h0": 4, "gru": 4, "before": 4, "rnn": 4, "lstm": 2, "c": 5, "holes": 5, "kept": 5}
+    tensors = tuple(Tensor(name, width, name == "h0") for name, width in widths.items())
+    return Model(tensors, tuple(layers), ("x", "mask", "h0"), ("gru", "before", "rnn", "lstm", "c", "kept"))
+
+
 BOTH = {  # in both number types
     "moved_uneven": moved_uneven(),
     "moved_whole": moved_whole(),
@@ -182,5 +217,6 @@ BOTH = {  # in both number types
     "windows_uneven": windows_uneven(),
     "windows_whole": windows_whole(),
     "joined": joined(),
+    "cells_more": cells_more(),
 }
 FLOATS_ALONE = {"attended": attended()}

@@ -86,14 +86,17 @@ static elstm_status run(elstm_runner *runner, door d, void *const *xs, void *con
                        : elstm_run_s8(runner, xi, yi, steps, rows);
 }
 
-/* One step of a stream's input into row `row` of the ports' arrays. */
+/* One step of a stream's input into row `row` of the ports' arrays; where an input takes one row a
+ * run, that of its first step. */
 static void put(const sequences *s, uint32_t stream, uint32_t at, void *const *xs, size_t row) {
-    const size_t size = value_size(s->door);
-    const unsigned char *from = s->xs + ((size_t)stream * STEPS + at) * s->of->x_values * size;
+    const size_t size = value_size(s->door), step_size = s->of->x_values * size;
+    const unsigned char *first = s->xs + (size_t)stream * STEPS * step_size;
     for (uint32_t k = 0; k < s->of->model.inputs; ++k) {
-        const size_t bytes = s->of->model.input[k].width * size;
-        memcpy((unsigned char *)xs[k] + row * bytes, from, bytes);
-        from += bytes;
+        const elstm_port *port = &s->of->model.input[k];
+        const size_t bytes = port->width * size;
+        memcpy((unsigned char *)xs[k] + row * bytes, first + (port->single ? 0 : at * step_size),
+               bytes);
+        first += bytes;
     }
 }
 
