@@ -290,7 +290,7 @@ def keras_file(path: Path, xs: Sequence[Array], generation: str, whole: bool, sa
     shapes = [tuple(x.shape) for x in model.inputs]
     if len(shapes) != len(xs):
         raise InputError(f"the checkpoint has {len(shapes)} inputs, the data {len(xs)}")
-    xs = [_as_keras_takes(x, len(shape)) for x, shape in zip(xs, shapes, strict=True)]
+    xs = [_shaped(x, shape) for x, shape in zip(xs, shapes, strict=True)]
     count, size = len(xs[0]), shapes[0][0] or len(xs[0])
     batches = []
     for first in range(0, count, size):
@@ -301,11 +301,6 @@ def keras_file(path: Path, xs: Sequence[Array], generation: str, whole: bool, sa
         batches.append(_outputs(model.predict(parts if len(parts) > 1 else parts[0], verbose=0, batch_size=size)))
     ys = tuple(np.concatenate(parts)[:count] for parts in zip(*batches, strict=True))
     return Answers(ys, f"{keras.__name__} {keras.__version__}")
-
-
-def _as_keras_takes(x: Array, rank: int) -> Array:
-    """An input in Keras' rank: what an Embedding reads, an index a step, has no axis of values there."""
-    return (x[..., 0] if x.ndim == rank + 1 and x.shape[-1] == 1 else x).astype(np.float32)
 
 
 def _filled(x: Array, size: int) -> Array:
@@ -326,10 +321,22 @@ def _keras(generation: str) -> Any:
     return module
 
 
+def _shaped(x: Array, shape: tuple[int | None, ...]) -> Array:
+    """Rows as Keras takes them: numbers of words have no axis of values, and a step may have axes of its own."""
+    x = x.astype(np.float32)
+    if len(shape) == 2:
+        return x.reshape(len(x), -1)
+    return x.reshape(len(x), x.shape[1], *(n or -1 for n in shape[2:]))
+
+
 def _outputs(answer: Any) -> list[Array]:
+    """Answers in order; those of a step with several axes as one row."""
     if isinstance(answer, dict):
-        return [np.asarray(y) for y in answer.values()]
-    return [np.asarray(y) for y in answer] if isinstance(answer, list | tuple) else [np.asarray(answer)]
+        return _outputs(list(answer.values()))
+    if isinstance(answer, list | tuple):
+        return [y for part in answer for y in _outputs(part)]
+    y = np.asarray(answer)
+    return [y.reshape(*y.shape[:2], -1) if y.ndim > 3 else y]
 
 
 # ---- ONNX ----

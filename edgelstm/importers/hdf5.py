@@ -25,7 +25,7 @@ MAX_OBJECTS = 65536  # groups and tensors in one file
 MAX_DEPTH = 64  # groups inside groups
 MAX_EXPANSION = 16  # tensors may be so many times larger than a file with compressed tensors
 
-ATTRIBUTES = frozenset(("dtype", "keras_version", "layer_names", "model_config", "name", "weight_names"))
+ATTRIBUTES = frozenset(("backend", "dtype", "keras_version", "layer_names", "model_config", "name", "weight_names"))
 """The attributes that are read; a long list is cut by Keras into <name>0, <name>1, ..."""
 
 

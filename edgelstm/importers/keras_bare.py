@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import CheckpointError
-from .keras_config import HARMLESS, shown
+from .keras_config import ALIASES, HARMLESS, shown
 from .keras_layers import LAYERS
-from .keras_spec import MODELS
+from .keras_spec import MODELS, OPERATIONS
 
-KNOWN = frozenset((*LAYERS, *MODELS, "InputLayer", "function", "__keras_tensor__"))
+CELLS = ("LSTMCell", "GRUCell", "SimpleRNNCell", "StackedRNNCells")
+MADE = ("TimeDistributed", "InputLayer", *CELLS)  # beside the layers that are called by themselves
+KNOWN = frozenset(
+    (*(name.removeprefix(OPERATIONS) for name in LAYERS), *MODELS, *MADE, *ALIASES, "function", "__keras_tensor__")
+    + ("__slice__",)
+)
 KEPT = ("class_name", "module", "registered_name", "name", "config", "inbound_nodes")
 """Keys around a layer's settings; what else stands there, as a compile_config, concerns training."""
 

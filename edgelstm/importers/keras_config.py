@@ -16,12 +16,21 @@ HARMLESS = frozenset(
         "kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "activity_regularizer",
         "W_regularizer", "U_regularizer", "b_regularizer",
         "kernel_constraint", "recurrent_constraint", "bias_constraint", "W_constraint", "U_constraint", "b_constraint",
+        "embeddings_initializer", "embeddings_regularizer", "embeddings_constraint",
+        "depthwise_initializer", "depthwise_regularizer", "depthwise_constraint",
+        "pointwise_initializer", "pointwise_regularizer", "pointwise_constraint",
+        "alpha_initializer", "alpha_regularizer", "alpha_constraint",
+        "gamma_initializer", "gamma_regularizer", "gamma_constraint", "gamma_init",
+        "beta_initializer", "beta_regularizer", "beta_constraint", "beta_init",
+        "moving_mean_initializer", "moving_variance_initializer", "momentum", "l1", "l2",
         # dropout and noise act in training only
         "dropout", "recurrent_dropout", "dropout_W", "dropout_U", "rate", "p", "noise_shape", "seed", "stddev", "sigma",
         # how the same sums are computed
-        "implementation", "consume_less", "unroll", "use_cudnn", "autocast",
-        # what an output is where a mask hides a step; layers that make masks are refused
-        "zero_output_for_mask",
+        "implementation", "consume_less", "unroll", "use_cudnn", "autocast", "fused", "flash_attention",
+        # together over the devices of training
+        "synchronized",
+        # of a renormalization, which is refused
+        "renorm_clipping", "renorm_momentum",
         # shapes, known from the tensors and the inputs
         "batch_input_shape", "batch_shape", "input_shape", "input_dim", "input_length", "input_dtype",
         "build_input_shape", "name",
@@ -30,14 +39,20 @@ HARMLESS = frozenset(
 """Settings that change no answer."""
 
 FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "go_backwards": ((False,), "the layer reads the sequence backwards"),
-    "time_major": ((False,), "the layer expects steps before sequences"),
+    "time_major": ((False,), "the layer expects steps before sequences; build it without and save it again"),
+    "data_format": (("channels_last", None), "values must stand last; build it with channels_last and save it again"),
+    "input_spec": ((None,), "the setting is not known"),
+    "renorm": ((False,), "batch renormalization is not supported"),
+    "virtual_batch_size": ((None,), "virtual batches are not supported"),
+    "use_gate": ((False,), "a gate around attention is not supported"),
+    "sliding_window": ((None,), "a window of attention is not supported"),
     "sparse": ((False, None), "sparse inputs are not supported"),
     "ragged": ((False, None), "ragged inputs are not supported"),
     "optional": ((False,), "optional inputs are not supported"),
     "quantization_config": ((None,), "Keras' own quantization is not supported; import the float model"),
     "lora_rank": ((None,), "LoRA weights are not supported; merge them first"),
     "lora_alpha": ((None,), "LoRA weights are not supported; merge them first"),
+    "reversible": ((False,), "the reverse of an embedding is not supported"),
 }
 """Settings accepted with the values that change no answer, and why others are refused."""
 
@@ -48,6 +63,26 @@ ENVELOPE = frozenset(
     )
 )  # fmt: skip
 """Keys around a layer's settings."""
+
+ALIASES = {
+    "Convolution1D": "Conv1D",
+    "AtrousConvolution1D": "Conv1D",
+    "SeparableConvolution1D": "SeparableConv1D",
+    "MaxPool1D": "MaxPooling1D",
+    "AvgPool1D": "AveragePooling1D",
+    "GlobalMaxPool1D": "GlobalMaxPooling1D",
+    "GlobalAvgPool1D": "GlobalAveragePooling1D",
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "UnifiedLSTM": "LSTM",
+    "UnifiedGRU": "GRU",
+    "LSTMV1": "LSTM",
+    "GRUV1": "GRU",
+    "LSTMV2": "LSTM",
+    "GRUV2": "GRU",
+    "TimeDistributedDense": "Dense",
+}
+"""Class names of some Keras, and that under which a layer is read."""
 
 ACTIVATIONS = {
     "linear": LINEAR,
@@ -90,16 +125,60 @@ class Settings:
         """Any value, uninterpreted."""
         return self.values.pop(key, default)
 
-    def flag(self, key: str, default: bool) -> bool:
+    def flag(self, *keys: str, default: bool) -> bool:
+        """A truth value, under the one of the `keys` that is there."""
+        key = next((k for k in keys if k in self.values), keys[0])
         value = self.take(key, default)
         if not isinstance(value, bool):
             raise self.refuse(key, value, "expected true or false")
         return value
 
-    def whole(self, *keys: str) -> int:
-        """A positive whole number, under the one of the `keys` that is there."""
+    def text(self, *keys: str, default: str | None, allowed: tuple[str | None, ...]) -> str | None:
+        """One of the allowed texts, under the one of the `keys` that is there."""
         key = next((k for k in keys if k in self.values), keys[0])
-        value = self.take(key)
+        value = self.take(key, default)
+        if not (value is None or isinstance(value, str)) or value not in allowed:
+            listed = ", ".join("null" if a is None else a for a in allowed)
+            raise self.refuse(key, value, f"the value is not supported; supported: {listed}")
+        return value
+
+    def pair(self, key: str, default: int) -> tuple[int, int]:
+        """Two whole numbers from 0 on: one for both, or a list of two."""
+        value = self.take(key, default)
+        both = value if isinstance(value, list) and len(value) == 2 else [value, value]
+        if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in both):
+            raise self.refuse(key, value, "expected a whole number from 0 on, or two")
+        return both[0], both[1]
+
+    def numbers(self, key: str, default: Any = None) -> Any:
+        """A finite number, or a list of them (perhaps in lists of one); null gives None."""
+        value = self.take(key, default)
+        plain_value = _unwrapped(value)
+        while isinstance(plain_value, list) and len(plain_value) == 1 and isinstance(plain_value[0], list):
+            plain_value = plain_value[0]
+        listed = plain_value if isinstance(plain_value, list) else [plain_value]
+        if plain_value is None:
+            return None
+        if not listed or any(
+            isinstance(n, bool) or not isinstance(n, int | float) or not math.isfinite(n) for n in listed
+        ):
+            raise self.refuse(key, value, "expected finite numbers")
+        return plain_value
+
+    def axis(self, key: str, default: int, rank: int) -> int:
+        """An axis, alone or in a list of one, counted from the last (-1) of `rank` and the batch."""
+        value = self.take(key, default)
+        axis = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(axis, bool) or not isinstance(axis, int):
+            raise self.refuse(key, value, "expected one axis")
+        return axis if axis < 0 else axis - rank - 1
+
+    def whole(self, *keys: str, default: int | None = None) -> int:
+        """A positive whole number, perhaps in a list of one, under the one of the `keys` that is there."""
+        key = next((k for k in keys if k in self.values), keys[0])
+        value = self.take(key, default)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -108,11 +187,7 @@ class Settings:
 
     def number(self, key: str, default: float | None) -> float | None:
         """A finite number, plain or as Keras writes NumPy's; null gives None."""
-        value = self.take(key, default)
-        if isinstance(value, dict) and value.get("class_name") == "__numpy__":
-            value = value.get("config", {}).get("value") if isinstance(value.get("config"), dict) else None
-        elif isinstance(value, dict) and value.get("type") == "ndarray":
-            value = value.get("value")
+        value = _unwrapped(self.take(key, default))
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(float(value)):
@@ -124,10 +199,19 @@ class Settings:
         for key, value in self.values.items():
             if key in FIXED:
                 allowed, reason = FIXED[key]
-                if not any(value is a for a in allowed):
+                if not any(value is a or (isinstance(a, str) and value == a) for a in allowed):
                     raise self.refuse(key, value, reason)
             elif key not in HARMLESS:
                 raise self.refuse(key, value, "the setting is not known, so it cannot be honoured")
+
+
+def _unwrapped(value: Any) -> Any:
+    """A number or list as Keras writes NumPy's."""
+    if isinstance(value, dict) and value.get("class_name") == "__numpy__":
+        return value.get("config", {}).get("value") if isinstance(value.get("config"), dict) else None
+    if isinstance(value, dict) and value.get("type") == "ndarray":
+        return value.get("value")
+    return value
 
 
 def precision(settings: Settings) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from . import hdf5
+from . import hdf5, keras_toml
 from .hdf5 import Hdf5
 
 MAX_JSON = 1 << 23  # bytes of a configuration; of empty lists alone, Python would make 24 times as much
@@ -24,6 +24,7 @@ class Checkpoint:
 
     config: Any  # the model's configuration as JSON gives it
     version: str | None  # the Keras that wrote it; None where neither file tells
+    backend: str | None  # what that Keras ran on
     tensors: Hdf5
     root: str  # path of the group that holds the layers' tensors, "" or "model_weights"
     whole: bool  # one file holds configuration and weights
@@ -71,9 +72,20 @@ def open_hdf5(path: Path, data: bytes, architecture: Path | None) -> Checkpoint:
             raise CheckpointError("the attribute model_config is not a text; the file is damaged")
         return _checkpoint(load_json(text.encode(), "model_config"), top.get("keras_version"), content, ())
     beside = architecture if architecture is not None else _config_beside(path)
-    config = load_json(_file(beside), beside.name)
+    config, written = _described(beside)
+    told = top.get("keras_version")
+    if written and told is None and "keras_version" not in config:
+        raise CheckpointError(f"neither the file nor {beside.name!r} tells the Keras: add a line keras = '3' to it")
     note = f"the architecture comes from {beside.name!r}"
-    return _checkpoint(config, top.get("keras_version"), content, (note,))
+    return _checkpoint(config, told, content, (note,))
+
+
+def _described(path: Path) -> tuple[Any, bool]:
+    """A configuration from a file, Keras' own as JSON or one in TOML; whether it is one in TOML."""
+    try:
+        return json.loads(_file(path)), False
+    except (ValueError, RecursionError):
+        return keras_toml.read(path), True
 
 
 def load_json(data: bytes, what: str) -> Any:
@@ -98,7 +110,11 @@ def _checkpoint(config: Any, version: Any, tensors: Hdf5, notes: tuple[str, ...]
         tensors = Hdf5(straight, tensors.attributes)
     if not isinstance(version, str | None):
         raise CheckpointError("keras_version is not a text; the checkpoint is damaged")
-    return Checkpoint(config, version, tensors, root, not notes, legacy, notes)
+    told = config.get("backend") if isinstance(config, dict) else None
+    backend = attributes.get("backend", tensors.attributes[""].get("backend", told))
+    if not isinstance(backend, str | None):
+        raise CheckpointError("backend is not a text; the checkpoint is damaged")
+    return Checkpoint(config, version, backend, tensors, root, not notes, legacy, notes)
 
 
 def _config_beside(path: Path) -> Path:

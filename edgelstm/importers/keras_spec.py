@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import CheckpointError
 from ..model import Array
-from .keras_config import ENVELOPE, shown
+from .keras_config import ALIASES, ENVELOPE, shown
 
 MODELS = ("Sequential", "Functional", "Model")
 MAX_NESTING = 16  # models inside models
 MAX_LAYERS = 1024  # layers in one model, and calls of its layers
 MAX_NAME = 256  # characters in a layer's name
+MAX_ARGUMENTS = 256  # lists and values in one call
+OPERATIONS = "operation "
+"""Stands before the class of an operation that Keras 3 keeps among the layers, as `x + y`: some share their names."""
 
-Reference = tuple[str, int, int]
-"""A tensor: layer, the how-manieth call of it, the how-manieth output."""
+
+class Reference(NamedTuple):
+    """A tensor: layer, the how-manieth call of it, the how-manieth output."""
+
+    layer: str
+    call: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """One call of a layer: numbers, texts, lists, and References where a tensor is passed."""
+
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    def reads(self) -> Iterator[Reference]:
+        yield from _references_in([self.args, list(self.keywords.values())])
 
 
 @dataclass(slots=True, eq=False)
@@ -27,12 +47,11 @@ class Spec:
     kind: str  # Keras' class name
     config: dict[str, Any]
     nodes: Any = ()  # its calls as the configuration lists them
-    calls: tuple[
-        tuple[Reference, ...], ...
-    ] = ()  # what each call reads, filled in by `link`; none in Sequential models
-    inner: tuple[Spec, ...] = ()  # a model's layers, or the layer a wrapper repeats
+    calls: tuple[Called, ...] = ()  # filled in by `link`; none in Sequential models
+    inner: tuple[Spec, ...] = ()  # a model's layers, or the layers a wrapper holds
     inputs: tuple[Reference, ...] = ()  # of a functional model
     outputs: tuple[Reference, ...] = ()
+    place: str = "layer"  # inside a wrapper: where files by class keep its tensors
     tensors: list[tuple[str, Array]] = field(default_factory=list)  # (role, values), filled in from the weights
 
     def leaves(self) -> Iterator[Spec]:
@@ -41,6 +60,12 @@ class Spec:
             yield self
         for spec in self.inner:
             yield from spec.leaves()
+
+    def all(self) -> Iterator[Spec]:
+        """Itself and all that lies inside."""
+        yield self
+        for spec in self.inner:
+            yield from spec.all()
 
 
 def parse(entry: Any, depth: int = 0, fallback: str = "model") -> Spec:
@@ -67,13 +92,22 @@ def parse(entry: Any, depth: int = 0, fallback: str = "model") -> Spec:
         raise CheckpointError(f"a layer is named {shown(name)}, expected a text of 1 to {MAX_NAME} characters")
     _check_origin(name, kind, entry)
     nodes = entry.get("inbound_nodes", [])
+    if _is_operation(str(kind), config, entry.get("module"), nodes):
+        return Spec(name, f"{OPERATIONS}{kind}", config, nodes)
+    kind = ALIASES.get(str(kind), str(kind))
     if kind in MODELS:
         return _parse_model(name, kind, config, nodes, depth)
-    if kind == "TimeDistributed":
-        inner = parse(config.get("layer"), depth + 1, name)
-        rest = {key: value for key, value in config.items() if key != "layer"}
-        return Spec(name, kind, rest, nodes, inner=(inner,))
+    if kind in WRAPPERS:
+        return WRAPPERS[kind](name, kind, config, nodes, depth)
     return Spec(name, kind, config, nodes)
+
+
+def _is_operation(kind: str, config: dict[str, Any], module: Any, nodes: Any) -> bool:
+    """Whether an entry is an operation: in .h5 files no module tells, but operations have no number type."""
+    if module is not None:
+        return isinstance(module, str) and ".ops." in module
+    called = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], dict)
+    return called and kind not in (*MODELS, "InputLayer") and not {"dtype", "trainable"} & set(config)
 
 
 def _check_origin(name: str, kind: str, entry: dict[str, Any]) -> None:
@@ -82,12 +116,76 @@ def _check_origin(name: str, kind: str, entry: dict[str, Any]) -> None:
     keras = module is None or (isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras", "builtins"))
     if not keras or (registered is not None and registered != kind):
         raise CheckpointError(
-            f"layer {name!r}: {shown(registered or kind)} is a class of the model's author, not of Keras; "
-            "only Keras' own layers can be imported"
+            f"layer {name!r}: {shown(registered or kind)} is a class of the model's author, not of Keras, and what it "
+            "computes stands in its code alone; build the model of Keras' own layers, give it these weights, save that"
         )
     for key in entry:
         if key not in ENVELOPE:
             raise CheckpointError(f"layer {name!r}: the key {shown(key)} beside its config is not known")
+
+
+# ---- wrappers ----
+
+
+def _parse_repeated(name: str, kind: str, config: dict[str, Any], nodes: Any, depth: int) -> Spec:
+    """TimeDistributed."""
+    inner = parse(config.get("layer"), depth + 1, name)
+    return Spec(name, kind, _without(config, "layer"), nodes, inner=(inner,))
+
+
+def _parse_bidirectional(name: str, kind: str, config: dict[str, Any], nodes: Any, depth: int) -> Spec:
+    """Bidirectional: without a backward layer of its own, the forward one in the other direction."""
+    forward = parse(config.get("layer"), depth + 1, name)
+    if config.get("backward_layer") is not None:
+        backward = parse(config["backward_layer"], depth + 1, name)
+    else:
+        backward = parse(config.get("layer"), depth + 1, name)
+        backward.config = {**backward.config, "go_backwards": backward.config.get("go_backwards") is not True}
+        backward.name = "backward_" + backward.name.removeprefix("forward_").removeprefix("backward_")
+    if not forward.name.startswith("forward_"):
+        forward.name = "forward_" + forward.name
+    forward.place, backward.place = "forward_layer", "backward_layer"
+    return Spec(name, kind, _without(config, "layer", "backward_layer"), nodes, inner=(forward, backward))
+
+
+def _parse_rnn(name: str, kind: str, config: dict[str, Any], nodes: Any, depth: int) -> Spec:
+    """RNN around a cell, or around several one behind the other."""
+    cell = parse(config.get("cell"), depth + 1, name)
+    cell.place = "cell"
+    rest = _without(config, "cell")
+    if cell.kind != "StackedRNNCells":
+        return Spec(name, kind, rest, nodes, inner=(cell,))
+    entries = cell.config.get("cells")
+    if not isinstance(entries, list) or not 0 < len(entries) <= MAX_NESTING:
+        raise CheckpointError(f"layer {name!r}: its StackedRNNCells hold no list of 1 to {MAX_NESTING} cells")
+    known = {"name", "cells", "trainable", "dtype"}
+    for key in cell.config:
+        if key not in known:
+            raise CheckpointError(f"layer {cell.name!r}: {shown(key)} = {shown(cell.config[key])} is not known")
+    cells = tuple(parse(e, depth + 1, f"{name}_{n}") for n, e in enumerate(entries))
+    counts: dict[str, int] = {}
+    for spec in cells:
+        snake = snake_case(spec.kind)
+        count = counts.get(snake, 0)
+        counts[snake] = count + 1
+        spec.place = f"cell/cells/{snake}" + (f"_{count}" if count else "")
+    return Spec(name, kind, rest, nodes, inner=cells)
+
+
+WRAPPERS = {"TimeDistributed": _parse_repeated, "Bidirectional": _parse_bidirectional, "RNN": _parse_rnn}
+
+
+def _without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+def snake_case(name: str) -> str:
+    """A class name as files by class spell it."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+# ---- models ----
 
 
 def _parse_model(name: str, kind: str, config: dict[str, Any], nodes: Any, depth: int) -> Spec:
@@ -124,61 +222,78 @@ def _settings(spec: Spec) -> set[str]:
     return {key for leaf in spec.leaves() for key in leaf.config}
 
 
+# ---- calls ----
+
+
 def link(spec: Spec) -> None:
-    """Fills in `calls` of the whole tree. CheckpointError for a call with arguments that are not understood."""
-    spec.calls = _calls(spec.name, spec.nodes)
+    """Fills in `calls` of the whole tree. CheckpointError for a call that is not understood."""
+    if not isinstance(spec.nodes, list | tuple) or len(spec.nodes) > MAX_LAYERS:
+        raise CheckpointError(f"layer {spec.name!r}: its inbound_nodes are not a list; the configuration is damaged")
+    spec.calls = tuple(
+        _new_call(node, spec.name) if isinstance(node, dict) else _old_call(node, spec.name) for node in spec.nodes
+    )
     for inner in spec.inner:
         link(inner)
 
 
-def _calls(name: str, nodes: Any) -> tuple[tuple[Reference, ...], ...]:
-    if not isinstance(nodes, list) or len(nodes) > MAX_LAYERS:
-        raise CheckpointError(f"layer {name!r}: its inbound_nodes are not a list; the configuration is damaged")
-    return tuple(tuple(_new_call(node, name) if isinstance(node, dict) else _old_call(node, name)) for node in nodes)
-
-
-def _new_call(node: dict[str, Any], name: str) -> Iterator[Reference]:
+def _new_call(node: dict[str, Any], name: str) -> Called:
     """Keras 3: {"args": [tensor or list of tensors], "kwargs": {...}}."""
-    if set(node) - {"args", "kwargs"} or not isinstance(node.get("args"), list):
+    args, keywords = node.get("args"), node.get("kwargs") or {}
+    if set(node) - {"args", "kwargs"} or not isinstance(args, list) or not isinstance(keywords, dict):
         raise CheckpointError(f"layer {name!r}: its call {shown(node)} is not understood")
-    _check_arguments(node.get("kwargs"), name)
-    pending = list(reversed(node["args"]))
-    while pending:
-        item = pending.pop()
-        if isinstance(item, list):
-            pending.extend(reversed(item))
-        elif isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
-            history = item["config"].get("keras_history") if isinstance(item.get("config"), dict) else None
-            yield _reference(history, name)
-        elif item is not None:
-            raise CheckpointError(
-                f"layer {name!r}: it is called with {shown(item)}; only layers' outputs can be passed"
-            )
+    return Called(
+        tuple(_new_argument(item, name) for item in args),
+        {key: _new_argument(value, name) for key, value in keywords.items()},
+    )
 
 
-def _old_call(node: Any, name: str) -> Iterator[Reference]:
+def _new_argument(item: Any, name: str, depth: int = 0) -> Any:
+    if depth > 4:
+        raise CheckpointError(f"layer {name!r}: the arguments of its call nest too deep")
+    if isinstance(item, list):
+        if len(item) > MAX_ARGUMENTS:
+            raise CheckpointError(f"layer {name!r}: it is called with {len(item)} values in one list")
+        return [_new_argument(part, name, depth + 1) for part in item]
+    if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
+        history = item["config"].get("keras_history") if isinstance(item.get("config"), dict) else None
+        return _reference(history, name)
+    return item
+
+
+def _old_call(node: Any, name: str) -> Called:
     """Keras 1 and 2: [[layer, call, output, arguments], ...], or one such entry by itself."""
-    if not isinstance(node, list):
+    if not isinstance(node, list) or len(node) > MAX_ARGUMENTS:
         raise CheckpointError(f"layer {name!r}: its call {shown(node)} is not understood")
-    for item in [node] if node and isinstance(node[0], str) else node:
+    alone = bool(node) and isinstance(node[0], str)
+    inputs: list[Any] = []
+    keywords: dict[str, Any] = {}
+    for item in [node] if alone else node:
         if not isinstance(item, list) or not 3 <= len(item) <= 4:
             raise CheckpointError(f"layer {name!r}: its call {shown(item)} is not understood")
         if len(item) == 4:
-            _check_arguments(item[3], name)
-        yield _reference(item[:3], name)
+            if item[3] is not None and not isinstance(item[3], dict):
+                raise CheckpointError(f"layer {name!r}: the arguments {shown(item[3])} of its call are not understood")
+            for key, value in (item[3] or {}).items():
+                keywords[key] = _old_argument(value, name)
+        constant = item[0] == "_CONSTANT_VALUE" and item[1] == -1
+        inputs.append(item[2] if constant else _reference(item[:3], name))
+    return Called((inputs[0] if len(inputs) == 1 else inputs,) if inputs else (), keywords)
 
 
-def _check_arguments(arguments: Any, name: str) -> None:
-    """Refuses what a call is given besides its input, unless it changes nothing."""
-    if arguments is None:
-        return
-    if not isinstance(arguments, dict):
-        raise CheckpointError(f"layer {name!r}: the arguments {shown(arguments)} of its call are not understood")
-    for key, value in arguments.items():
-        if value is None or (key == "training" and value is False):
-            continue
-        reason = "dropout would act on every answer" if key == "training" else "the argument is not supported"
-        raise CheckpointError(f"layer {name!r}: it is called with {shown(key)} = {shown(value)}: {reason}")
+def _old_argument(value: Any, name: str, depth: int = 0) -> Any:
+    if isinstance(value, list) and len(value) == 3 and isinstance(value[0], str):
+        return value[2] if value[0] == "_CONSTANT_VALUE" else _reference(value, name)
+    if isinstance(value, list) and depth < 4:
+        return [_old_argument(part, name, depth + 1) for part in value[: MAX_ARGUMENTS + 1]]
+    return value
+
+
+def _references_in(value: Any) -> Iterator[Reference]:
+    if isinstance(value, Reference):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _references_in(part)
 
 
 def references(value: Any, name: str) -> Iterator[Reference]:
@@ -200,5 +315,5 @@ def _reference(value: Any, name: str) -> Reference:
         and isinstance(value[0], str)
         and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value[1:])
     ):
-        return value[0], value[1], value[2]
+        return Reference(value[0], value[1], value[2])
     raise CheckpointError(f"layer {name!r}: the reference {shown(value)} is not understood")

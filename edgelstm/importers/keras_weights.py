@@ -12,34 +12,14 @@ from ..model import Array
 from . import hdf5
 from .keras_config import shown
 from .keras_files import Checkpoint
-from .keras_spec import MODELS, Spec
+from .keras_roles import COUNT, Slot, roles, slots
+from .keras_spec import MODELS, Spec, snake_case
 
 TRAINING = {True: ("optimizer_weights",), False: ("optimizer", "metrics")}
 """Groups of what training needs and running does not, in files by layer name and by class."""
 
 EARLY = "_layer_checkpoint_dependencies"
 """The group that tf.keras 2.12 uses for `layers`; it counts layers with weights twice when it numbers them."""
-
-ROLES = ("kernel", "recurrent_kernel", "bias")
-KERAS1_GATES = "icfo"
-"""The order in which Keras 1 lists the gates it keeps apart."""
-
-
-def roles(spec: Spec) -> tuple[str, ...]:
-    """The tensors a layer has, in Keras' order."""
-    config = spec.config
-    biased = config.get("use_bias", config.get("bias", True)) is not False
-    if spec.kind == "LSTM" and "output_dim" in config:
-        if config.get("consume_less") == "gpu":
-            return ("W", "U", "b")
-        return tuple(f"{part}_{gate}" for gate in KERAS1_GATES for part in "WUb")
-    if spec.kind == "Dense" and "output_dim" in config:
-        return ("W", "b") if biased else ("W",)
-    if spec.kind in ("LSTM", "CuDNNLSTM"):
-        return ROLES if biased else ROLES[:2]
-    if spec.kind == "Dense":
-        return ("kernel", "bias") if biased else ("kernel",)
-    return ()
 
 
 def attach(model: Spec, checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -67,6 +47,8 @@ def _is_seed(path: str) -> bool:
 
 
 def _give(spec: Spec, role: str, values: Array) -> None:
+    if role == COUNT and values.dtype.kind in "iu":
+        return
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
     if values.dtype.kind != "f":
@@ -80,26 +62,34 @@ def _attach_by_class(model: Spec, checkpoint: Checkpoint, path: str, early: bool
     """Keras 3: <path>/layers/<class in snake case, counted>/vars/<n>; a model's layers lie in its own group."""
     counts: dict[str, int] = {}
     for spec in model.inner:
-        snake = _snake("Functional" if spec.kind == "Model" else spec.kind)
+        snake = snake_case("Functional" if spec.kind == "Model" else spec.kind)
         count = counts.get(snake, 0)
         counts[snake] = count + (2 if early and any(roles(leaf) for leaf in spec.leaves()) else 1)
         group = f"{path}{EARLY if early else 'layers'}/{snake}" + (f"_{count}" if count else "")
         _check_label(spec, checkpoint, group)
-        if spec.kind in MODELS:
-            _attach_by_class(spec, checkpoint, group + "/", early, used)
-            continue
-        leaf = spec
-        while leaf.inner:  # TimeDistributed
-            leaf, group = leaf.inner[0], group + "/layer"
-        if leaf.kind in MODELS:
-            raise CheckpointError(f"layer {spec.name!r}: {spec.kind} around a whole model is not supported")
-        place = f"{group}/cell/vars" if leaf.kind == "LSTM" else f"{group}/vars"
-        for n, role in enumerate(roles(leaf)):
-            values = checkpoint.tensors.tensors.get(f"{place}/{n}")
-            if values is None:
-                raise CheckpointError(f"layer {leaf.name!r}: its {role} is missing; the file has no {place + '/'}{n}")
-            used.add(f"{place}/{n}")
-            _give(leaf, role, values)
+        _attach_group(spec, checkpoint, group, early, used)
+
+
+def _attach_group(spec: Spec, checkpoint: Checkpoint, group: str, early: bool, used: set[str]) -> None:
+    """What lies in one layer's group: its tensors, those of the layers it wraps, or a model."""
+    if spec.kind in MODELS:
+        _attach_by_class(spec, checkpoint, group + "/", early, used)
+        return
+    for inner in spec.inner:
+        _attach_group(inner, checkpoint, f"{group}/{inner.place}", early, used)
+    for slot in slots(spec):
+        # tf.keras names the parts of an attention with a line before
+        found = next((p for p in (f"{group}/{slot.place}", f"{group}/_{slot.place}") if p in _all(checkpoint)), None)
+        if found is None:
+            raise CheckpointError(
+                f"layer {spec.name!r}: its {slot.role} is missing; the file has no {group + '/' + slot.place}"
+            )
+        used.add(found)
+        _give(spec, slot.role, _all(checkpoint)[found])
+
+
+def _all(checkpoint: Checkpoint) -> dict[str, Array]:
+    return checkpoint.tensors.tensors
 
 
 def _check_label(spec: Spec, checkpoint: Checkpoint, group: str) -> None:
@@ -107,11 +97,6 @@ def _check_label(spec: Spec, checkpoint: Checkpoint, group: str) -> None:
     label = checkpoint.tensors.attributes.get(f"{group}/vars", {}).get("name")
     if checkpoint.whole and isinstance(label, str) and label != spec.name:
         raise CheckpointError(f"layer {spec.name!r}: its group {group!r} holds the weights of {label!r}")
-
-
-def _snake(name: str) -> str:
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _attach_named(model: Spec, checkpoint: Checkpoint, used: set[str]) -> tuple[str, ...]:
@@ -155,25 +140,26 @@ def _listed(checkpoint: Checkpoint, layer: str) -> list[str]:
 
 def _share_out(spec: Spec, paths: list[str], checkpoint: Checkpoint, used: set[str]) -> None:
     """Deals a group's tensors to the layers inside: those that train first, as Keras lists them."""
-    leaves = [(leaf, role) for leaf in _trained_first(spec) for role in roles(leaf)]
-    if len(leaves) != len(paths):
+    wanted = _trained_first(spec)
+    if len(wanted) != len(paths):
         raise CheckpointError(
-            f"layer {spec.name!r}: the file holds {len(paths)} tensors for it, expected {len(leaves)}"
+            f"layer {spec.name!r}: the file holds {len(paths)} tensors for it, expected {len(wanted)}"
         )
-    inside = {leaf.name for leaf, _ in leaves}
-    for (leaf, role), path in zip(leaves, paths, strict=True):
+    inside = {leaf.name for leaf, _ in wanted}
+    for (leaf, slot), path in zip(wanted, paths, strict=True):
         owners = inside.intersection(path.split("/")[1:])
         found = _role_of(path)
-        if (owners and leaf.name not in owners and spec.inner) or (found is not None and found != role):
-            raise CheckpointError(f"layer {leaf.name!r}: expected its {role}, the file holds {path!r}")
+        misplaced = found is not None and found != slot.role.split(" ")[-1]
+        if (owners and leaf.name not in owners and spec.kind in MODELS) or misplaced:
+            raise CheckpointError(f"layer {leaf.name!r}: expected its {slot.role}, the file holds {path!r}")
         used.add(path)
-        _give(leaf, role, checkpoint.tensors.tensors[path])
+        _give(leaf, slot.role, checkpoint.tensors.tensors[path])
 
 
-def _trained_first(spec: Spec) -> Iterator[Spec]:
-    leaves = list(_with_trainable(spec, True))
-    yield from (leaf for leaf, trainable in leaves if trainable)
-    yield from (leaf for leaf, trainable in leaves if not trainable)
+def _trained_first(spec: Spec) -> list[tuple[Spec, Slot]]:
+    """The tensors of all layers inside, as Keras lists them: what trains, then the rest."""
+    leaves = [(leaf, slot, trains) for leaf, trains in _with_trainable(spec, True) for slot in slots(leaf)]
+    return [(leaf, slot) for first in (True, False) for leaf, slot, t in leaves if (t and slot.trained) is first]
 
 
 def _with_trainable(spec: Spec, trainable: bool) -> Iterator[tuple[Spec, bool]]:
@@ -184,9 +170,15 @@ def _with_trainable(spec: Spec, trainable: bool) -> Iterator[tuple[Spec, bool]]:
         yield from _with_trainable(inner, trainable)
 
 
+LATE = re.compile(
+    r"(kernel|recurrent_kernel|bias|embeddings|depthwise_kernel|pointwise_kernel|gamma|beta|moving_mean|moving_variance"
+    r"|mean|variance|count|alpha|scale|concat_score_weight)(_\d+)?"
+)
+EARLY_NAMES = re.compile(r"_([WUb](_[icfozrh])?|gamma|beta|running_mean|running_std)$")
+
+
 def _role_of(path: str) -> str | None:
     """The role a tensor's name tells, if it does: .../recurrent_kernel_1:0, lstm_1_W_i."""
     name = re.sub(r":\d+$", "", path.rsplit("/", 1)[-1])
-    late = re.fullmatch(r"(kernel|recurrent_kernel|bias)(_\d+)?", name)
-    early = re.search(r"_([WUb](_[icfo])?)$", name)
+    late, early = LATE.fullmatch(name), EARLY_NAMES.search(name)
     return late.group(1) if late else early.group(1) if early else None

@@ -1,0 +1,53 @@
+"""Keras' layers that are an activation, and serialized so may also stand as another layer's activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..layers import Activation
+from .keras_config import Settings
+
+
+def relu(settings: Settings) -> Activation:
+    """ReLU: what relu, relu6 or leaky_relu compute; a threshold or another maximum is refused."""
+    top, slope = settings.number("max_value", None), settings.number("negative_slope", 0.0) or 0.0
+    threshold = settings.number("threshold", 0.0) or 0.0
+    if threshold != 0.0:
+        raise settings.refuse("threshold", threshold, "only 0 is supported")
+    if top is None:
+        return Activation("leaky_relu", slope) if slope else Activation("relu")
+    if top == 6.0 and slope == 0.0:
+        return Activation("relu6")
+    raise settings.refuse("max_value", top, "only 6 without a negative_slope is supported")
+
+
+def leaky_relu(settings: Settings) -> Activation:
+    """LeakyReLU; the slope is `alpha` up to Keras 2, `negative_slope` in Keras 3."""
+    key = "alpha" if "alpha" in settings.values else "negative_slope"
+    slope = settings.number(key, 0.3)
+    if slope is None:
+        raise settings.refuse(key, slope, "expected a number")
+    return Activation("leaky_relu", slope)
+
+
+def elu(settings: Settings) -> Activation:
+    alpha = settings.number("alpha", 1.0)
+    if alpha is None:
+        raise settings.refuse("alpha", alpha, "expected a number")
+    return Activation("elu", alpha)
+
+
+def softmax(settings: Settings) -> Activation:
+    """Softmax over the values of a step; as a layer of its own it may run over the steps (keras_steps)."""
+    axis = settings.take("axis", -1)
+    if axis not in (-1, [-1]) or isinstance(axis, bool):
+        raise settings.refuse("axis", axis, "only -1, over the values of a step, is supported")
+    return Activation("softmax")
+
+
+LAYERS: dict[str, Callable[[Settings], Activation]] = {
+    "ReLU": relu,
+    "LeakyReLU": leaky_relu,
+    "ELU": elu,
+    "Softmax": softmax,
+}

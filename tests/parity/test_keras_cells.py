@@ -1,0 +1,177 @@
+"""Recurrent layers of live Keras 3 and tf_keras: every option alone, all weights different."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keras_live import INPUTS, STEPS, Layers, compare, heads, save_beside
+
+CELLS = ("LSTM", "GRU", "SimpleRNN")
+
+
+@pytest.fixture(scope="module", params=["tf_keras", "keras"])
+def keras(request: pytest.FixtureRequest) -> Any:
+    pytest.importorskip("tensorflow")
+    return pytest.importorskip(request.param)
+
+
+def options(k: Any, kind: str, legacy: bool) -> Layers:
+    """One layer per documented option."""
+    make = getattr(k, kind)
+    every = {"return_sequences": True}
+    layers: Layers = {
+        "last": make(4),
+        "every": make(4, **every),
+        "no bias": make(4, use_bias=False, **every),
+        "relu": make(3, activation="relu", **every),
+        "backwards": make(4, go_backwards=True),
+        "backwards every": make(4, go_backwards=True, **every),
+        "unrolled": make(4, unroll=True, **every),
+        "one unit": make(1, **every),
+        "nine units": make(9, dropout=0.2, recurrent_dropout=0.1),
+        "zeros": make(4, zero_output_for_mask=True, **every),
+        "zeros last": make(4, zero_output_for_mask=True),
+    }
+    if kind != "SimpleRNN":
+        layers["hard_sigmoid"] = make(4, recurrent_activation="hard_sigmoid", **every)
+        layers["object"] = make(4, activation=k.LeakyReLU(), recurrent_activation="softsign", **every)
+    if kind == "GRU":
+        layers["before"] = make(4, reset_after=False, **every)
+        layers["before no bias"] = make(4, reset_after=False, use_bias=False, go_backwards=True)
+        layers["after no bias"] = make(4, reset_after=True, use_bias=False)
+    if legacy and kind != "SimpleRNN":
+        layers["implementation 1"] = make(4, implementation=1, **every)
+    return layers
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("kind", CELLS)
+def test_every_option(keras: Any, kind: str, suffix: str, tmp_path: Path) -> None:
+    model, names = heads(keras, options(keras.layers, kind, keras.__name__ == "tf_keras"))
+    compare(model, tmp_path / f"m{suffix}", names, 1)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_every_option_under_a_mask(keras: Any, kind: str, tmp_path: Path) -> None:
+    """Right-padded, left-padded and with gaps."""
+    x = keras.Input((STEPS, INPUTS), name="masked")
+    layers = options(keras.layers, kind, keras.__name__ == "tf_keras")
+    masked = keras.layers.Masking()(x)
+    compare(keras.Model(x, [make(masked) for make in layers.values()]), tmp_path / "m.keras", list(layers), 2)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
+@pytest.mark.parametrize("kind", CELLS)
+def test_states_out_and_in(keras: Any, kind: str, suffix: str, tmp_path: Path) -> None:
+    """An encoder's states start a decoder; and states are inputs and outputs of the model."""
+    k, make = keras.layers, getattr(keras.layers, kind)
+    count = 2 if kind == "LSTM" else 1
+    x, masked = keras.Input((STEPS, INPUTS), name="x"), keras.Input((STEPS, INPUTS), name="masked")
+    given = [keras.Input((4,), name=f"state{n}") for n in range(count)]
+    last, *states = make(4, return_state=True)(x, initial_state=given)
+    every, *more = make(4, return_state=True, return_sequences=True, go_backwards=True)(
+        k.Masking()(masked), initial_state=states
+    )
+    later = make(4)(every, initial_state=more)
+    outputs = [last, *states, every, *more, later]
+    names = ["last", *("state" for _ in states), "every", *("more" for _ in more), "later"]
+    save: Any = {"save": save_beside} if "weights" in suffix else {}
+    compare(keras.Model([x, masked, *given], outputs), tmp_path / f"m{suffix}", names, 3, **save)
+
+
+def test_a_state_stays_where_no_step_counts(keras: Any, tmp_path: Path) -> None:
+    import numpy as np
+
+    masked, h, c = keras.Input((STEPS, INPUTS)), keras.Input((4,)), keras.Input((4,))
+    made = keras.layers.LSTM(4, return_state=True)(keras.layers.Masking()(masked), initial_state=[h, c])
+    random = np.random.default_rng(0)
+    xs = [random.uniform(-1, 1, s).astype(np.float32) for s in ((2, STEPS, INPUTS), (2, 4), (2, 4))]
+    xs[0][1] = 0
+    compare(keras.Model([masked, h, c], made), tmp_path / "m.keras", ["y", "h", "c"], 3, xs=xs)
+
+
+def wrappers(k: Any, bidirectional: Any = None) -> Layers:
+    """Bidirectional with every merge mode and backward layer."""
+    every = {"return_sequences": True}
+    make = k.Bidirectional
+    layers: Layers = {}
+    for mode in ("concat", "sum", "mul", "ave"):
+        layers[mode] = make(k.LSTM(3, **every), merge_mode=mode)
+        layers[f"{mode} last"] = make(k.GRU(3), merge_mode=mode)
+    layers |= {
+        "simple": make(k.SimpleRNN(3, **every)),
+        "turned": make(k.LSTM(3, go_backwards=True, **every), backward_layer=k.LSTM(3, **every)),
+        "other": make(k.LSTM(3, **every), backward_layer=k.GRU(3, go_backwards=True, reset_after=False, **every)),
+        "other units": make(k.LSTM(3), backward_layer=k.LSTM(5, go_backwards=True, activation="relu")),
+        "cells": make(k.RNN(k.LSTMCell(3), **every)),
+        "each": k.TimeDistributed(k.Dense(3, activation="tanh")),
+    }
+    return layers
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_bidirectional(keras: Any, suffix: str, masked: bool, tmp_path: Path) -> None:
+    x = keras.Input((STEPS, INPUTS), name="masked")
+    read = keras.layers.Masking()(x) if masked else x
+    layers = wrappers(keras.layers)
+    outputs = [make(read) for make in layers.values()]
+    pair = keras.layers.Bidirectional(keras.layers.GRU(2, return_sequences=True), merge_mode=None)(read)
+    chained = keras.layers.LSTM(2)(keras.layers.Bidirectional(keras.layers.LSTM(3, return_sequences=True))(read))
+    compare(
+        keras.Model(x, [*outputs, *pair, chained]), tmp_path / f"m{suffix}", [*layers, "left", "right", "chained"], 4
+    )
+
+
+@pytest.mark.parametrize("merge", ["concat", None])
+def test_states_of_both_directions(keras: Any, merge: str | None, tmp_path: Path) -> None:
+    k = keras.layers
+    x = keras.Input((STEPS, INPUTS), name="x")
+    given = [keras.Input((4,), name=f"s{n}") for n in range(4)]
+    made = k.Bidirectional(k.LSTM(4, return_state=True, return_sequences=True), merge_mode=merge)(
+        x, initial_state=given
+    )
+    compare(keras.Model([x, *given], list(made)), tmp_path / "m.keras", [str(n) for n in range(len(made))], 5)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_cells_in_an_rnn(keras: Any, suffix: str, tmp_path: Path) -> None:
+    k = keras.layers
+    every = {"return_sequences": True}
+    layers: Layers = {
+        "lstm": k.RNN(k.LSTMCell(4), **every),
+        "gru": k.RNN(k.GRUCell(4)),
+        "before": k.RNN(k.GRUCell(4, reset_after=False), **every),
+        "simple": k.RNN(k.SimpleRNNCell(4, activation="relu"), go_backwards=True),
+        "stacked": k.RNN(k.StackedRNNCells([k.LSTMCell(4), k.GRUCell(3), k.LSTMCell(2)]), **every),
+        "list": k.RNN([k.SimpleRNNCell(2), k.LSTMCell(3, use_bias=False)]),
+        "unrolled": k.RNN(k.LSTMCell(2), unroll=True),
+    }
+    x = keras.Input((STEPS, INPUTS), name="masked")
+    masked = k.Masking()(x)
+    outputs = [make(x) for make in layers.values()] + [make(masked) for make in layers.values()]
+    names = [*layers, *(f"{name} masked" for name in layers)]
+    stacked = k.RNN([k.LSTMCell(4), k.GRUCell(3)], return_state=True)(masked)
+    flat = [t for part in stacked for t in (part if isinstance(part, (list, tuple)) else [part])]
+    names += [f"state {n}" for n in range(len(flat))]
+    compare(keras.Model(x, [*outputs, *flat]), tmp_path / f"m{suffix}", names, 6)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
+def test_stateful(keras: Any, suffix: str, tmp_path: Path) -> None:
+    k = keras.layers
+    model = keras.Sequential(
+        [
+            k.Input(batch_shape=(3, STEPS, INPUTS)) if keras.__name__ == "keras" else
+            k.InputLayer(batch_input_shape=(3, STEPS, INPUTS)),
+            k.Masking(),
+            k.LSTM(4, stateful=True, return_sequences=True),
+            k.Bidirectional(k.GRU(3, stateful=True, return_sequences=True)),
+            k.RNN(k.SimpleRNNCell(2), stateful=True),
+        ]
+    )  # fmt: skip
+    save: Any = {"save": save_beside} if "weights" in suffix else {}
+    read = compare(model, tmp_path / f"m{suffix}", ["y"], 7, **save)
+    assert any("stateful" in note for note in read.notes)
