@@ -93,11 +93,20 @@ def torch_models() -> dict[str, tuple[Any, tuple[Any, ...], dict[int, dict[int, 
     def words(net: Any, x: Any) -> Any:
         return nn.functional.silu(net.fc(net.rnn(net.table(x))[0].max(1)[0]))
 
+    def packed(net: Any, x: Any, lengths: Any) -> Any:
+        y, (h, _) = net.rnn(nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True))
+        return nn.utils.rnn.pad_packed_sequence(y, batch_first=True)[0], h
+
+    def functions(net: Any, x: Any) -> Any:
+        return net.head(net.rnn(x)[0])
+
     torch.manual_seed(0)
     both, batch = {0: "batch", 1: "steps"}, {0: "batch"}
     x = torch.randn(3, 8, 3)
     state = torch.randn(1, 3, 5)
     lstm = nn.LSTM(3, 6, batch_first=True)
+    stack = [nn.Hardsigmoid(), nn.Hardswish(), nn.SELU(), nn.ReLU6(), nn.Softplus(), nn.GELU("tanh"), nn.ELU(0.5)]
+    head = nn.Sequential(*(part for function in stack for part in (nn.Linear(5, 5), function)))
     return {
         "last": (
             Net(last, rnn=nn.LSTM(3, 5, 2, batch_first=True, bidirectional=True), fc=nn.Linear(10, 4)),
@@ -110,6 +119,12 @@ def torch_models() -> dict[str, tuple[Any, tuple[Any, ...], dict[int, dict[int, 
             (x.transpose(0, 1), state, state.flip(2)),
             {k: {1: "batch"} for k in range(3)},
         ),
+        "packed": (
+            Net(packed, rnn=nn.LSTM(3, 5, batch_first=True, bidirectional=True)),
+            (x, torch.tensor([8, 5, 3])),
+            {0: both, 1: batch},
+        ),
+        "functions": (Net(functions, rnn=nn.LSTM(3, 5, batch_first=True), head=head), (x,), {0: both}),
         "zeros": (Net(zeros, rnn=nn.LSTM(3, 5, 2, batch_first=True), fc=nn.Linear(5, 2)), (x,), {0: both}),
         "conv": (
             Net(
@@ -164,7 +179,8 @@ def make_torch() -> None:
             },
         }
         for way, options in ways.items():
-            if (way == "script_opset14" and name not in ("last", "conv")) or (way == "script_fixed" and name != "last"):
+            only = {"script_opset14": ("last", "conv"), "script_fixed": ("last",)}
+            if name not in only.get(way, (name,)) or (name, way) == ("packed", "dynamo"):  # which cannot be exported
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.onnx"

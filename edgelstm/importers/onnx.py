@@ -5,7 +5,7 @@ docs/onnx.md tells what is read, and how inputs and outputs stand in the model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -50,7 +50,8 @@ def reading(data: bytes, name: str) -> Reading:
     try:
         onnx_graph.inputs(build, file.graph, walk)
         outputs = _outputs(build, file.graph, walk)
-        model = _model(build, [view for _, view in outputs], Source("onnx", shown(name), sha256(data).hexdigest()))
+        names = tuple(view.pieces[0][0] for _, view in outputs)
+        model = _model(build, names, Source("onnx", shown(name), sha256(data).hexdigest()))
     except ModelError as error:
         raise CheckpointError(f"the graph does not fit together: {error}") from None
     feeds = tuple(feed for feed in build.feeds if feed.tensor in model.inputs)
@@ -74,11 +75,11 @@ def _outputs(build: Build, graph: Graph, walk: onnx_graph.Walk) -> list[tuple[st
         found.append((port.name, Data(((tensor, 0),), view.order, view.split, view.axes)))
     if not found:
         raise CheckpointError("its graph has no outputs")
-    return found
+    return [(name, replace(view, pieces=((build.renamed(view.pieces[0][0], name), 0),))) for name, view in found]
 
 
-def _model(build: Build, outputs: list[Data], source: Source) -> Model:
-    names = tuple(view.pieces[0][0] for view in outputs)
+def _model(build: Build, names: tuple[str, ...], source: Source) -> Model:
+    """The model whose outputs are these tensors."""
     layers = merge(needed(build.layers, names), names, build.affine)
     read_ = {name for layer in layers for name in layer.reads}
     inputs = tuple(feed.tensor for feed in build.feeds if feed.tensor in read_)

@@ -105,6 +105,18 @@ class Build:
             self._moved[key] = self.emit(form, node, (tensor,), width, suffix, **fields)
         return self._moved[key]
 
+    def renamed(self, tensor: str, name: str) -> str:
+        """Gives a tensor that a layer writes another name, for all that read it."""
+        name = self.unique(name)
+        self.tensors[name] = replace(self.tensors.pop(tensor), name=name)
+
+        def other(names: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(name if found == tensor else found for found in names)
+
+        self.layers = [replace(layer, reads=other(layer.reads), writes=other(layer.writes)) for layer in self.layers]
+        self.affine = {name if found == tensor else found for found in self.affine}
+        return name
+
     # ---- views as layers need them ----
 
     def whole(self, node: Node, data: Data) -> Data:
@@ -127,8 +139,9 @@ class Build:
 
     def read(self, node: Node, data: Data) -> str:
         """The tensor of a view. CheckpointError for whole numbers, with which no layer computes."""
-        if data.kind == "cut":
-            raise CheckpointError(f"{node.label}: it computes with values whose fractions were cut off")
+        if data.kind != "float":
+            what = "whole numbers" if data.kind == "whole" else "values whose fractions were cut off"
+            raise CheckpointError(f"{node.label}: it computes with {what}; only an Embedding reads such")
         return self.whole(node, data).pieces[0][0]
 
     def settle(self, node: Node, data: Data, values: Iterable[Atom]) -> Data:

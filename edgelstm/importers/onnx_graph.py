@@ -124,6 +124,8 @@ class Walk:
             return self._gelu(node)
         if node.op == "BatchNormalization":
             return self._statistics(node)
+        if node.op == "Where":
+            return self._softplus(node)
         return None
 
     def _written(self, name: str, op: str, count: int) -> Node | None:
@@ -232,6 +234,17 @@ class Walk:
                 data = self.values.get(x)
                 return self.build.activated(node, data, Activation("gelu")) if isinstance(data, Data) else None
         return None
+
+    def _softplus(self, node: Node) -> Value | None:
+        """Softplus, and x itself where x is so large that float32 knows no difference, as PyTorch computes it."""
+        if len(node.inputs) != 3:
+            return None
+        large = self._written(node.inputs[0], "Greater", 2)
+        plus = self._written(node.inputs[2], "Softplus", 1)
+        bound = self._number(large.inputs[1]) if large else None
+        if large is None or plus is None or {large.inputs[0], plus.inputs[0]} != {node.inputs[1]}:
+            return None
+        return self.values.get(node.inputs[2]) if bound is not None and bound >= 17 else None
 
     def _is_root_half(self, name: str, x: str) -> bool:
         """Whether a name is x / sqrt(2)."""
