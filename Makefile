@@ -3,7 +3,7 @@
 
 PYTHON ?= python
 
-.PHONY: help build test check format lint types layers test-c symbols test-arm instructions parity bench peers golden \
+.PHONY: help build test check format lint types layers test-c symbols test-arm instructions parity bench peers fuzz golden \
     clean
 
 help:            ## this list
@@ -53,6 +53,11 @@ bench:           ## what the committed figures rest on
 
 peers:           ## beside other runtimes, about a quarter of an hour: pip install ".[peers]"
 	$(PYTHON) tools/compare_peers.py
+
+fuzz:            ## three minutes, importers beside the image: pip install -e ".[fuzz]", and clang
+	$(PYTHON) tools/test_c.py --cc clang --fuzz 180 & image=$$!; \
+	    $(PYTHON) tools/fuzz_importers.py --seconds 180; importers=$$?; \
+	    wait $$image && exit $$importers
 
 golden:          ## adds golden images; never changes those that are there
 	$(PYTHON) tools/make_golden.py

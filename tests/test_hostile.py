@@ -65,3 +65,10 @@ def test_gives_one_clear_error_and_no_harm(name: str, verdicts: dict[str, dict[s
 
 def test_there_are_many() -> None:
     assert sum(case.words is not None for case in CASES.values()) >= FEWEST
+
+
+def test_what_the_fuzzer_starts_from_does_no_harm() -> None:
+    command = [sys.executable, str(HERE.parent / "tools" / "fuzz_importers.py"), "--once"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(HERE.parent)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\d\d targets, \d{3,} inputs, 0 offend$", done.stdout, re.MULTILINE), done.stdout

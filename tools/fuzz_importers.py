@@ -3,6 +3,7 @@
     python tools/fuzz_importers.py --seconds 100                    all targets, 100 s together
     python tools/fuzz_importers.py --seconds 60 --target torch_zip
     python tools/fuzz_importers.py --target torch_zip FILE...       each file once, with what came of it
+    python tools/fuzz_importers.py --once                           what the targets start from, once; without atheris
 
 An input offends if anything but an EdgeLstmError escapes, if the message is no short printable line, if it takes more
 than 5 s of processor time or 500 MB, opens another file, writes, imports or runs anything, or if the process dies.
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fuzz"), str(ROOT / "tests" / "hostile")]
 
 LARGEST = 65536  # bytes of an input
+KEPT = 24 << 10  # bytes of inputs that --keep adds for a target
 HANGS = 60  # seconds after which libFuzzer ends the process
 
 
@@ -38,7 +40,8 @@ def main() -> int:
     parser.add_argument(
         "--findings", type=Path, default=Path("fuzz-findings"), help="where inputs that offend are kept"
     )
-    parser.add_argument("--keep", type=Path, help="a folder for all inputs that reached something new")
+    parser.add_argument("--once", action="store_true", help="each target's seeds and corpus once; no fuzzing")
+    parser.add_argument("--keep", type=Path, help="a folder for the smallest inputs that reached something new")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -50,7 +53,9 @@ def main() -> int:
     if unknown := set(names) - set(targets.TARGETS):
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(targets.TARGETS)}")
     if options.files:
-        return once(options.files, names)
+        return once({name: [(str(file), file.read_bytes()) for file in options.files] for name in names})
+    if options.once:
+        return once({name: targets.seeds(name) for name in names}, quiet=True)
     options.findings.mkdir(parents=True, exist_ok=True)
     print(f"{'target':14} {'seconds':>8} {'executions':>11} {'coverage':>9} {'features':>9} {'findings':>9}")
     found = sum(run(name, max(1, options.seconds // len(names)), options) for name in names)
@@ -58,21 +63,23 @@ def main() -> int:
     return 1 if found else 0
 
 
-def once(files: list[Path], names: list[str]) -> int:
-    """What the law says of some files."""
+def once(inputs: dict[str, list[tuple[str, bytes]]], quiet: bool = False) -> int:
+    """What the law says of some inputs of each target; `quiet` shows those that offend alone."""
     import targets
     from law import judge
 
     bad = 0
     place = targets.Place()
-    for name in names:
+    for name, files in inputs.items():
         targets.warm(name, place)
-        for file in files:
-            verdict = judge(*targets.prepared(name, file.read_bytes(), place))
+        for file, data in files:
+            verdict = judge(*targets.prepared(name, data, place))
             bad += bool(verdict.offences)
-            said = "; ".join(verdict.offences) or verdict.message or "read"
-            print(f"{name} {file}: {said} ({verdict.seconds:.2f} s, {verdict.memory >> 20} MB)")
+            if verdict.offences or not quiet:
+                said = "; ".join(verdict.offences) or verdict.message or "read"
+                print(f"{name} {file}: {said} ({verdict.seconds:.2f} s, {verdict.memory >> 20} MB)")
     shutil.rmtree(place.folder)
+    print(f"{len(inputs)} targets, {sum(map(len, inputs.values()))} inputs, {bad} offend")
     return 1 if bad else 0
 
 
@@ -101,13 +108,25 @@ def run(name: str, seconds: int, options: argparse.Namespace) -> int:
                     break
             seed += 1
         if options.keep:
-            kept = options.keep / name
-            kept.mkdir(parents=True, exist_ok=True)
-            for path in Path(corpus).iterdir():
-                shutil.copy(path, kept / path.name)
+            keep(name, Path(corpus), options.keep / name)
     found = len(set(options.findings.glob(f"{name}-*")) - before) or (1 if deaths else 0)
     print(f"{name:14} {seconds:8} {executions:11,} {cover:9,} {features:9,} {found:9}", flush=True)
     return found
+
+
+def keep(name: str, corpus: Path, folder: Path) -> None:
+    """Adds what reached something new to a folder, the smallest first, as long as they are few bytes."""
+    import targets
+
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {data for _, data in targets.seeds(name)}
+    left = KEPT - sum(path.stat().st_size for path in folder.iterdir())
+    for path in sorted(corpus.iterdir(), key=lambda path: path.stat().st_size):
+        left -= path.stat().st_size
+        if left < 0:
+            break
+        if path.read_bytes() not in known:
+            shutil.copy(path, folder / path.name)
 
 
 def fill(name: str, corpus: Path) -> None:

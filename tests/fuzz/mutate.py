@@ -145,6 +145,16 @@ def _nodes(tree: Any) -> Any:
             pending.append(node[key])
 
 
+HEADERS = (
+    ("<f4", ("<f8", "|O", "|V9", "<c8", ">f4", "<i4", "|b1", "x" * 60)),
+    ("<f8", ("<f4", "<f2", "<U5", "|S4", "<M8[s]", ">f8")),
+    ("False", ("True", "None", "0", "[]")),
+    ("(", ("(0, ", "(-1, ", "(1 << 60, ", "(99999999999999, ", "((", "[", "(1, " * 40)),
+    (")", ("", "))", ", 1)", "]")),
+    ("shape", ("descr", "shapes", "")),
+)
+"""What stands in the head of a NumPy array, and what may stand there instead."""
+
 # pickles
 
 OPCODES = (
@@ -265,6 +275,19 @@ def archive(data: bytes, random: Random, raw: Raw, members: dict[str, Any]) -> b
             info.compress_type = kind
             file.writestr(info, content)
     return out.getvalue()
+
+
+def array(data: bytes, random: Random, raw: Raw) -> bytes:
+    """The text at the head of a NumPy array is changed, or its numbers."""
+    if random.random() < 0.3:
+        return overwrite_or_raw(data, random, raw)
+    size = 10 + int.from_bytes(data[8:10], "little")
+    text = data[10:size].decode("latin-1")
+    for old, values in HEADERS:
+        if old in text and random.random() < 0.5:
+            text = text.replace(old, random.choice(values), 1)
+    head = text.encode("latin-1") if random.random() < 0.8 else raw(data[10:size])
+    return data[:8] + (len(head) % (1 << 16)).to_bytes(2, "little") + head + data[size:]
 
 
 # safetensors

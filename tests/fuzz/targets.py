@@ -78,6 +78,16 @@ def _architecture(data: bytes, place: Place) -> tuple[Callable[[], object], set[
     return lambda: importers.read(weights, architecture=path), {str(path), str(weights)}
 
 
+def _matrices(data: bytes, place: Place) -> tuple[Callable[[], object], set[str]]:
+    path, described = place.file(data), ROOT / "examples" / "tutorials" / "numpy_cell.toml"
+    return lambda: importers.read(path, architecture=described), {str(path), str(described)}
+
+
+def _described(data: bytes, place: Place) -> tuple[Callable[[], object], set[str]]:
+    path, matrices = place.file(data, "net.toml"), ROOT / "examples" / "tutorials" / "numpy_cell.npz"
+    return lambda: importers.read(matrices, architecture=path), {str(path), str(matrices)}
+
+
 def _meta(data: bytes, place: Place) -> tuple[Callable[[], object], set[str]]:
     path = place.file(data, "net.meta.toml")
     return lambda: describe(ACTIVITY, path), {str(path)}
@@ -127,6 +137,13 @@ TARGETS = {
     "torch_legacy": Target(_golden("torch/*_legacy.pt"), partial(_read, heads=PYTORCH_HEADS), mutate.overwrite_or_raw),
     "torch_pickle": Target(_golden("torch/[a-l]*.pt"), _pickle, mutate.pickled),
     "safetensors": Target(_golden("torch/*.safetensors"), partial(_read, heads=PYTORCH_HEADS), mutate.safetensors),
+    "onnx": Target(_golden("onnx/*.onnx"), _read, mutate.protobuf),
+    "npz": Target(
+        (ROOT / "examples" / "tutorials" / "numpy_cell.npz",),
+        _matrices,
+        partial(mutate.archive, members={".npy": mutate.array}),
+    ),
+    "npz_architecture": Target((ROOT / "examples" / "tutorials" / "numpy_cell.toml",), _described, mutate.lines),
     "architecture": Target((), _architecture, mutate.lines),
     "meta": Target((ROOT / "examples" / "activity" / "activity.toml",), _meta, mutate.lines),
     "image": Target(_golden("images/*.elstm"), _image, mutate.overwrite_or_raw),
@@ -155,7 +172,7 @@ def prepared(name: str, data: bytes, place: Place) -> tuple[Callable[[], object]
 
 def warm(name: str, place: Place) -> None:
     """Loads the modules an importer needs, so that what it imports later on is its input's doing."""
-    for _, data in seeds(name)[:3]:
+    for _, data in seeds(name)[:6]:
         action: Any = prepared(name, data, place)[0]
         try:
             action()
