@@ -17,6 +17,7 @@ cdef extern from "edgelstm.h" nogil:
         uint32_t width
         float scale
         uint32_t single
+        uint32_t own
 
     const uint32_t ELSTM_MAX_PORTS
 
@@ -66,6 +67,7 @@ cdef extern from "edgelstm.h" nogil:
     elstm_status elstm_run_f32(elstm_runner *runner, const float **xs, float **ys, uint32_t steps, elstm_rows rows)
     elstm_status elstm_run_s8(elstm_runner *runner, const int16_t **xs, int16_t **ys, uint32_t steps,
                               elstm_rows rows)
+    void elstm_set_lengths(elstm_runner *runner, const uint32_t *lengths)
     uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps, elstm_rows rows)
 
     ctypedef enum elstm_misfit:

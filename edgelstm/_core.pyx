@@ -169,6 +169,7 @@ cdef class Core:
     cdef readonly object y  # the bound answer, [width] or [streams, width]; of several outputs the first
     cdef object answer  # what `step` returns: y, or a tuple with those of all outputs
     cdef uint32_t vocabulary[8]  # of inputs that hold ids; 0: of none
+    cdef uint32_t lengths[8]  # of inputs that have a number of steps of their own; 0: that of the run
     cdef uint32_t max_steps
     cdef readonly uint32_t streams
     cdef readonly size_t arena_size
@@ -225,8 +226,13 @@ cdef class Core:
 
     cdef int _fit(self, uint32_t steps) except -1:
         """Room for a run that must be seen whole, which starts from a reset state."""
-        if not self.model.causal and steps > self.max_steps:
-            self._lay_out(steps)
+        cdef uint32_t k
+        if not self.model.causal:
+            for k in range(self.model.inputs):
+                steps = max(steps, self.lengths[k])
+            if steps > self.max_steps:
+                self._lay_out(steps)
+            elstm_set_lengths(&self.runner, self.lengths)
         return 0
 
     cdef unsigned char *_allocate(self, int index, size_t size) except NULL:
@@ -257,6 +263,14 @@ cdef class Core:
         """Inputs that hold ids, and how many there are; what stands for more or for none is refused."""
         for k, count in enumerate(vocabularies[: self.model.inputs]):
             _whole(count, "vocabulary", 1 << 31, &self.vocabulary[k])
+
+    def set_lengths(self, lengths):
+        """In the runs to come the steps of each input that may have a number of its own; 0: that of the run."""
+        cdef uint32_t k
+        self._free()
+        for k, count in enumerate(lengths[: self.model.inputs]):
+            _whole(count, "a length", 1 << 31, &self.lengths[k])
+        elstm_set_lengths(&self.runner, self.lengths)
 
     def _refuse_step(self):
         """Called where a step is asked of a model that has none."""
@@ -402,7 +416,8 @@ cdef class Core:
             if fresh and self.model.uneven:
                 elstm_reset(&self.runner)  # how many rows there are depends on the state
             for k in range(self.model.inputs):
-                x_size[k] = row * (1 if self.model.input[k].single else steps) * self.model.input[k].width
+                given = 1 if self.model.input[k].single else self.lengths[k] or steps
+                x_size[k] = row * given * self.model.input[k].width
                 x[k] = <const unsigned char *>self._view(xs[k], &views[held], batches * x_size[k], align, 0)
                 held += 1
             for k in range(self.model.outputs):
@@ -429,7 +444,7 @@ cdef class Core:
                             break
                         left -= piece
                         for k in range(self.model.inputs):
-                            if not self.model.input[k].single:
+                            if not self.model.input[k].single and not whole:
                                 x[k] += x_size[k] // steps * piece
                             elif left == 0:
                                 x[k] += x_size[k]

@@ -141,12 +141,11 @@ def unwritten(model: Model | QuantizedModel, layer: Any, reads: list[Array]) -> 
 
 def check_inputs(model: Model | QuantizedModel, xs: Sequence[Array], every_step: bool) -> list[Array]:
     """The arrays [N, T, width], [N, 1, width] of a single input, checked against the model's inputs: finite, one per
-    input, N the same, T the same of all sequences, and such that the model can run over so many."""
+    input, N the same, T the same of all sequences of a causal model, and such that the model can run over so many."""
     if len(xs) != len(model.inputs):
         raise InputError(f"{len(xs)} input arrays given, the model has {len(model.inputs)} inputs")
     arrays = [np.asarray(x) for x in xs]
     single = {t.name for t in model.tensors if t.single}
-    shapes = set()
     for k, name in enumerate(model.inputs):
         x, width = arrays[k], model.width(name)
         if name in single and x.ndim == 2:
@@ -156,11 +155,13 @@ def check_inputs(model: Model | QuantizedModel, xs: Sequence[Array], every_step:
             raise InputError(f"input {name} has shape {np.shape(xs[k])}, expected {expected}")
         if x.dtype.kind not in "fiu" or not np.isfinite(x).all():
             raise InputError(f"input {name} holds NaN, infinite or non-numeric values")
-        shapes.add((len(x), None if name in single else x.shape[1]))
-    if len({count for count, _ in shapes}) > 1 or len({steps for _, steps in shapes} - {None}) > 1:
+    timing = model.timing
+    own = {k: x.shape[1] for k, x in enumerate(arrays) if timing.clocks[model.inputs[k]]}
+    together = {x.shape[1] for k, x in enumerate(arrays) if k not in own and model.inputs[k] not in single}
+    if len({len(x) for x in arrays}) > 1 or len(together) > 1:
         raise InputError("the inputs disagree in their number of sequences or steps")
-    if every_step and model.timing.waits:
-        name, reason = model.timing.waits[0]
+    if every_step and timing.waits:
+        name, reason = timing.waits[0]
         raise InputError(f"the model has no answer for every step: {name}: {reason}")
-    check_run(model, max(x.shape[1] for x in arrays), every_step)
+    check_run(model, max(together, default=1), every_step, timing, own)
     return arrays

@@ -34,6 +34,7 @@ class Runner(_core.Core):
     image: bytes
     description: Description
     _single: tuple[bool, ...]  # of each input: it takes one row a run
+    _own: tuple[bool, ...]  # of each input: it may have another number of steps than the others
     _plain: bool  # each step has one row, and any number will do
 
     def __new__(cls, model: Source, kernels: str | None = None, *, streams: int = 1, max_steps: int = 64) -> Runner:
@@ -52,6 +53,7 @@ class Runner(_core.Core):
         self._limit_ids(self.description.vocabularies)
         tensors = [self.description.tensors[k] for k in self.description.inputs]
         self._single = tuple(t.single for t in tensors)
+        self._own = tuple(t.clock > 0 for t in tensors)
         self._plain = (
             self.causal and not self.uneven and not any(self.description.vocabularies) and not any(self._single)
         )
@@ -79,14 +81,14 @@ class Runner(_core.Core):
         """Run whole sequences and return what the checkpoint's framework returns.
 
         xs: (T, inputs) or (N, T, inputs), a tuple of such for several inputs; (inputs,) or (N, inputs) for one that
-        takes a single row, as an initial state. Every sequence starts from a reset state, or with `carry` continues
-        from the present one (then N must be `streams`). Returns (rows, outputs) or (N, rows, outputs); where the model
-        keeps the last step alone the rows' axis is gone, unless `every_step` asks for all: then the answers equal
-        calling `step` so many times. A tuple for several outputs. lengths: of each sequence the steps that count,
-        (N,) whole numbers, for a model with an input named "mask", which xs then leaves out. The GIL is free
-        meanwhile; Ctrl-C ends a run early unless its answer is that of the last step alone. InputError for NaN,
-        infinity and wrong shapes, for ids beyond their vocabulary, for numbers of steps that do not fit a layer, and
-        for `every_step` or `carry` where a layer needs steps to come.
+        takes a single row, as an initial state. Where a layer needs steps to come, inputs may have different T. Every
+        sequence starts from a reset state, or with `carry` continues from the present one (then N must be `streams`).
+        Returns (rows, outputs) or (N, rows, outputs); where the model keeps the last step alone the rows' axis is gone,
+        unless `every_step` asks for all: then the answers equal calling `step` so many times. A tuple for several
+        outputs. lengths: of each sequence the steps that count, (N,) whole numbers, for a model with an input named
+        "mask", which xs then leaves out. The GIL is free meanwhile; Ctrl-C ends a run early unless its answer is that
+        of the last step alone. InputError for NaN, infinity and wrong shapes, for ids beyond their vocabulary, for
+        numbers of steps that do not fit a layer, and for `every_step` or `carry` where a layer needs steps to come.
         """
         return self._run(xs, every_step, carry, lengths, integers=False)
 
@@ -100,12 +102,15 @@ class Runner(_core.Core):
         if type(xs) is np.ndarray and not integers and lengths is None and self._lies_ready(xs):
             return self._run_ready(xs, every_step, carry)
         arrays, batched = self._inputs(xs, lengths, integers)
-        count, steps = len(arrays[0]), max(x.shape[1] for x in arrays)
+        count = len(arrays[0])
+        steps = max((x.shape[1] for x, own in zip(arrays, self._own, strict=True) if not own), default=1)
         if carry and count != self.streams:
             raise InputError(f"{count} sequences cannot carry the state of {self.streams} streams")
         if not self._plain:
             if every_step or carry:
                 self.check_steps()
+            if any(self._own):
+                self.set_lengths([x.shape[1] if own else 0 for x, own in zip(arrays, self._own, strict=True)])
             if self.uneven and not carry:
                 self.reset()  # refused or not: how many rows there are depends on the state
             self.check_run(steps, every_step)
@@ -187,7 +192,7 @@ class Runner(_core.Core):
         # a single input's row stands where other inputs have their steps
         arrays = {k: a[..., None, :] if self._single[k] else a for k, a in arrays.items()}
         arrays = {k: a if a.ndim == 3 else a[None] for k, a in arrays.items()}
-        steps = {a.shape[1] for k, a in arrays.items() if not self._single[k]} or {1}
+        steps = {a.shape[1] for k, a in arrays.items() if not self._single[k] and not self._own[k]} or {1}
         counts = {len(a) for a in arrays.values()}
         if len(batched) > 1 or len(counts) > 1 or len(steps) > 1:
             raise InputError("the inputs disagree in their number of sequences or steps")

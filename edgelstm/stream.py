@@ -157,6 +157,7 @@ class Stream:
         runner = self.runner
         if any(runner.description.tensors[k].single for k in runner.description.inputs):
             raise InputError("a Stream feeds samples, and an input of this model takes one row a run; use Runner.run")
+        runner.set_lengths([0] * len(runner.xs))
         if self.window is None:
             runner.check_steps()
         else:

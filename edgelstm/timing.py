@@ -6,6 +6,7 @@ many steps. An *uneven* one does not write one row a step: windows skip steps or
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -51,8 +52,8 @@ from .quantized import (
 
 Change: TypeAlias = tuple[Any, ...]
 """What a layer does to a clock, as src_c/clocks.c has it: ("split", n) makes n rows of each, ("group", n) one of n,
-("fixed", n) n rows whatever the run, ("crop", n, m) takes some off the start and the end, ("pad", n, m) adds some,
-("windows", reach, stride, left, right, same) has a row for each window."""
+("fixed", n) n rows whatever the run, ("input", k) as many as the k-th input has, ("crop", n, m) takes some off start and
+end, ("pad", n, m) adds some, ("windows", reach, stride, left, right, same) has a row for each window."""
 
 Clock: TypeAlias = tuple[Change, ...]
 """At which steps a tensor has rows: what was done to one row a step, in order. () is one row a step."""
@@ -82,12 +83,16 @@ class Timing:
 
 
 class _Walk:
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, apart: bool) -> None:
         self.widths = {t.name: t.width for t in model.tensors}
         self.single = {t.name for t in model.tensors if t.single and t.name in model.inputs}
         self.constant = set(self.single)  # single from the start of a run on, not from its end
         self.clocks: dict[str, Clock] = dict.fromkeys(model.inputs, ())
         self.table: list[Clock] = [()]
+        if apart:  # all sequences but the first have a number of steps of their own
+            for k in [k for k, name in enumerate(model.inputs) if name not in self.single][1:]:
+                self.clocks[model.inputs[k]] = (("input", k),)
+                self.table.append((("input", k),))
         self.waits: list[tuple[str, str]] = []
 
     def wait(self, layer: Any, reason: str) -> None:
@@ -231,10 +236,10 @@ class _Walk:
         self.write(layer, clock, False)
 
 
-def rows(clock: Clock, steps: int) -> int:
-    """Rows of a clock in the first so many steps."""
+def rows(clock: Clock, steps: int, lengths: dict[int, int] | None = None) -> int:
+    """Rows of a clock in the first so many steps; `lengths`: those of inputs that have their own number."""
     for kind, *n in clock:
-        steps = _rows(kind, n, steps)
+        steps = (lengths or {}).get(n[0], steps) if kind == "input" else _rows(kind, n, steps)
     return steps
 
 
@@ -258,18 +263,27 @@ def _rows(kind: str, n: list[int], steps: int) -> int:
             return max(0, steps - n[0] - n[1])
         case "pad":
             return steps + n[0] + n[1] if steps else 0
+        case "input":
+            return steps
     reach, stride, left, right, same = n
     if same:
         return -(-steps // stride)
     return (steps + left + right - reach) // stride + 1 if steps and steps + left + right >= reach else 0
 
 
-def check_run(model: Any, steps: int, every_step: bool = False, timed: Timing | None = None) -> None:
-    """InputError, which names layer and numbers, where a model cannot run from a reset state over so many steps."""
+def check_run(
+    model: Any,
+    steps: int,
+    every_step: bool = False,
+    timed: Timing | None = None,
+    lengths: dict[int, int] | None = None,
+) -> None:
+    """InputError, which names layer and numbers, where a model cannot run from a reset state over so many steps.
+    `lengths`: the steps of inputs, by number, that have their own."""
     when = timed or timing(model)
 
     def count(tensor: str) -> int:
-        most = rows(when.clocks[tensor], steps)
+        most = rows(when.clocks[tensor], steps, lengths)
         single = tensor in when.constant or (tensor in when.single and not every_step)
         return min(1, most) if single else most
 
@@ -302,10 +316,18 @@ def _together(layer: Any, when: Timing) -> tuple[str, ...]:
             return reads[: 1 + bool(getattr(layer, "masked", False))]
 
 
+def _walked(model: Any, apart: bool) -> _Walk:
+    walk = _Walk(model, apart)
+    for layer in model.layers:
+        walk.take(layer)
+    return walk
+
+
 def timing(model: Any) -> Timing:
     """The timing of a model or a quantized one. ModelError where a layer reads a sequence for a single step, or a
     single step for a sequence."""
-    walk = _Walk(model)
-    for layer in model.layers:
-        walk.take(layer)
+    walk = _walked(model, apart=False)
+    if walk.waits:  # then its inputs need not come in step with one another
+        with suppress(ModelError):  # more clocks than an image has
+            walk = _walked(model, apart=True)
     return Timing(frozenset(walk.single), frozenset(walk.constant), walk.clocks, tuple(walk.table), tuple(walk.waits))

@@ -35,10 +35,13 @@ static uint64_t most_of(const elstm_clock *clock, uint64_t rows) {
     return first > later ? first : later;
 }
 
-uint64_t elstm_clock_rows(const elstm_model *model, uint32_t clock, uint64_t steps) {
+uint64_t elstm_clock_rows(const elstm_model *model, uint32_t clock, uint64_t steps,
+                          const uint32_t *lengths) {
     const elstm_clock *at = &model->clock[clock];
+    if (at->kind == ELSTM_CLOCK_INPUT && steps != 0 && lengths != NULL && lengths[at->n[0]] != 0)
+        return lengths[at->n[0]];
     if (clock == 0) return steps > MOST_STEPS ? MOST_STEPS : steps;
-    return rows_of(at, elstm_clock_rows(model, at->parent, steps));
+    return rows_of(at, elstm_clock_rows(model, at->parent, steps, lengths));
 }
 
 uint64_t elstm_clock_most(const elstm_model *model, uint32_t clock, uint32_t steps) {

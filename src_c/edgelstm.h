@@ -68,6 +68,7 @@ typedef struct {
     /* not 0: an input takes one row a run, an initial state say; an output gives one row in
      * ELSTM_ROWS_MODEL */
     uint32_t single;
+    uint32_t own; /* 1: an input that may have another number of steps than the first */
     const float *scaler_scale;  /* width values, or NULL: model value = raw * scale + offset */
     const float *scaler_offset; /* width values, or NULL */
 } elstm_port;
@@ -139,7 +140,8 @@ typedef struct {
     elstm_tensor *tensors;
     unsigned char *state; /* [streams][state_size] */
     void *scratch;
-    uint32_t even;         /* 1: the model is causal and each step has one row */
+    uint32_t even;                     /* 1: the model is causal and each step has one row */
+    uint32_t lengths[ELSTM_MAX_PORTS]; /* steps of inputs that have their own number; 0: a run's */
     uint32_t every, final; /* during a run: every row asked for; this is the last chunk */
 } elstm_runner;
 
@@ -189,6 +191,11 @@ elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *
                            uint32_t steps, elstm_rows rows);
 elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys,
                           uint32_t steps, elstm_rows rows);
+
+/* In the runs to come, and in what is asked of them, the steps of each input that may have a number
+ * of its own: the second sequence of an encoder and decoder. 0, and NULL for all: as many as the
+ * run's. The self-check forgets them. */
+void elstm_set_lengths(elstm_runner *runner, const uint32_t *lengths);
 
 /* Rows that a run of `steps` steps from the present state writes to an output. */
 uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps,

@@ -169,7 +169,7 @@ void elstm_form_describe(const elstm_model *model, uint32_t index, elstm_form *f
                          .rows = 1};
 }
 
-static int check_tensors(const elstm_model *model) {
+static int check_tensors(elstm_model *model) {
     for (uint32_t k = 0; k < model->tensors; ++k) {
         const unsigned char *p = section(model, TENSORS) + (size_t)k * TENSOR_SIZE;
         elstm_form tensor;
@@ -182,9 +182,13 @@ static int check_tensors(const elstm_model *model) {
                 ? tensor.type != ELSTM_F32 || tensor.scale > 1 || tensor.scale < 1
                 : tensor.type != ELSTM_S8 && tensor.type != ELSTM_S16)
             return 0;
-        if (k < model->inputs &&
-            (tensor.single == ELSTM_SINGLE || tensor.clock != 0 || tensor.type == ELSTM_S8))
-            return 0;
+        if (k >= model->inputs) continue;
+        if (tensor.single == ELSTM_SINGLE || tensor.type == ELSTM_S8) return 0;
+        if (tensor.clock == 0) continue;
+        /* a number of steps of its own */
+        if (k == 0 || tensor.single || tensor.clock != model->clocks) return 0;
+        model->clock[model->clocks++] = (elstm_clock){ELSTM_CLOCK_INPUT, 0, {k, 0, 0, 0, 0}};
+        model->causal = 0;
     }
     return 1;
 }
@@ -304,8 +308,12 @@ static elstm_status check_ops(elstm_model *model) {
             !zeros(p + 8, 8))
             return ELSTM_ERR_IMAGE;
         elstm_form_describe(model, index, &tensor);
-        *port =
-            (elstm_port){tensor.type, tensor.width, tensor.scale, index, tensor.single, NULL, NULL};
+        *port = (elstm_port){.type = tensor.type,
+                             .width = tensor.width,
+                             .scale = tensor.scale,
+                             .tensor = index,
+                             .single = tensor.single,
+                             .own = k < model->inputs && tensor.clock != 0};
         if (!scaled) continue;
         port->scaler_scale = elstm_read_array(&walk.reader, port->width, sizeof(float), 16);
         port->scaler_offset = elstm_read_array(&walk.reader, port->width, sizeof(float), 16);
@@ -323,12 +331,12 @@ static elstm_status check_ops(elstm_model *model) {
 
 /* ---- the example ---- */
 
-uint32_t elstm_example_rows(const elstm_model *model, const elstm_port *port) {
+uint64_t elstm_example_rows(const elstm_model *model, const elstm_port *port) {
     elstm_form tensor;
     elstm_form_describe(model, port->tensor, &tensor);
     if (tensor.single == ELSTM_CONSTANT || (tensor.single == ELSTM_SINGLE && !model->causal))
         return 1;
-    return (uint32_t)elstm_clock_rows(model, tensor.clock, model->example_steps);
+    return elstm_clock_rows(model, tensor.clock, model->example_steps, NULL);
 }
 
 static uint64_t example_bytes(const elstm_model *model, const elstm_port *port) {

@@ -332,6 +332,7 @@ enum {
     ELSTM_CLOCK_FIXED,   /* n[0] rows, whatever the run */
     ELSTM_CLOCK_CROP,    /* all but n[0] at the start and n[1] at the end */
     ELSTM_CLOCK_PAD,     /* n[0] more at the start and n[1] at the end */
+    ELSTM_CLOCK_INPUT,   /* as many as the n[0]th input has; such a model is not causal */
     ELSTM_CLOCK_WINDOWS, /* windows of n[0] rows, n[1] apart; n[2] and n[3] rows of padding, n[4]
                             1: as many as make ceil(rows / n[1]) windows */
 };
@@ -397,13 +398,15 @@ elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_io *io);
 void elstm_form_describe(const elstm_model *model, uint32_t index, elstm_form *form);
 /* An uneven model's state starts with the steps since the reset, a uint64_t. */
 #define ELSTM_COUNTER_SIZE ELSTM_ALIGN
-/* Rows of a clock since the reset, after so many steps; and the most that so many steps bring. */
-uint64_t elstm_clock_rows(const elstm_model *model, uint32_t clock, uint64_t steps);
+/* Rows of a clock since the reset, after so many steps, where inputs with a clock of their own have
+ * so many (NULL or 0: as many as the others); and the most that so many steps bring. */
+uint64_t elstm_clock_rows(const elstm_model *model, uint32_t clock, uint64_t steps,
+                          const uint32_t *lengths);
 uint64_t elstm_clock_most(const elstm_model *model, uint32_t clock, uint32_t steps);
 /* Rows of the port's tensor when the example is run as the model would be: every row of a causal
  * one.
  */
-uint32_t elstm_example_rows(const elstm_model *model, const elstm_port *port);
+uint64_t elstm_example_rows(const elstm_model *model, const elstm_port *port);
 /* The recorded inputs or answers of a port in the example: [rows][width], f32, or int16 in s8
  * models. */
 const void *elstm_example(const elstm_model *model, const elstm_port *port);

@@ -222,6 +222,11 @@ static void leave_s8(const elstm_tensor *tensor, int16_t *y, uint32_t rows) {
 
 /* ---- which rows there are ---- */
 
+void elstm_set_lengths(elstm_runner *runner, const uint32_t *lengths) {
+    for (uint32_t k = 0; k < runner->model->inputs; ++k)
+        runner->lengths[k] = lengths == NULL ? 0 : lengths[k];
+}
+
 /* Steps since the reset; of an uneven model alone, the others have no use for it. Whatever a caller
  * put back as state, steps can be added. */
 static uint64_t steps_before(const elstm_runner *runner) {
@@ -237,8 +242,9 @@ static void begin_rows(elstm_runner *runner, uint32_t steps) {
     uint64_t first[ELSTM_MAX_CLOCKS];
     uint32_t rows[ELSTM_MAX_CLOCKS];
     for (uint32_t k = 0; k < model->clocks; ++k) {
-        first[k] = elstm_clock_rows(model, k, before);
-        rows[k] = (uint32_t)(elstm_clock_rows(model, k, before + steps) - first[k]);
+        first[k] = elstm_clock_rows(model, k, before, runner->lengths);
+        rows[k] =
+            (uint32_t)(elstm_clock_rows(model, k, before + steps, runner->lengths) - first[k]);
     }
     for (uint32_t k = 0; k < model->tensors; ++k) {
         elstm_tensor *tensor = &runner->tensors[k];
@@ -267,8 +273,8 @@ static uint64_t run_rows(const elstm_runner *runner, const elstm_tensor *tensor,
     const elstm_model *model = runner->model;
     const uint64_t before = model->causal ? steps_before(runner) : 0;
     if (tensor->single == ELSTM_CONSTANT) return steps > 0;
-    const uint64_t all = elstm_clock_rows(model, tensor->clock, before + steps) -
-                         elstm_clock_rows(model, tensor->clock, before);
+    const uint64_t all = elstm_clock_rows(model, tensor->clock, before + steps, runner->lengths) -
+                         elstm_clock_rows(model, tensor->clock, before, runner->lengths);
     return tensor->single == ELSTM_SINGLE && rows == ELSTM_ROWS_MODEL && all > 0 ? 1 : all;
 }
 
@@ -512,6 +518,8 @@ static elstm_status run(elstm_runner *runner, const run_doors *doors, uint32_t s
     const elstm_model *model = runner->model;
     if (!model->causal && (steps > runner->limits.max_steps || rows == ELSTM_ROWS_EVERY))
         return ELSTM_ERR_UNSUPPORTED;
+    for (uint32_t k = 0; k < model->inputs && !model->causal; ++k)
+        if (runner->lengths[k] > runner->limits.max_steps) return ELSTM_ERR_UNSUPPORTED;
     if (elstm_run_refusal(runner, steps, rows).why != ELSTM_FITS) return ELSTM_ERR_UNSUPPORTED;
     if (!model->causal) elstm_reset(runner);
     runner->every = rows == ELSTM_ROWS_EVERY;
@@ -588,6 +596,7 @@ elstm_status elstm_self_check(elstm_runner *runner) {
     const elstm_model *model = runner->model;
     elstm_status status = ELSTM_OK;
     elstm_reset(runner);
+    elstm_set_lengths(runner, NULL);
     if (!runner->even && model->example_steps > 0)
         status = run(runner, &example, model->example_steps,
                      model->causal ? ELSTM_ROWS_EVERY : ELSTM_ROWS_MODEL);

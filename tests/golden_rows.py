@@ -209,6 +209,19 @@ def cells_more():
     return Model(tensors, tuple(layers), ("x", "mask", "h0"), ("gru", "before", "rnn", "lstm", "c", "kept"))
 
 
+def translated():
+    """A decoder that starts from an encoder's state and looks at its steps, of which there may be other numbers."""
+    random = np.random.default_rng(30)
+    layers = [
+        lstm("h", "x", "h", 3, 4, random),
+        Last("kept", ("h",), ("kept",)),
+        Rnn("d", ("u", "kept"), ("d",), *(random.uniform(-1, 1, s) for s in ((4, 2), (4, 4), 4)), initial=True),
+        Attention("seen", ("d", "h", "h"), ("seen",)),
+        Combine("y", ("u", "d", "seen"), ("y",), "concatenate"),
+    ]
+    return model({"x": 3, "u": 2}, layers, ("y", "kept"))
+
+
 BOTH = {  # in both number types
     "moved_uneven": moved_uneven(),
     "moved_whole": moved_whole(),
@@ -219,4 +232,4 @@ BOTH = {  # in both number types
     "joined": joined(),
     "cells_more": cells_more(),
 }
-FLOATS_ALONE = {"attended": attended()}
+FLOATS_ALONE = {"attended": attended(), "translated": translated()}

@@ -12,6 +12,8 @@ from edgelstm.bench import measure, measure_layers
 from edgelstm.errors import InputError, ModelError
 from edgelstm.image import pack
 from edgelstm.layers import (
+    Attention,
+    Combine,
     Crop,
     Dense,
     Embedding,
@@ -322,6 +324,57 @@ def test_ids_beyond_their_vocabulary_are_refused():
             with pytest.raises(InputError, match="whole numbers from 0 to 4"):
                 runner.x = x[1]
                 runner.step()
+
+
+def encoder_decoder():
+    """A decoder that starts from an encoder's state and looks at all its steps."""
+    random, units = np.random.default_rng(4), 4
+    layers = (
+        lstm("encoder", "x", "h", 3, units, random),
+        Last("kept", ("h",), ("kept",)),
+        Rnn("decoder", ("u", "kept"), ("d",), *(random.uniform(-1, 1, s) for s in ((units, 2), (units, units), units)),
+            initial=True),
+        Attention("look", ("d", "h", "h"), ("seen",)),
+        Combine("both", ("d", "seen"), ("both",), "concatenate"),
+        Combine("with_last", ("u", "both"), ("all",), "concatenate"),
+    )  # fmt: skip
+    widths = {
+        "x": 3,
+        "u": 2,
+        "h": units,
+        "kept": units,
+        "d": units,
+        "seen": units,
+        "both": 2 * units,
+        "all": 2 * units + 2,
+    }
+    return Model(tuple(Tensor(n, w) for n, w in widths.items()), layers, ("x", "u"), ("all", "kept"))
+
+
+@pytest.mark.parametrize(("encoded", "decoded"), [(7, 3), (3, 7), (5, 5), (1, 90), (90, 1)])
+def test_a_decoder_may_take_other_numbers_of_steps_than_its_encoder(encoded, decoded):
+    model = encoder_decoder()
+    x, u = signal((2, encoded, 3)), signal((2, decoded, 2))
+    expected = reference.run(model, (x, u))
+    runner = Runner(model)
+    for _ in range(2):
+        for found, wanted in zip(runner.run((x, u)), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=3e-6)
+        runner.self_check()
+
+
+def test_inputs_that_are_joined_must_have_as_many_steps():
+    tensors = (Tensor("x", 3), Tensor("u", 3), Tensor("sum", 3), Tensor("y", 3))
+    add, reverse = Combine("join", ("x", "u"), ("sum",), "add"), Reverse("r", ("sum",), ("y",))
+    model, x = Model(tensors, (add, reverse), ("x", "u"), ("y",)), signal((1, 5, 3))
+    runner = Runner(model)
+    np.testing.assert_allclose(runner.run((x, x)), reference.run(model, (x, x))[0], atol=1e-6)
+    for run in (runner.run, lambda xs: reference.run(model, xs)):
+        with pytest.raises(InputError, match="join: it reads tensors of 5 and 4 steps"):
+            run((x, x[:, :4]))
+    causal = Model(tensors[:3], (add,), ("x", "u"), ("sum",))
+    with pytest.raises(InputError, match="disagree in their number"):
+        Runner(causal).run((x, x[:, :4]))
 
 
 # ---- streams and bench ----
