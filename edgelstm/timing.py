@@ -52,7 +52,7 @@ from .quantized import (
 
 Change: TypeAlias = tuple[Any, ...]
 """What a layer does to a clock, as src_c/clocks.c has it: ("split", n) makes n rows of each, ("group", n) one of n,
-("fixed", n) n rows whatever the run, ("input", k) as many as the k-th input has, ("crop", n, m) takes some off start and
+("fixed", n) n rows whatever the run, ("input", k) as many as the k-th input has, ("crop", n, m) cuts some off start and
 end, ("pad", n, m) adds some, ("windows", reach, stride, left, right, same) has a row for each window."""
 
 Clock: TypeAlias = tuple[Change, ...]
