@@ -24,7 +24,7 @@ import numpy as np
 from test_arm import ARM32, ARM64, Failure, Target, require
 
 from edgelstm.image import save
-from edgelstm.layers import Lstm
+from edgelstm.layers import Gru, Lstm
 from edgelstm.model import Model, Tensor
 from edgelstm.quantization import quantize
 
@@ -39,7 +39,13 @@ X86 = Target("gcc", "qemu-x86_64", "/", "gcc libc6-dev qemu-user")
 MACHINES = {"x86-64": X86, "64-bit ARM": ARM64, "32-bit ARM": ARM32}
 SIZES = ((8, 16), (9, 64), (32, 64), (64, 128), (128, 256))
 RUN_SIZE = (32, 64)
-TYPES = {"s8": "s8", "s8h16": "s8, int16 h", "f32": "f32"}  # as in a count's key, and on the page
+TYPES = {  # as in a count's key, and on the page
+    "s8": "s8",
+    "s8h16": "s8, int16 h",
+    "f32": "f32",
+    "gru8": "GRU s8",
+    "gru32": "GRU f32",
+}
 STEPS = 8  # of a stretch of single steps; a stretch of a run is tools/count_steps.c's
 
 Counts = dict[str, int]  # by machine, set, type, size and mode, as in "x86-64 avx2 s8 32,64 step"
@@ -54,14 +60,25 @@ def lstm(inputs: int, units: int) -> Model:
     return Model(tensors, (Lstm("lstm", ("x",), ("h",), *weights),), ("x",), ("h",))
 
 
+def gru(inputs: int, units: int) -> Model:
+    """The same with a GRU."""
+    random = np.random.default_rng(0)
+    bound = 1 / np.sqrt(units)
+    weights = [random.uniform(-bound, bound, shape) for shape in ((3, units, inputs), (3, units, units), (3, units))]
+    tensors = (Tensor("x", inputs), Tensor("h", units))
+    layer = Gru("gru", ("x",), ("h",), *weights, reset_bias=random.uniform(-bound, bound, units))
+    return Model(tensors, (layer,), ("x",), ("h",))
+
+
 def pack_models(folder: Path) -> list[str]:
     """An image of each type and size, named as in a count's key."""
     names = []
     for inputs, units in SIZES:
-        model = lstm(inputs, units)
+        model, other = lstm(inputs, units), gru(inputs, units)
         samples = np.random.default_rng(1).standard_normal((8, 40, inputs)).astype(np.float32)
         wide = quantize(model, samples, hidden_bits=16)
-        for number_type, packed in zip(TYPES, (quantize(model, samples), wide, model), strict=True):
+        made = (quantize(model, samples), wide, model, quantize(other, samples), other)
+        for number_type, packed in zip(TYPES, made, strict=True):
             names.append(f"{number_type}_{inputs},{units}")
             save(packed, folder / names[-1])
     return names
