@@ -10,6 +10,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import golden_cells
 import golden_rows
 import numpy as np
 from nets import lstm, signal, stack, two_heads
@@ -114,7 +115,7 @@ FLOATS = {
     "padded": stack(3, (20,), head=None),
     "stacked": stack(2, (9, 6), head=3, head_activation=Activation("tanh"), activate="relu"),
     "scaled": scaled(),
-} | golden_rows.BOTH
+} | golden_rows.BOTH | golden_cells.BOTH
 
 
 # ---- integers that no quantizer would choose ----
@@ -223,13 +224,14 @@ def wild_heads():
 
 PACKED = {f"f32_{name}": made for name, made in (FLOATS | golden_rows.FLOATS_ALONE).items()}
 PACKED |= {"s8_wild_cells": wild_cells(), "s8_wild_heads": wild_heads(), "s8_wide_cells": wild_cells("s16")}
+PACKED |= {f"s8_{name}": made for name, made in golden_cells.WILD.items()}
 
 
 def quantized(name):
     """The int8 twin of one of FLOATS, without its notes: their decibels may round differently elsewhere."""
     made = FLOATS[name]
     samples = tuple(signal((4, 24, made.width(x)), 9 + k) for k, x in enumerate(made.inputs))
-    if name in golden_rows.BOTH:
+    if name in golden_rows.BOTH | golden_cells.BOTH:
         samples = uniform(made, 9, 16, answered_steps(made, 24))
     return replace(quantize(made, samples if len(samples) > 1 else samples[0]), notes=())
 
