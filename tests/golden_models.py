@@ -101,21 +101,25 @@ def scaled():
     return stack(2, (3,), meta=Meta((inputs,), (outputs,), window=60, hop=30))
 
 
-FLOATS = {
-    "cells_a": cells(0),
-    "cells_b": cells(4),
-    "cells_c": cells(8),
-    "cells_d": cells(12),
-    "heads_a": heads(0),
-    "heads_b": heads(8),
-    "alone": alone(),
-    "softmax": softmaxes(),
-    "after_last": after_last(),
-    "branch": two_heads(3, 4),
-    "padded": stack(3, (20,), head=None),
-    "stacked": stack(2, (9, 6), head=3, head_activation=Activation("tanh"), activate="relu"),
-    "scaled": scaled(),
-} | golden_rows.BOTH | golden_cells.BOTH
+FLOATS = (
+    {
+        "cells_a": cells(0),
+        "cells_b": cells(4),
+        "cells_c": cells(8),
+        "cells_d": cells(12),
+        "heads_a": heads(0),
+        "heads_b": heads(8),
+        "alone": alone(),
+        "softmax": softmaxes(),
+        "after_last": after_last(),
+        "branch": two_heads(3, 4),
+        "padded": stack(3, (20,), head=None),
+        "stacked": stack(2, (9, 6), head=3, head_activation=Activation("tanh"), activate="relu"),
+        "scaled": scaled(),
+    }
+    | golden_rows.BOTH
+    | golden_cells.BOTH
+)
 
 
 # ---- integers that no quantizer would choose ----
