@@ -25,13 +25,15 @@ from .description import (
 )
 from .errors import InputError, ModelError
 from .files import write_whole
-from .layers import Embedding, Mask
+from .layers import Attention, Embedding, Mask
 from .model import Array, Model, Port, QuantizedModel
 from .quantized import MOVERS, QuantizedEmbedding, QuantizedMask
 from .records import packed, record
-from .timing import Timing, check_run
+from .timing import Timing, check_run, rows
 
 EXAMPLE_STEPS = 8
+EXAMPLE_TRIES = 1 << 17  # layers looked at for a number of steps that fits: a second
+EXAMPLE_VALUES = 1 << 25  # the reference holds 8 bytes of each
 
 
 def pack(model: Model | QuantizedModel) -> bytes:
@@ -157,9 +159,10 @@ def vocabularies(model: Model | QuantizedModel) -> dict[str, int]:
 
 def _example(model: Model | QuantizedModel) -> bytes:
     """Steps, then the inputs' and the outputs' values, each array padded to 4 bytes. Empty for a float model that
-    overflows even on small inputs, and for one that fits no number of steps: there is nothing to compare then."""
+    overflows even on small inputs, for one that fits no number of steps, and for one that a run makes too large: there
+    is nothing to compare then."""
     steps = _example_steps(model)
-    if not steps:
+    if not steps or _values(model, steps) > EXAMPLE_VALUES:
         return b""
     random = np.random.default_rng(0)
     single = {t.name for t in model.tensors if t.single}
@@ -183,6 +186,18 @@ def _example(model: Model | QuantizedModel) -> bytes:
     return struct.pack("<II", steps, 0) + b"".join(blob + bytes(-len(blob) % 4) for blob in blobs)
 
 
+def _values(model: Model | QuantizedModel, steps: int) -> int:
+    """How many numbers a run over so many steps makes."""
+    clocks = model.timing.clocks
+    count = {t.name: rows(clocks[t.name], steps) for t in model.tensors}
+    made = sum(count[t.name] * t.width for t in model.tensors)
+    for layer in model.layers:
+        if isinstance(layer, Attention):
+            pairs = count[layer.reads[0]] * count[layer.reads[1]]
+            made += pairs * (layer.heads if layer.additive is None else layer.additive.size)
+    return made
+
+
 def _with_ids(model: Model | QuantizedModel, xs: list[Array], random: np.random.Generator) -> list[Array]:
     """Noise, but for ids whole numbers of their vocabulary, and for a mask 0 and 1."""
     ids = vocabularies(model)
@@ -198,7 +213,8 @@ def _example_steps(model: Model | QuantizedModel) -> int:
     timing = model.timing
     window = () if timing.causal or model.meta.window is None else (model.meta.window,)
     steps: int
-    for steps in (*window, EXAMPLE_STEPS, *range(1, 4097)):
+    tries = min(4096, EXAMPLE_TRIES // max(1, len(model.layers)))
+    for steps in (*window, EXAMPLE_STEPS, *range(1, 1 + tries)):
         try:
             check_run(model, steps, timed=timing)
         except InputError:

@@ -32,7 +32,7 @@ class Case:
     words: str | None  # a regular expression that the error must hold; None if the file may be read, to no harm
     make: Callable[[Yard], bytes]
     weights: Path | None = None  # then the file is an architecture, and this its checkpoint
-    door: str = "read"  # or "image", "meta", "samples"
+    door: str = "read"  # or "convert", which also packs the model; "image", "meta", "samples"
     head: str | None = None  # for state dicts
     slow: bool = False  # takes seconds to make or to refuse
 

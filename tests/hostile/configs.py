@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import h5py
 from cases import GOLDEN, Case, members, zipped
 
 GOOD = members((GOLDEN / "keras" / "keras315_stack.keras").read_bytes())
@@ -128,6 +130,39 @@ def calling_each_other(depth: int, times: int) -> bytes:
             },
         }
     return archive(entry)
+
+
+def row(*layers: tuple[str, dict[str, Any]], shape: tuple[int | None, ...]) -> bytes:
+    """A model without weights, of one layer after the other."""
+    entries: list[Any] = [{"class_name": "InputLayer", "config": {"name": "i", "batch_shape": list(shape)}}]
+    entries += [
+        {"class_name": kind, "module": "keras.layers", "registered_name": None, "config": {"name": f"l{k}", **config}}
+        for k, (kind, config) in enumerate(layers)
+    ]
+    weights = io.BytesIO()
+    h5py.File(weights, "w").close()
+    config = {"class_name": "Sequential", "module": "keras", "config": {"name": "s", "layers": entries}}
+    metadata = b'{"keras_version": "3.5.0"}'
+    return zipped(
+        {"config.json": json.dumps(config).encode(), "metadata.json": metadata, "model.weights.h5": weights.getvalue()}
+    )
+
+
+def large() -> dict[str, bytes]:
+    """Models that may be valid, and whose runs would fill any memory."""
+    most, tanh = 65536, ("Activation", {"activation": "tanh"})
+    mean = ("GlobalAveragePooling1D", {})
+    return {
+        "four_billion_repeated": row(mean, ("RepeatVector", {"n": most}), tanh, shape=(None, 4, most)),
+        "eight_billion_padded": row(("ZeroPadding1D", {"padding": [most, most]}), tanh, shape=(None, 4, most)),
+        "softmax_over_many_steps": row(
+            mean, ("RepeatVector", {"n": most}), ("Softmax", {"axis": 1}), shape=(None, 4, 1024)
+        ),
+        "thousand_wide_layers": row(*[tanh] * 1000, shape=(None, 4, most)),
+        "thousand_layers_behind_a_cut": row(
+            ("Cropping1D", {"cropping": [most, 0]}), *[tanh] * 1000, shape=(None, None, 2)
+        ),
+    }
 
 
 def cases() -> Iterator[Case]:
@@ -266,6 +301,8 @@ def cases() -> Iterator[Case]:
     }
     for name, (words, make) in made.items():
         yield Case(f"config_{name}.keras", words, lambda y, make=make: make())
+    for name, content in large().items():
+        yield Case(f"config_{name}.keras", None, lambda y, content=content: content, door="convert")
     weights = GOLDEN / "keras" / "keras315_stack_weights.weights.h5"
     bare = {
         "nested": b"[" * 100_000,

@@ -26,6 +26,7 @@ from opens import Watcher
 
 from edgelstm import Runner, arrays, cli, importers, meta_file
 from edgelstm.errors import EdgeLstmError
+from edgelstm.image import pack
 
 HANGS = 40  # seconds on the clock after which a file has hung
 ACTIVITY = importers.read(GOLDEN / "torch" / "activity.pt", head="relu,softmax")
@@ -34,6 +35,8 @@ ACTIVITY = importers.read(GOLDEN / "torch" / "activity.pt", head="relu,softmax")
 def action(case: Case, path: Path) -> Callable[[], object]:
     """What a user does with the file."""
     match case.door:
+        case "convert":
+            return lambda: pack(importers.read(path))
         case "image":
             return lambda: Runner(path)
         case "meta":
