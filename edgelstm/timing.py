@@ -6,7 +6,6 @@ many steps. An *uneven* one does not write one row a step: windows skip steps or
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -83,16 +82,16 @@ class Timing:
 
 
 class _Walk:
-    def __init__(self, model: Any, apart: bool) -> None:
+    def __init__(self, model: Any, apart: frozenset[int]) -> None:
         self.widths = {t.name: t.width for t in model.tensors}
         self.single = {t.name for t in model.tensors if t.single and t.name in model.inputs}
         self.constant = set(self.single)  # single from the start of a run on, not from its end
         self.clocks: dict[str, Clock] = dict.fromkeys(model.inputs, ())
         self.table: list[Clock] = [()]
-        if apart:  # all sequences but the first have a number of steps of their own
-            for k in [k for k, name in enumerate(model.inputs) if name not in self.single][1:]:
-                self.clocks[model.inputs[k]] = (("input", k),)
-                self.table.append((("input", k),))
+        self.joined: set[int] = set()  # of the inputs `apart`, those that must come in step with something else
+        for k in sorted(apart):
+            self.clocks[model.inputs[k]] = (("input", k),)
+            self.table.append((("input", k),))
         self.waits: list[tuple[str, str]] = []
 
     def wait(self, layer: Any, reason: str) -> None:
@@ -129,6 +128,7 @@ class _Walk:
         clocks = [self.clocks[name] for name in reads if name not in self.constant] or [()]
         if any(clock != clocks[0] for clock in clocks):
             self.wait(layer, "what it reads comes at different steps")
+            self.joined.update(n for clock in clocks for kind, n, *_ in clock[:1] if kind == "input")
         return clocks[0]
 
     def take(self, layer: Any) -> None:
@@ -316,7 +316,7 @@ def _together(layer: Any, when: Timing) -> tuple[str, ...]:
             return reads[: 1 + bool(getattr(layer, "masked", False))]
 
 
-def _walked(model: Any, apart: bool) -> _Walk:
+def _walked(model: Any, apart: frozenset[int] = frozenset()) -> _Walk:
     walk = _Walk(model, apart)
     for layer in model.layers:
         walk.take(layer)
@@ -326,8 +326,16 @@ def _walked(model: Any, apart: bool) -> _Walk:
 def timing(model: Any) -> Timing:
     """The timing of a model or a quantized one. ModelError where a layer reads a sequence for a single step, or a
     single step for a sequence."""
-    walk = _walked(model, apart=False)
-    if walk.waits:  # then its inputs need not come in step with one another
-        with suppress(ModelError):  # more clocks than an image has
-            walk = _walked(model, apart=True)
+    walk = _walked(model)
+    sequences = [k for k, name in enumerate(model.inputs) if name not in walk.single]
+    apart = frozenset(sequences[1:]) if walk.waits else frozenset()
+    while apart:  # inputs that need not come in step with the first
+        try:
+            other = _walked(model, apart)
+        except ModelError:  # more clocks than an image has
+            break
+        if not other.joined:
+            walk = other
+            break
+        apart -= other.joined
     return Timing(frozenset(walk.single), frozenset(walk.constant), walk.clocks, tuple(walk.table), tuple(walk.waits))
