@@ -124,6 +124,7 @@ def main() -> None:
     type=FILE,
     help="What a weights-only checkpoint does not tell: Keras' config.json, or a TOML file.",
 )
+@click.option("--trust", is_flag=True, help="Let a TorchScript or .pt2 CHECKPOINT, which is a program, run in PyTorch.")
 @click.option("--no-verify", is_flag=True, help="Do not run the checkpoint in its own framework to compare.")
 def convert(
     checkpoint: Path,
@@ -135,9 +136,12 @@ def convert(
     meta_file: Path | None,
     head: str | None,
     architecture: Path | None,
+    trust: bool,
     no_verify: bool,
 ) -> None:
-    """Turn a Keras or PyTorch CHECKPOINT into an image that runs anywhere.
+    """Turn a CHECKPOINT into an image that runs anywhere: of Keras, PyTorch, ONNX, safetensors or NumPy.
+
+    A file is known by its content: .keras, .h5, .pt, .pth, .safetensors, .onnx, .npz.
 
     Where the framework that wrote it is installed, both answer three random sequences first, and nothing is written if
     they disagree.
@@ -153,8 +157,8 @@ def convert(
     from .meta_file import describe
     from .quantization import quantize
 
-    model: Any = importers.read(checkpoint, head=head, architecture=architecture)
-    proof = None if no_verify else _proof(model, checkpoint, architecture, output)
+    model: Any = importers.read(checkpoint, head=head, architecture=architecture, trust=trust)
+    proof = None if no_verify else _proof(model, checkpoint, architecture, trust, output)
     if meta_file is not None:
         model = describe(model, meta_file)
     if samples is not None:
@@ -177,11 +181,11 @@ def convert(
         out.print(f"conversion {proof}", style=style, markup=False, soft_wrap=True)
 
 
-def _proof(model: Any, checkpoint: Path, architecture: Path | None, output: Path) -> Any:
+def _proof(model: Any, checkpoint: Path, architecture: Path | None, trust: bool, output: Path) -> Any:
     from .proof import prove
 
     with err.status("running the checkpoint in its own framework"):
-        return prove(model, checkpoint, architecture=architecture, image=output)
+        return prove(model, checkpoint, architecture=architecture, trust=trust, image=output)
 
 
 # ---- inspect ----

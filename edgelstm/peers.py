@@ -388,7 +388,7 @@ def run_torch(module: Any, xs: Sequence[Array], *, trust: bool = False, timeout:
     if is_module(module):
         return _torch(module, xs)
     path = Path(module)
-    if not _is_script(path):
+    if not is_script(path):
         raise PeerError(f"{path.name!r} holds tensors and no code to run; give the live module, or a TorchScript file")
     if not trust:
         raise CheckpointError(
@@ -422,7 +422,10 @@ def _torch(module: Any, xs: Sequence[Array]) -> Answers:
     try:
         module.eval()
         with torch.no_grad():
-            answer = module(*(torch.from_numpy(np.array(x, np.float32)).to(device, kind) for x in xs))
+            given = (torch.from_numpy(np.array(x)) for x in xs)
+            answer = module(*(x.to(device) if x.dtype == torch.int64 else x.to(device, kind) for x in given))
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise PeerError(f"the module does not take such inputs: {str(error).strip().splitlines()[0]}") from None
     finally:
         for child, mode in training:
             child.training = mode
@@ -436,7 +439,8 @@ def _tensors(answer: Any) -> Iterator[Array]:
         yield part.detach().cpu().float().numpy()
 
 
-def _is_script(path: Path) -> bool:
+def is_script(path: Path) -> bool:
+    """Whether a file is TorchScript's."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("constants.pkl") for name in archive.namelist())

@@ -14,7 +14,7 @@ from .comparison import LIMIT, compare
 from .errors import CheckpointError, MissingError, PeerError
 from .model import Array, Model
 from .peer_process import TIMEOUT, Answers
-from .random_inputs import draw
+from .random_inputs import draw, roles
 from .runner import Runner
 
 SEQUENCES, STEPS = 3, 24
@@ -40,28 +40,65 @@ def prove(
     checkpoint: Any,
     *,
     architecture: str | os.PathLike[str] | None = None,
+    trust: bool = False,
     image: str | os.PathLike[str] = "MODEL.elstm",
     timeout: float = TIMEOUT,
 ) -> Proof:
     """Runs a float model beside the checkpoint it was read from, a file or a live torch.nn.Module.
 
-    CheckpointError where they disagree by more than 5e-6 times max(1, max|y|). No file runs code here (peers.py);
-    `image` is the file that what to do names.
+    CheckpointError where they disagree by more than 5e-6 times max(1, max|y|). No file runs code unless it is
+    of a kind that is a program and `trust` says so; `image` is the file that what to do names.
     """
     xs = draw(model, SEQUENCES, model.meta.window or STEPS, np.random.default_rng(0))
+    found = Runner(model).run(tuple(xs))
+    ys = found if isinstance(found, tuple) else (found,)
+    module = peers.is_module(checkpoint)
     try:
-        if peers.is_module(checkpoint):
-            answers = peers.run_torch(checkpoint, xs)
-        else:
-            answers = peers.run_checkpoint(Path(checkpoint), xs, architecture=architecture, timeout=timeout)
+        if module or peers.is_script(Path(checkpoint)):
+            return _proven_by_torch(model, checkpoint, xs, ys, trust, timeout)
+        answers = peers.run_checkpoint(Path(checkpoint), xs, architecture=architecture, timeout=timeout)
     except MissingError as error:
-        reason, found, command = str(error).partition("pip install ")
-        remedy = f"{found}{command}".replace("; ", " && ") if found else _recorded(image)
-        return Proof(reason=reason.rstrip(": "), remedy=f"{remedy}, and convert again" if found else remedy)
+        reason, pip, command = str(error).partition("pip install ")
+        remedy = f"{pip}{command}".replace("; ", " && ") + ", and convert again" if pip else _recorded(image)
+        return Proof(reason=reason.rstrip(": "), remedy=remedy)
+    except _Disagrees:
+        raise
     except (CheckpointError, PeerError) as error:
         return Proof(reason=str(error), remedy=_recorded(image))
-    found = Runner(model).run(tuple(xs))
-    return Proof(answers.peer, _checked(answers, found if isinstance(found, tuple) else (found,)))
+    return Proof(answers.peer, _checked(answers, ys))
+
+
+def _proven_by_torch(
+    model: Model, checkpoint: Any, xs: list[Array], ys: tuple[Array, ...], trust: bool, timeout: float
+) -> Proof:
+    """A program tells neither what its integers are nor which axis are the steps: whichever way it agrees proves it."""
+    found = roles(model)
+    given: list[Array] = []
+    for name, x in zip(model.inputs, xs, strict=True):
+        if found[name].mask:
+            x = x.sum(axis=(1, 2)).astype(np.int64)  # how many steps count
+        elif found[name].vocabulary:
+            x = (x[..., 0] if x.shape[-1] == 1 else x).astype(np.int64)
+        given.append(x)
+    first: CheckpointError | PeerError | None = None
+    for steps_first in (False, True):
+        turned = [_turned(x) if steps_first else x for x in given]
+        try:
+            answers = peers.run_torch(checkpoint, turned, trust=trust, timeout=timeout)
+            made = tuple(_turned(y) if steps_first and y.ndim > 2 else y for y in answers.ys)[: len(ys)]
+            return Proof(answers.peer, _checked(Answers(made, answers.peer), ys))
+        except (_Disagrees, PeerError) as error:
+            first = first if isinstance(first, _Disagrees) else error
+    assert first is not None
+    raise first
+
+
+def _turned(x: Array) -> Array:
+    return x.swapaxes(0, 1) if x.ndim > 1 else x
+
+
+class _Disagrees(CheckpointError):
+    """The framework gives other answers."""
 
 
 def _recorded(image: str | os.PathLike[str]) -> str:
@@ -74,23 +111,21 @@ def _recorded(image: str | os.PathLike[str]) -> str:
 
 
 def _checked(expected: Answers, found: tuple[Array, ...]) -> float:
-    """The largest error. CheckpointError where it is too large, or where the answers are not the same ones."""
+    """The largest error. _Disagrees where it is too large, or where the answers are not the same ones."""
     shapes = [[y.shape for y in ys] for ys in (expected.ys, found)]
     if shapes[0] != shapes[1]:
-        raise CheckpointError(
+        raise _Disagrees(
             f"{expected.peer} gives answers of shape {_shown(shapes[0])}, the model as read {_shown(shapes[1])}; "
             "it is not converted"
         )
     worst = 0.0
     for k, (y, z) in enumerate(zip(expected.ys, found, strict=True)):
         if not np.isfinite(y).all():
-            raise CheckpointError(
-                f"{expected.peer} gives NaN or infinite answers on random inputs; it is not converted"
-            )
+            raise _Disagrees(f"{expected.peer} gives NaN or infinite answers on random inputs; it is not converted")
         difference = compare(y, z)
         error = difference.max_error / max(1.0, difference.largest)
         if not error <= LIMIT:
-            raise CheckpointError(
+            raise _Disagrees(
                 f"the model as read does not answer as {expected.peer} does: output {k} is off by {error:.2g} of "
                 f"max(1, max|y|), at most {LIMIT:g} is allowed; it is not converted. Please report this checkpoint"
             )

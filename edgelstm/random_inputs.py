@@ -46,11 +46,11 @@ def draw(model: Model, sequences: int, steps: int, random: np.random.Generator) 
 def fit(model: Model, xs: Sequence[Array], random: np.random.Generator) -> list[Array]:
     """Arrays [N, T, width], one an input, made to fit: other numbers for indices and masks, a row for a single input,
     and steps that a mask hides where the model looks for such."""
-    roles = _roles(model)
+    found = roles(model)
     single = {t.name for t in model.tensors if t.single}
     fitted = []
     for name, x in zip(model.inputs, xs, strict=True):
-        role = roles[name]
+        role = found[name]
         if role.vocabulary:
             x = random.integers(0, role.vocabulary, x.shape)
         if role.mask:
@@ -71,7 +71,7 @@ def _lengths(sequences: int, steps: int, random: np.random.Generator) -> Array:
 
 
 @dataclass(slots=True)
-class _Role:
+class Role:
     """What an input is for, besides being numbers."""
 
     vocabulary: int = 0  # rows of the smallest table it is an index of
@@ -79,29 +79,30 @@ class _Role:
     missing: list[float] = field(default_factory=list)  # values that hide a step
 
 
-def _roles(model: Model) -> dict[str, _Role]:
-    roles = {name: _Role() for name in model.inputs}
+def roles(model: Model) -> dict[str, Role]:
+    """The role of each input."""
+    found = {name: Role() for name in model.inputs}
     origins: dict[str, set[str]] = {name: {name} for name in model.inputs}  # the inputs whose values a tensor holds
     for layer in model.layers:
-        found = origins.get(layer.reads[0], set())
+        inputs = origins.get(layer.reads[0], set())
         match layer:
             case Embedding():
-                for name in found:
-                    role = roles[name]
+                for name in inputs:
+                    role = found[name]
                     role.vocabulary = min(role.vocabulary or layer.vocabulary, layer.vocabulary)
             case Mask():
-                origins[layer.writes[0]] = found
-                for name in found:
-                    roles[name].missing.append(layer.value)
+                origins[layer.writes[0]] = inputs
+                for name in inputs:
+                    found[name].missing.append(layer.value)
             case Lstm() | Gru() | Rnn() | Reduce() | Attention():
                 if layer.masked:
                     for name in origins.get(layer.reads[3 if isinstance(layer, Attention) else 1], set()):
-                        roles[name].mask = True
+                        found[name].mask = True
             case Reverse() | Crop() | Pad() | Repeat() | Split() | Group() | Transpose() | Last():
-                origins[layer.writes[0]] = found
+                origins[layer.writes[0]] = inputs
             case Combine():
                 origins[layer.writes[0]] = set().union(*(origins.get(name, set()) for name in layer.reads))
-    return roles
+    return found
 
 
 # ---- steps ----

@@ -152,6 +152,6 @@ def test_convert_says_that_it_is_unverified(framework, image):
 def test_a_live_module_proves_itself(monkeypatch):
     model = stack(2, (3,))
     monkeypatch.setattr(peers, "is_module", lambda value: value is model)
-    monkeypatch.setattr(peers, "run_torch", lambda module, xs: Answers(reference.run(model, xs), "torch 2"))
+    monkeypatch.setattr(peers, "run_torch", lambda module, xs, **options: Answers(reference.run(model, xs), "torch 2"))
     assert prove(model, model).peer == "torch 2"
     assert proof.SEQUENCES == 3

@@ -355,7 +355,10 @@ def target(node: Node, settings: Settings, inputs: Sequence[Any], shape: Sequenc
     made = [shape[k] if n == 0 else n for k, n in enumerate(wanted)]
     total = product(shape)
     if -1 in made:
-        rest = divided(total, product(n for n in made if n != -1))
+        # what stays where it is need not be divided by: a sum of sizes, as steps and padding are, cannot be
+        kept = {k for k, n in enumerate(made) if k < len(shape) and n == shape[k]}
+        moved = product(n for k, n in enumerate(shape) if k not in kept)
+        rest = divided(moved, product(n for k, n in enumerate(made) if n != -1 and k not in kept))
         if rest is None or made.count(-1) > 1:
             raise CheckpointError(f"{node.label}: shape {text(wanted)} does not fit to {text(shape)}")
         made[made.index(-1)] = rest

@@ -45,6 +45,32 @@ def test_live_modules() -> None:
         assert found.peer == f"torch {torch.__version__}" and found.error < 1e-6
 
 
+def test_modules_that_read_steps_first_or_words() -> None:
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+
+    class Words(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.rnn, self.out = nn.Embedding(9, 4), nn.GRU(4, 5, batch_first=True), nn.Linear(5, 2)
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            return self.out(self.rnn(self.table(x))[0][:, -1])
+
+    torch.manual_seed(0)
+    for module in (nn.LSTM(3, 5), nn.GRU(3, 5, batch_first=True), Words()):
+        found = prove(importers.read(module), module)
+        assert found.peer.startswith("torch") and found.error < 1e-6
+
+
+def test_a_program_proves_itself_where_it_is_trusted(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh()).eval()
+    path = tmp_path / "m.pt"
+    torch.jit.trace(module, torch.zeros(1, 5, 3)).save(path)
+    assert prove(importers.read(path, trust=True), path, trust=True).peer.startswith("torch")
+
+
 def test_a_wrong_reading_is_refused(tmp_path: Path) -> None:
     """Another checkpoint of the same shape stands for a reader that swaps something."""
     keras = pytest.importorskip("keras")

@@ -1,0 +1,18 @@
+"""docs/support.md says what the importers do."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_page_is_what_the_importers_do() -> None:
+    for module in ("tensorflow", "keras", "tf_keras", "torch", "onnx"):
+        pytest.importorskip(module)
+    import make_support
+
+    assert make_support.page() == make_support.PAGE.read_text(), "run: python tools/make_support.py"
