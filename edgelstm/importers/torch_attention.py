@@ -13,7 +13,7 @@ from ..layers import Attention, Dense, Reduce
 from . import torch_build
 from .torch_graph import Args, Const, Score, Walk
 from .torch_names import Heads
-from .torch_values import ONE, Axis, Refuse, Rows, combined, ordered, rows, values
+from .torch_values import ONE, Axis, Misplaced, Refuse, Rows, combined, ordered, rows, values
 
 _HIDDEN = -1e4  # a score this low is as good as none; masks hold less, mostly minus infinity
 
@@ -26,6 +26,8 @@ def product(walk: Walk, name: str, first: Any, second: Any) -> Any:
         raise Refuse("a product of matrices that is none of an attention")
     rank = max(len(first.axes), len(second.axes))
     first, second = (replace(x, axes=(ONE,) * (rank - len(x.axes)) + x.axes) for x in (first, second))
+    if any(axis.kind == "steps" for x in (first, second) for axis in x.axes[:-2]):
+        raise Misplaced("the steps of its attention would be the batch")
     kinds = tuple(x.axes[k].kind for x in (first, second) for k in (-2, -1))
     if kinds[1] == "steps" and kinds[2] == "steps":
         return _weighted(walk, name, first, second)
@@ -34,7 +36,7 @@ def product(walk: Walk, name: str, first: Any, second: Any) -> Any:
     if kinds == ("steps", "values", "values", "one"):
         row = replace(second, axes=(*second.axes[:-2], ONE, second.axes[-2]))
         return _dots(walk, name, first, row)
-    raise Refuse("a product of matrices that is none of an attention")
+    raise Misplaced("a product of matrices that is none of an attention")
 
 
 def _heads(x: Rows) -> list[Axis]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..layers import (
+    MAX_READS,
     SIGMOID,
     TANH,
     Activate,
@@ -295,7 +296,10 @@ def attention(builder: Builder, part: Heads, heads: int, causal: bool, queries: 
 
 def joined(builder: Builder, name: str, tensors: tuple[str, ...]) -> str:
     """The values of several tensors, one after the other."""
-    return tensors[0] if len(tensors) == 1 else builder.add(Combine, name, tensors, "concatenate")
+    while len(tensors) > 1:
+        groups = [tensors[k : k + MAX_READS] for k in range(0, len(tensors), MAX_READS)]
+        tensors = tuple(builder.add(Combine, name, g, "concatenate") if len(g) > 1 else g[0] for g in groups)
+    return tensors[0]
 
 
 def flatten(builder: Builder, x: str, steps: int, channels: bool) -> str:

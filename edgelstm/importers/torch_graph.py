@@ -24,6 +24,9 @@ HARMLESS = frozenset(
 )  # fmt: skip
 """Settings that change no answer of a trained model."""
 
+_LENGTHS = frozenset(("to", "_to_copy", "clone", "detach", "alias", "lift_fresh", "sort", "_pack_padded_sequence"))
+"""What may be done to lengths."""
+
 _VIEWS = frozenset(
     ("view", "transpose", "permute", "select", "slice", "squeeze", "unsqueeze", "expand", "t", "alias", "unbind",
      "split", "chunk", "narrow", "diagonal", "as_strided", "unflatten", "flatten", "reshape", "detach")
@@ -178,6 +181,8 @@ class Walk:
                 return self.constant(node, args, kwargs)
             if schema is None:
                 raise Refuse("an operation that is not of PyTorch's tensors")
+            if name not in _LENGTHS and any(isinstance(value, Lengths) for value in flat):
+                raise Refuse("lengths that serve other than to pack sequences")
             if schema.is_mutable:
                 self.check_change(node)
                 name = name.rstrip("_")
@@ -185,6 +190,8 @@ class Walk:
             if schema.is_mutable:
                 self.env[node.args[0]] = made
             return made
+        except (TypeError, AttributeError, LookupError, ValueError, RuntimeError, AssertionError) as error:
+            return Refused(f"{node.name} ({name}): it is used in a way that is not understood ({type(error).__name__})")
         except (CheckpointError, ModelError) as error:
             return Refused(f"{node.name} ({name}): {error}", isinstance(error, Misplaced))
 

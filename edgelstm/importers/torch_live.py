@@ -25,6 +25,7 @@ from .torch_values import BATCH, Axis, Misplaced, Rows, plain_output, rows, valu
 
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 _CELLS = {"LSTMCell": "lstm", "GRUCell": "gru", "RNNCell": "rnn"}
+_PACKED = ("_pack_padded_sequence", "_pad_packed_sequence", "lstm", "gru", "rnn_tanh", "rnn_relu")
 _STEPS = ((23, 31), (131, 149))  # of the two traces without an example: primes, which no layer is wide
 _SHAPES = {
     "bts": ("batch", "steps", "values"),
@@ -487,19 +488,34 @@ def _recorded(module: Any, arguments: tuple[Any, ...]) -> Traced:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    class Sizes(torch.Tensor):
+        """Of batches, step by step, of one sequence of full length: here they can be looked into, recorded ones not."""
+
+        __torch_function__: Any = torch._C._disabled_torch_function_impl
+
+        def __getitem__(self, index: Any) -> Any:
+            return 1
+
     functions: Any = torch._VF
-    pack = functions._pack_padded_sequence
+    lengths = [int(x.max()) for x in arguments if x.ndim == 1 and not x.is_floating_point()]
+    plain = torch.ones(max(lengths, default=1), dtype=torch.int64)
+    sizes = plain.as_subclass(Sizes)
 
-    def packed(*args: Any) -> tuple[Any, Any]:
-        # one sequence of full length: a constant size of batches, where the recorded one could not be looked into
-        data, sizes = pack(*args)
-        return data, torch.tensor([1] * len(sizes))
+    def shown(function: Any) -> Any:
+        def call(*args: Any) -> Any:
+            made = function(*(plain if x is sizes else x for x in args))
+            return (made[0], sizes) if function is kept["_pack_padded_sequence"] else made
 
-    functions._pack_padded_sequence = packed
+        return call
+
+    kept = {name: getattr(functions, name) for name in _PACKED}
+    for name in _PACKED:
+        setattr(functions, name, shown(kept[name]))
     try:
         made = make_fx(lambda *args: module(*args), pre_dispatch=True)(*arguments)
     finally:
-        functions._pack_padded_sequence = pack
+        for name in _PACKED:
+            setattr(functions, name, kept[name])
     names = {(t.data_ptr(), tuple(t.shape)): name for name, t in module.state_dict().items() if t.numel()}
 
     def attribute(target: str) -> tuple[str, Any]:

@@ -575,6 +575,9 @@ def _range(walk: Walk, x: Rows, dim: int, wanted: range) -> Rows:
         return x
     if axis.kind == "values":
         return picked(walk.builder, x, dim, wanted)
+    if axis.kind == "steps" and list(wanted) in ([0], [axis.size - 1]):
+        one = step_at(walk.builder, x, 0 if wanted.start == 0 else -1)
+        return unsqueezed(one, dim)
     if axis.kind != "steps" or wanted.step != 1:
         raise Refuse("it takes some of the batch, or every so many steps")
     return cropped(walk.builder, x, wanted.start, axis.size - wanted.stop)
@@ -593,11 +596,14 @@ def _index_select(walk: Walk, name: str, a: Args) -> Rows:
         return x
     if not isinstance(index, Const):
         raise Refuse("its index is computed from the input")
-    return _taken(walk, x, dim, [int(n) % axis.size for n in index.array().ravel()])
+    return _taken(walk, x, dim, [int(n) for n in index.array().ravel()])
 
 
 def _taken(walk: Walk, x: Rows, dim: int, wanted: list[int]) -> Rows:
     axis = x.axes[dim]
+    if not all(-axis.size <= n < axis.size for n in wanted):
+        raise Refuse(f"indices {wanted[:4]} of {axis.size}; give an input it takes, example=array")
+    wanted = [n % axis.size for n in wanted]
     if axis.kind == "values":
         return picked(walk.builder, x, dim, wanted)
     if wanted == list(range(axis.size))[::-1]:
@@ -610,7 +616,7 @@ def _index(walk: Walk, name: str, a: Args) -> Rows:
     given = [k for k, index in enumerate(indices) if index is not None]
     if len(given) != 1 or not isinstance(indices[given[0]], Const) or indices[given[0]].tensor.ndim != 1:
         raise Refuse("it indexes by other than one constant list")
-    return _taken(walk, x, given[0], [int(n) % x.sizes[given[0]] for n in indices[given[0]].array()])
+    return _taken(walk, x, given[0], [int(n) for n in indices[given[0]].array()])
 
 
 def _flip(walk: Walk, name: str, a: Args) -> Rows:

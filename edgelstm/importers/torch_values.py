@@ -150,6 +150,8 @@ def sequence(builder: Builder, value: Rows, dim: int) -> Rows:
     if not builder.single(value.tensor):
         raise Refuse("it makes a sequence of what is one step already")
     axes = list(value.axes)
+    if axis.kind == "one" and axis.size == 1:
+        raise Refuse("a sequence of one step")
     if axis.kind == "one":
         value = ordered(builder, value)
         axes[dim] = steps(axis.size)
