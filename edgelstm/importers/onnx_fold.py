@@ -98,14 +98,20 @@ def axis_of(node: Node, axis: int, rank: int) -> int:
 def _elementwise(function: Callable[..., Any]) -> Callable[..., Known]:
     def made(node: Node, settings: Settings, inputs: Inputs, opset: int) -> Known:
         values = [given(node, inputs, k) for k in range(len(node.inputs))]
-        settings.int("axis")  # of opset 6: where the second one stands in the first
-        settings.int("broadcast")
+        old_broadcast(node, settings)
         shape = broadcast(node, [v.shape for v in values])
         if prod(np.broadcast_shapes(*(v.array.shape for v in values))) > MAX_ELEMENTS:
             raise CheckpointError(f"{node.label}: a constant it makes is too large")
         return Known(np.asarray(function(*(v.array for v in values))), shape)
 
     return made
+
+
+def old_broadcast(node: Node, settings: Settings) -> None:
+    """Before opset 7 the second input stands at `axis` of the first; only the place of all later opsets is read."""
+    axis, wanted = settings.int("axis"), settings.int("broadcast", 0)
+    if wanted and axis not in (None, -1):
+        raise CheckpointError(f"{node.label}: axis is {axis}; only the last axes are joined so")
 
 
 def broadcast(node: Node, shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
@@ -401,14 +407,20 @@ def _tile(node: Node, settings: Settings, inputs: Inputs, opset: int) -> Known:
     return known(np.tile(array, times))
 
 
+def reduced(node: Node, settings: Settings, inputs: Sequence[Any], rank: int) -> tuple[list[int], bool]:
+    """The axes that a reduction is over, and whether they stay, with size 1."""
+    chosen = axes(node, settings, inputs, 1, [])
+    if not chosen and not settings.int("noop_with_empty_axes", 0):
+        chosen = list(range(rank))
+    settings.int("noop_with_empty_axes")
+    return sorted({axis_of(node, axis, rank) for axis in chosen}), bool(settings.int("keepdims", 1))
+
+
 def _reduce(function: Callable[..., Any]) -> Callable[..., Known]:
     def made(node: Node, settings: Settings, inputs: Inputs, opset: int) -> Known:
         array = full(given(node, inputs, 0), node.label)
-        chosen = axes(node, settings, inputs, 1)
-        keep = bool(settings.int("keepdims", 1))
-        settings.int("noop_with_empty_axes", 0)
-        over = None if chosen is None else tuple(axis_of(node, axis, array.ndim) for axis in chosen)
-        return known(function(array, axis=over, keepdims=keep))
+        over, keep = reduced(node, settings, inputs, array.ndim)
+        return known(function(array, axis=tuple(over), keepdims=keep))
 
     return made
 

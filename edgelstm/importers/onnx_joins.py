@@ -12,7 +12,7 @@ from ..layers import MAX_READS, Attention, Combine, Dense, Reduce
 from ..model import Array
 from .onnx_build import Build
 from .onnx_file import Node
-from .onnx_fold import axis_of, given, optional, text
+from .onnx_fold import axis_of, given, old_broadcast, optional, text
 from .onnx_settings import Settings
 from .onnx_sizes import Known, numbers, uniform
 from .onnx_values import Atom, Axis, Data, Scores, Value, places, transposed
@@ -24,7 +24,7 @@ _KINDS |= {"Mean": "average"}
 def arithmetic(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> Value:
     """Add, Sub, Mul, Div, Sum, Mean, Max and Min."""
     if build.opset < 7:
-        _old_broadcast(node, settings)
+        old_broadcast(node, settings)
     values = [given(node, inputs, k) for k in range(len(node.inputs))]
     if len(values) == 1:
         return data_of(node, values[0])
@@ -57,13 +57,6 @@ def _pair(node: Node, values: Sequence[Value]) -> tuple[Data, Known]:
     constants = [v for v in values if isinstance(v, Known)]
     others = [v for v in values if not isinstance(v, Known)]
     return data_of(node, others[0]), constants[0]
-
-
-def _old_broadcast(node: Node, settings: Settings) -> None:
-    """Before opset 7 the second input stands at `axis` of the first; only the usual place is read."""
-    axis, broadcast = settings.int("axis"), settings.int("broadcast", 0)
-    if broadcast and axis not in (None, -1):
-        raise CheckpointError(f"{node.label}: axis is {axis}; only the last axes are joined so")
 
 
 def data_of(node: Node, value: Value | None) -> Data:

@@ -12,7 +12,7 @@ from ..layers import Conv1d, Dense, Pad, Pool1d, Reduce
 from .onnx_build import Build
 from .onnx_file import Node
 from .onnx_fold import axes as axes_of
-from .onnx_fold import axis_of, given, optional, text
+from .onnx_fold import axis_of, given, optional, reduced, text
 from .onnx_joins import data_of
 from .onnx_settings import Settings
 from .onnx_sizes import Dim, Known, ints, numbers, symbol, uniform
@@ -198,11 +198,7 @@ def _rows(build: Build, window: _Window, steps: Dim) -> Dim:
 def reduce(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> Value:
     """ReduceMean, ReduceMax, ReduceSum; over the steps, or of means and sums over values too."""
     data = data_of(node, given(node, inputs, 0))
-    rank = len(data.axes)
-    keep = bool(settings.int("keepdims", 1))
-    if settings.int("noop_with_empty_axes", 0) and optional(inputs, 1) is None:
-        return data
-    over = sorted({axis_of(node, k, rank) for k in axes_of(node, settings, inputs, 1, list(range(rank)))})
+    over, keep = reduced(node, settings, inputs, len(data.axes))
     return _reduced(build, node, data, over, node.op[6:].lower(), keep)
 
 

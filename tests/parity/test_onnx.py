@@ -171,6 +171,8 @@ LAYERS: dict[str, bytes] = {
     "sum over steps": around(node("ReduceSum", ["x", "one"], ["y"]), constants=AXES),
     "max over steps": around(node("ReduceMax", ["x", "one"], ["y"]), constants=AXES),
     "mean over values": around(node("ReduceMean", ["x", "minus"], ["y"]), constants=AXES),
+    "mean over no axes": around(node("ReduceMean", ["x", "none"], ["y"], noop_with_empty_axes=1),
+                                constants={"none": np.zeros(0, np.int64)}),
     "mean as an attribute": around(node("ReduceMean", ["x"], ["y"], axes=[1]), opset=13),
     "batch norm": around(node("BatchNormalization", ["x", "s", "o", "m", "v"], ["y"], epsilon=1e-3), shape=CHANNELS,
                          constants={"s": weights(6, seed=1), "o": weights(6, seed=2), "m": weights(6, seed=3),

@@ -59,7 +59,7 @@ def test_onnx_runtime_and_import_agree(
     bound = LIMIT * max(1.0, float(np.abs(expected).max()))
     assert np.abs(native - expected).max() <= bound
     head = ",".join(["last" if last else "sequence", "relu", "softmax" if softmax else "none"])
-    model = importers.read(tmp_path / "net.pt", head=head)
-    for name in kernels():
-        y = Runner(model, name).run(x.numpy())
-        assert y.shape == expected.shape and np.abs(y - expected).max() <= bound, name
+    for model in (importers.read(tmp_path / "net.pt", head=head), importers.read(tmp_path / "net.onnx")):
+        for name in kernels():
+            y = Runner(model, name).run(x.numpy())
+            assert y.shape == expected.shape and np.abs(y - expected).max() <= bound, (model.source, name)
