@@ -10,6 +10,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import golden_around
 import golden_cells
 import golden_rows
 import numpy as np
@@ -227,6 +228,11 @@ def wild_heads():
 
 
 PACKED = {f"f32_{name}": made for name, made in (FLOATS | golden_rows.FLOATS_ALONE).items()}
+PACKED |= {f"s8_{name}": made for name, made in golden_around.WILD.items()}
+PACKED |= {
+    "f32_convolutions": golden_around.FLOATS["convolutions"],
+    "f32_reductions": golden_around.FLOATS["reductions"],
+}
 PACKED |= {"s8_wild_cells": wild_cells(), "s8_wild_heads": wild_heads(), "s8_wide_cells": wild_cells("s16")}
 PACKED |= {f"s8_{name}": made for name, made in golden_cells.WILD.items()}
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SETS = ("test_sets", "test_images")
-ALL = ("test_sets", "test_kernels", "test_images")
+SETS = ("test_sets", "test_images", "test_rows")
+ALL = ("test_sets", "test_kernels", "test_images", "test_rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,10 @@ def test_cpu(cpu: str) -> tuple[bool, str, str]:
     chosen = re.search(r"^ok +test_sets .* s: (.*)$", done.stdout, re.MULTILINE)
     found = chosen[1] if chosen else "?"
     passed = re.findall(r"^ok +(\w+)", done.stdout, re.MULTILINE)
-    answers = re.search(r"^ok +test_images .* s8 answers (\w+)", done.stdout, re.MULTILINE)
-    checksum = answers[1] if answers else "?"
-    good = done.returncode == 0 and found == sets and sorted(passed) == sorted(programs) and answers is not None
-    line = f"{'ok' if good else 'FAIL':4} {cpu:20} {found:26} {checksum:12} {len(passed)} of {len(programs)} programs"
+    answers = re.findall(r"^ok +test_(?:images|rows) .* s8 answers (\w+)", done.stdout, re.MULTILINE)
+    checksum = " ".join(answers)
+    good = done.returncode == 0 and found == sets and sorted(passed) == sorted(programs) and len(answers) == 2
+    line = f"{'ok' if good else 'FAIL':4} {cpu:20} {found:26} {checksum:18} {len(passed)} of {len(programs)} programs"
     line += f" {time.monotonic() - start:5.0f} s"
     if not good:
         line += f"\n     expected the sets: {sets}\n{done.stdout}{done.stderr}"

@@ -451,46 +451,6 @@ static void refusals(const image *g, const elstm_kernels *set) {
     check_release();
 }
 
-/* A model that is not causal runs whole or not at all: no layer is so yet, but its model could be.
- */
-static void whole_runs(const sequences *s, const elstm_kernels *set) {
-    enum { MOST = 5 };
-    const size_t room[ELSTM_MAX_PORTS] = {MOST + 1, MOST + 1, MOST + 1, MOST + 1,
-                                          MOST + 1, MOST + 1, MOST + 1, MOST + 1};
-    image other = *s->of;
-    elstm_model *model = &other.model;
-    void *xs[ELSTM_MAX_PORTS], *ys[ELSTM_MAX_PORTS];
-    size_t bytes = 0;
-    begin(s, set, "a run that may not be cut", 1, MOST);
-    CHECK(model->causal == 1, "the model is not causal as it is");
-    model->causal = 0;
-    elstm_runner runner = start(&other, set, MOST, 1);
-    take_ports(model->input, model->inputs, room, s->door, xs);
-    unsigned char *y = take_ports(model->output, model->outputs, room, s->door, ys);
-    for (uint32_t k = 0; k < model->outputs; ++k)
-        bytes += room[k] * model->output[k].width * value_size(s->door);
-    unsigned char *state = check_take(model->state_size, 0), *answers = check_take(bytes, 0);
-    for (uint32_t at = 0; at <= MOST; ++at) put(s, 0, at, xs, at);
-    CHECK(run(&runner, s->door, xs, ys, MOST, ELSTM_ROWS_MODEL) == ELSTM_OK,
-          "max_steps are refused");
-    memcpy(state, elstm_state(&runner, 0), model->state_size);
-    memcpy(answers, y, bytes);
-    for (uint32_t more = 0; more < 2; ++more) {
-        const elstm_rows rows = more ? ELSTM_ROWS_MODEL : ELSTM_ROWS_EVERY;
-        CHECK(run(&runner, s->door, xs, ys, MOST + more, rows) == ELSTM_ERR_UNSUPPORTED,
-              more ? "more than max_steps are not refused" : "every row is not refused");
-        CHECK(memcmp(state, elstm_state(&runner, 0), model->state_size) == 0, "the state changed");
-        CHECK(memcmp(answers, y, bytes) == 0, "answers were written");
-    }
-    for (uint32_t output = 0; output < model->outputs; ++output)
-        for (uint32_t at = 0; !model->output[output].single && at < MOST; ++at)
-            compare(s, 0, at, output, ys[output], at);
-    model->causal = 1;
-    CHECK(run(&runner, s->door, xs, ys, MOST + 1, ELSTM_ROWS_EVERY) == ELSTM_OK,
-          "a causal model is refused");
-    check_release();
-}
-
 /* The example must be able to fail: other answers inside the image, other answers found. */
 static void self_checks(const image *g, const elstm_kernels *set) {
     static const uint32_t streams[3] = {1, 3, STREAMS};
@@ -586,7 +546,6 @@ static void test_image(const image *g, const char *path, uint32_t *all) {
             states(&s, set);
             states_move(&s, set);
             one_buffer(&s, set);
-            whole_runs(&s, set);
         }
         free(s.xs);
         free(s.ys);
