@@ -25,15 +25,14 @@ from .description import (
 )
 from .errors import InputError, ModelError
 from .files import write_whole
-from .layers import Attention, Embedding, Mask
+from .layers import Embedding, Mask
 from .model import Array, Model, Port, QuantizedModel
 from .quantized import MOVERS, QuantizedEmbedding, QuantizedMask
 from .records import packed, record
-from .timing import Timing, check_run, rows
+from .timing import MOST_NUMBERS, Timing, check_run, numbers_made
 
 EXAMPLE_STEPS = 8
 EXAMPLE_TRIES = 1 << 17  # layers looked at for a number of steps that fits: a second
-EXAMPLE_VALUES = 1 << 25  # the reference holds 8 bytes of each
 
 
 def pack(model: Model | QuantizedModel) -> bytes:
@@ -162,7 +161,7 @@ def _example(model: Model | QuantizedModel) -> bytes:
     overflows even on small inputs, for one that fits no number of steps, and for one that a run makes too large: there
     is nothing to compare then."""
     steps = _example_steps(model)
-    if not steps or _values(model, steps) > EXAMPLE_VALUES:
+    if not steps or numbers_made(model, steps) > MOST_NUMBERS:
         return b""
     random = np.random.default_rng(0)
     single = {t.name for t in model.tensors if t.single}
@@ -184,18 +183,6 @@ def _example(model: Model | QuantizedModel) -> bytes:
             return b""
     blobs = [array.tobytes() for array in (*xs, *ys)]
     return struct.pack("<II", steps, 0) + b"".join(blob + bytes(-len(blob) % 4) for blob in blobs)
-
-
-def _values(model: Model | QuantizedModel, steps: int) -> int:
-    """How many numbers a run over so many steps makes."""
-    clocks = model.timing.clocks
-    count = {t.name: rows(clocks[t.name], steps) for t in model.tensors}
-    made = sum(count[t.name] * t.width for t in model.tensors)
-    for layer in model.layers:
-        if isinstance(layer, Attention):
-            pairs = count[layer.reads[0]] * count[layer.reads[1]]
-            made += pairs * (layer.heads if layer.additive is None else layer.additive.size)
-    return made
 
 
 def _with_ids(model: Model | QuantizedModel, xs: list[Array], random: np.random.Generator) -> list[Array]:

@@ -16,6 +16,7 @@ from .model import Array, Model
 from .peer_process import TIMEOUT, Answers
 from .random_inputs import draw, roles
 from .runner import Runner
+from .timing import MOST_NUMBERS, numbers_made
 
 SEQUENCES, STEPS = 3, 24
 
@@ -49,7 +50,10 @@ def prove(
     CheckpointError where they disagree by more than 5e-6 times max(1, max|y|). No file runs code unless it is
     of a kind that is a program and `trust` says so; `image` is the file that what to do names.
     """
-    xs = draw(model, SEQUENCES, model.meta.window or STEPS, np.random.default_rng(0))
+    steps = model.meta.window or STEPS
+    if SEQUENCES * numbers_made(model, steps) > MOST_NUMBERS:
+        return Proof(reason=f"{SEQUENCES} runs over {steps} steps would fill the memory", remedy=_recorded(image))
+    xs = draw(model, SEQUENCES, steps, np.random.default_rng(0))
     found = Runner(model).run(tuple(xs))
     ys = found if isinstance(found, tuple) else (found,)
     module = peers.is_module(checkpoint)

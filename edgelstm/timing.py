@@ -58,6 +58,7 @@ Clock: TypeAlias = tuple[Change, ...]
 """At which steps a tensor has rows: what was done to one row a step, in order. () is one row a step."""
 
 MAX_CLOCKS = 16
+MOST_NUMBERS = 1 << 25  # that a run nobody asked for may make; the reference holds 8 bytes of each
 MAX_ROWS = 1 << 18  # that a step may bring to one tensor
 
 
@@ -269,6 +270,18 @@ def _rows(kind: str, n: list[int], steps: int) -> int:
     if same:
         return -(-steps // stride)
     return (steps + left + right - reach) // stride + 1 if steps and steps + left + right >= reach else 0
+
+
+def numbers_made(model: Any, steps: int) -> int:
+    """How many numbers a run over so many steps makes, all tensors together."""
+    clocks = timing(model).clocks
+    count = {t.name: rows(clocks[t.name], steps) for t in model.tensors}
+    made: int = sum(count[t.name] * t.width for t in model.tensors)
+    for layer in model.layers:
+        if isinstance(layer, Attention):
+            pairs = count[layer.reads[0]] * count[layer.reads[1]]
+            made += pairs * (layer.heads if layer.additive is None else layer.additive.size)
+    return made
 
 
 def check_run(
