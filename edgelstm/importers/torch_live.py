@@ -25,6 +25,10 @@ from .torch_values import BATCH, Axis, Misplaced, Rows, plain_output, rows, valu
 
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 _CELLS = {"LSTMCell": "lstm", "GRUCell": "gru", "RNNCell": "rnn"}
+_UNCLEAR = (
+    "with an input of (batch, values) it computes other than with (batch, steps, values); give the one it is for: "
+    "example=array"
+)
 _PACKED = ("_pack_padded_sequence", "_pad_packed_sequence", "lstm", "gru", "rnn_tanh", "rnn_relu")
 _STEPS = ((23, 31), (131, 149))  # of the two traces without an example: primes, which no layer is wide
 _SHAPES = {
@@ -79,18 +83,36 @@ def read(module: Any, example: Any = None) -> Model:
     weights = _weights(module)
     if type(module).__name__ in _CELLS and type(module).__module__.startswith("torch.nn.modules."):
         return _bare_cell(module, weights)
-    first: CheckpointError | None = None
     with _evaluating(module):
-        for inputs in _candidates(module, weights, example):
-            try:
-                return _read(module, inputs, example is not None)
-            except (_Untraced, Misplaced) as error:
-                if first is None or (isinstance(first, _Untraced) and isinstance(error, Misplaced)):
-                    first = error
-            except CheckpointError as error:
-                if inputs[0].kinds != _SHAPES["bs"] or example is not None:
-                    raise
-                first = error  # it may be one over whole sequences
+        return _fitting(module, _candidates(module, weights, example), example is not None)
+
+
+def _fitting(module: Any, candidates: Iterator[list[Input]], exemplary: bool) -> Model:
+    """The model with the first input that fits; a step (batch, values) and a sequence must not fit in other ways."""
+    first: CheckpointError | None = None
+    flat: Model | None = None
+    for inputs in candidates:
+        is_flat = inputs[0].kinds == _SHAPES["bs"] and not exemplary
+        try:
+            model = _read(module, inputs, exemplary)
+        except CheckpointError as error:
+            if flat is not None and isinstance(error, _Untraced):
+                return flat
+            if flat is not None:
+                raise CheckpointError(_UNCLEAR) from None
+            if not is_flat and not isinstance(error, _Untraced | Misplaced):
+                raise
+            if first is None or (isinstance(first, _Untraced) and not isinstance(error, _Untraced)):
+                first = error
+            continue
+        if is_flat:
+            flat = model
+            continue
+        if flat is not None and not _same(flat, model):
+            raise CheckpointError(_UNCLEAR)
+        return model
+    if flat is not None:
+        return flat
     raise first or CheckpointError("no input fits it")
 
 

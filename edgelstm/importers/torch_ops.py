@@ -162,6 +162,13 @@ def _elu(walk: Walk, name: str, a: Args) -> Rows:
     return activated(walk, "elu", a.rows("self"), Activation("elu", float(a.take("alpha", 0))))
 
 
+def _celu(walk: Walk, name: str, a: Args) -> Rows:
+    x, alpha = a.rows("self"), float(a.take("alpha", 1))
+    if alpha != 1:
+        raise Refuse(f"its alpha is {alpha}")
+    return activated(walk, "elu", x, Activation("elu", 1.0))
+
+
 def _gelu(walk: Walk, name: str, a: Args) -> Rows:
     kind = {"none": "gelu", "tanh": "gelu_tanh"}.get(a.take("approximate"))
     if kind is None:
@@ -767,6 +774,7 @@ ROWWISE: dict[str, Handler] = {
     "embedding": _embedding,
     "leaky_relu": _leaky,
     "elu": _elu,
+    "celu": _celu,
     "gelu": _gelu,
     "softplus": _softplus,
     "hardtanh": _clamped("min_val", "max_val"),

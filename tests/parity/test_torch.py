@@ -234,6 +234,8 @@ def branches(s: Any, x: Any) -> Any:
          "constants that are not zeros"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.LogSoftmax(dim=-1)), "log_softmax"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=0)), "softmax"),
+        (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=1)), "give the one it is for: example=array"),
+        (lambda: nn.Sequential(nn.LSTM(2, 3), TakeAll(), nn.CELU(0.5)), "its alpha is 0.5"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, track_running_stats=False)), "running|training"),
         (lambda: nn.Sequential(nn.ReLU()), "no weights"),
         (lambda: nn.Bilinear(2, 3, 4), "reads 2 inputs .input1, input2."),
