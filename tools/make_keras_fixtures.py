@@ -1,6 +1,7 @@
 """Writes the files of tests/golden/keras with one real Keras at a time: small models, inputs, Keras' own answers.
 
-    python tools/make_keras_fixtures.py FLAVOUR tests/golden/keras
+    python tools/make_keras_fixtures.py FLAVOUR tests/golden/keras stack relu sequence outputs siamese
+    python tools/make_keras_fixtures.py FLAVOUR tests/golden/keras_layers CASE ...
 
 Run in an environment of its own for each FLAVOUR (the script runs on Python 3.6 and later):
 
@@ -22,7 +23,7 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("THEANO_FLAGS", "device=cpu,floatX=float32,cxx=")
+os.environ.setdefault("THEANO_FLAGS", "device=cpu,floatX=float32")
 
 import numpy as np
 
@@ -116,6 +117,7 @@ def cases(keras, flavour):
         yield "outputs", keras.models.Model(inputs=x, outputs=[label, value, every])
 
     if one:
+        yield from others(keras, flavour)
         return
     inside = k.Input(shape=(STEPS, 2))
     deep = sequential(keras, start(STEPS, 4) + [lstm(3, **first(STEPS, 4)), k.Dense(2, activation="tanh")])
@@ -123,18 +125,138 @@ def cases(keras, flavour):
     a, b = k.Input(shape=(STEPS, 2)), k.Input(shape=(STEPS, 2))
     head = k.Dense(2, activation="sigmoid")
     yield "siamese", keras.models.Model(inputs=[a, b], outputs=[head(encoder(a)), encoder(b)])
+    yield from others(keras, flavour)
+
+
+def others(keras, flavour):
+    """Other cells, wrappers, masks and what stands around them."""
+    k = keras.layers
+    one, three = flavour == "keras1", flavour.startswith("keras3")
+    gate = "inner_activation" if one else "recurrent_activation"
+    every = {"return_sequences": True}
+
+    def start(*values):
+        return [k.Input(values)] if three else []
+
+    def first(*values):
+        return {} if three else {"input_shape": values}
+
+    def row(shape, make, *layers):
+        """A row of layers, of which the first declares the shape where that is the way."""
+        return sequential(keras, start(*shape) + [make(**first(*shape)), *layers])
+
+    yield (
+        "cells",
+        row(
+            (STEPS, 2),
+            lambda **more: k.GRU(4, activation="softsign", return_sequences=True, **{gate: "hard_sigmoid"}, **more),
+            k.Bidirectional(k.SimpleRNN(3, **every), merge_mode="sum"),
+            k.Bidirectional(k.LSTM(3, **every), merge_mode="mul"),
+            k.Bidirectional(k.GRU(2, **every), merge_mode="ave"),
+            k.GRU(3, go_backwards=True, **every),
+            k.Bidirectional(k.LSTM(2)),
+            k.Dense(2),
+        ),
+    )
+    yield (
+        "masked",
+        row(
+            (STEPS, 2),
+            lambda **more: k.Masking(0.0, **more),
+            k.GRU(4, **every),
+            k.TimeDistributed(k.Dense(3, activation="tanh")),
+            k.Bidirectional(k.SimpleRNN(3, **every)),
+            k.LSTM(3),
+        ),
+    )
+    yield (
+        "words",
+        sequential(
+            keras,
+            start(STEPS)
+            + [
+                k.Embedding(7, 3, mask_zero=True, **({} if three else {"input_length": STEPS})),
+                k.LSTM(3, **every),
+                k.SimpleRNN(2, activation="relu"),
+                k.Dense(2),
+            ],
+        ),
+    )
+    convolution = {"nb_filter": 4, "filter_length": 3} if one else {"filters": 4, "kernel_size": 3}
+    causal = {"nb_filter": 3, "filter_length": 2} if one else {"filters": 3, "kernel_size": 2}
+    padding, stride = ("border_mode", "subsample_length") if one else ("padding", "strides")
+    pool = {"pool_length": 2} if one else {"pool_size": 2}
+    yield (
+        "around",
+        row(
+            (8, 2),
+            lambda **more: (
+                k.Conv1D(**convolution, **{padding: "same"}, activation="relu", **more)
+                if not one
+                else k.Convolution1D(**convolution, **{padding: "same"}, activation="relu", **more)
+            ),
+            k.BatchNormalization(),
+            k.ZeroPadding1D(1),
+            (k.Convolution1D if one else k.Conv1D)(**causal, **{stride: 2}),
+            k.MaxPooling1D(**pool),
+            k.LSTM(3, **every),
+            k.Flatten(),
+            k.Dense(6),
+            k.Reshape((3, 2)),
+            k.Permute((2, 1)),
+            k.GlobalAveragePooling1D(),
+            k.RepeatVector(2),
+            k.GRU(3),
+        ),
+    )
+    x = k.Input(shape=(STEPS, 2))
+    a, b = k.LSTM(3, **every)(x), k.GRU(3, **every)(x)
+    if one:
+        joined = [k.merge([a, b], mode=mode) for mode in ("sum", "mul", "ave", "max", "concat")]
+        yield "joined", keras.models.Model(input=x, output=joined)
+        for mode in ("gpu", "mem"):
+            yield (
+                mode,
+                sequential(
+                    keras,
+                    [k.GRU(3, consume_less=mode, input_shape=(STEPS, 2), **every), k.LSTM(2, consume_less=mode)],
+                ),
+            )
+        return
+    kinds = (k.Add, k.Multiply, k.Average, k.Maximum, k.Concatenate, k.Subtract)
+    yield "joined", keras.models.Model(inputs=x, outputs=[kind()([a, b]) for kind in kinds])
+    states = k.LSTM(3, return_state=True)(x)
+    h, c = k.Input(shape=(4,)), k.Input(shape=(4,))
+    cells = k.RNN([k.LSTMCell(4), k.GRUCell(3)])(x)
+    later = k.GRU(3, **({"reset_after": True} if flavour == "keras22" else {}))(x, initial_state=states[1])
+    yield (
+        "states",
+        keras.models.Model(
+            inputs=[x, h, c], outputs=[states[0], states[2], cells, later, k.LSTM(4)(x, initial_state=[h, c])]
+        ),
+    )
 
 
 def randomise(model, seed):
     random = np.random.RandomState(seed)
-    model.set_weights([random.uniform(-1.2, 1.2, w.shape).astype(np.float32) for w in model.get_weights()])
+    values = [random.uniform(-1.2, 1.2, w.shape).astype(np.float32) for w in model.get_weights()]
+    for place, weight in enumerate(model.weights):
+        if "variance" in getattr(weight, "path", weight.name) or "running_std" in weight.name:
+            values[place] = np.abs(values[place]) + 0.3
+    model.set_weights(values)
 
 
 def answers(model, seed):
     """Inputs and Keras' answers, by the names they have in the .npz."""
     random = np.random.RandomState(seed)
     shapes = model.input_shape if isinstance(model.input_shape, list) else [model.input_shape]
-    xs = [random.uniform(-2, 2, (COUNT, STEPS, shape[-1])).astype(np.float32) for shape in shapes]
+    words = any(type(layer).__name__ == "Embedding" for layer in model.layers)
+    xs = []
+    for shape in shapes:
+        x = random.uniform(-2, 2, (COUNT, *[STEPS if n is None else n for n in shape[1:]])).astype(np.float32)
+        xs.append(random.randint(0, 7, x.shape).astype(np.float32) if words else x)
+    if any(type(layer).__name__ == "Masking" for layer in model.layers):
+        xs[0][0, -2:], xs[0][1, :2], xs[0][2, 1] = 0, 0, 0
     ys = model.predict(xs if len(xs) > 1 else xs[0], verbose=0)
     ys = ys if isinstance(ys, (list, tuple)) else [ys]
     named = {f"x{n}": x for n, x in enumerate(xs)}
@@ -181,10 +303,12 @@ def cudnn(keras, folder):
 
 
 def main():
-    flavour, folder = sys.argv[1:]
+    flavour, folder, wanted = sys.argv[1], sys.argv[2], sys.argv[3:]
     keras = load(flavour)
     print(flavour, keras.__version__)
     for seed, (case, model) in enumerate(cases(keras, flavour)):
+        if wanted and case not in wanted:
+            continue
         stem = os.path.join(folder, flavour + "_" + case)
         given = varied(model, seed)
         if flavour in ("keras30", "keras33", "keras36"):
@@ -200,7 +324,7 @@ def main():
         if case in ("stack", "siamese") and flavour in ("keras1", "keras23", "keras315"):
             weights_only(model, stem + "_weights", ".weights.h5" if flavour == "keras315" else ".h5")
         np.savez(stem + ".npz", **given)
-    if flavour == "keras23":
+    if flavour == "keras23" and not wanted:
         cudnn(keras, folder)
 
 

@@ -138,7 +138,11 @@ def apply(
             raise CheckpointError(f"layer {spec.name!r}: shared so often that its copies exceed {MAX_COPIED} weights")
     given = spec.kind in TAKES_MASK and (keywords or {}).get("mask") is not None
     values = _prepared(build, spec, inputs)
-    values = values if given else tuple(_still_masked(build, spec, value, values) for value in values)
+    args = list(args)
+    if not given:
+        read = [*values, *(value for value in args if isinstance(value, Value))]
+        values = tuple(_still_masked(build, spec, value, read) for value in values)
+        args = [_still_masked(build, spec, v, read) if isinstance(v, Value) else v for v in args]
     call = Call(build, spec, Settings(spec.name, spec.config), values, tuple(args), dict(keywords or {}))
     if not spec.kind.startswith(OPERATIONS):
         keras_cells.note_precision(call)

@@ -319,7 +319,7 @@ def test_attention(keras: Any, suffix: str, tmp_path: Path) -> None:
         outputs |= {
             f"heads{label}": k.MultiHeadAttention(2, 3)(fresh["q"](), fresh["v"]()),
             f"own keys{label}": k.MultiHeadAttention(3, 2, value_dim=4, output_shape=5, use_bias=False)(
-                fresh["q"](), v, fresh["v"]()
+                fresh["q"](), fresh["v"](), fresh["v"]()
             ),
             f"causal heads{label}": k.MultiHeadAttention(2, 3)(fresh["q"](), fresh["q"](), use_causal_mask=True),
             f"dropped heads{label}": k.MultiHeadAttention(2, 3, dropout=0.2)(fresh["q"](), fresh["v"]()),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from keras_live import INPUTS, STEPS, Layers, compare, heads, save_beside
+from keras_live import INPUTS, STEPS, TOLERANCE, Layers, compare, heads, save_beside
+
+from edgelstm import importers, reference
 
 CELLS = ("LSTM", "GRU", "SimpleRNN")
 
@@ -82,8 +86,6 @@ def test_states_out_and_in(keras: Any, kind: str, suffix: str, tmp_path: Path) -
 
 
 def test_a_state_stays_where_no_step_counts(keras: Any, tmp_path: Path) -> None:
-    import numpy as np
-
     masked, h, c = keras.Input((STEPS, INPUTS)), keras.Input((4,)), keras.Input((4,))
     made = keras.layers.LSTM(4, return_state=True)(keras.layers.Masking()(masked), initial_state=[h, c])
     random = np.random.default_rng(0)
@@ -175,3 +177,33 @@ def test_stateful(keras: Any, suffix: str, tmp_path: Path) -> None:
     save: Any = {"save": save_beside} if "weights" in suffix else {}
     read = compare(model, tmp_path / f"m{suffix}", ["y"], 7, **save)
     assert any("stateful" in note for note in read.notes)
+
+
+def test_weights_of_cudnn_layers(tmp_path: Path) -> None:
+    """A file with cuDNN's arrays, which tf_keras turns into those of LSTM and GRU as it loads them."""
+    pytest.importorskip("tensorflow")
+    keras, h5py = pytest.importorskip("tf_keras"), pytest.importorskip("h5py")
+    k, path = keras.layers, tmp_path / "m.h5"
+    model = keras.Sequential([k.Input((STEPS, INPUTS)), k.LSTM(4, return_sequences=True, name="l"), k.GRU(3, name="g")])
+    model.save(path)
+    random = np.random.default_rng(8)
+    with h5py.File(path, "r+") as file:
+        for layer, inputs, units, gates in (("l", INPUTS, 4, 4), ("g", 4, 3, 3)):
+            (group,) = file[f"model_weights/{layer}/{layer}"].values()
+            shapes = {"kernel:0": (inputs, gates * units), "recurrent_kernel:0": (units, gates * units)}
+            for name, shape in {**shapes, "bias:0": (2 * gates * units,)}.items():
+                del group[name]
+                group[name] = random.uniform(-1, 1, shape).astype(np.float32)
+    x = random.uniform(-1, 1, (2, STEPS, INPUTS)).astype(np.float32)
+    want = keras.models.load_model(path).predict(x, verbose=0)
+    assert np.abs(reference.run(importers.read(path), [x])[0] - want).max() < TOLERANCE
+    with h5py.File(path, "r+") as file:
+        text = file.attrs["model_config"]
+        for kind in ("LSTM", "GRU"):
+            text = text.replace(f'"{kind}"', f'"CuDNN{kind}"')
+        config = json.loads(text)
+        for layer in config["config"]["layers"][1:]:
+            kept = ("name", "units", "return_sequences", "trainable", "stateful", "go_backwards", "return_state")
+            layer["config"] = {key: layer["config"][key] for key in kept}
+        file.attrs["model_config"] = json.dumps(config)
+    assert np.abs(reference.run(importers.read(path), [x])[0] - want).max() < TOLERANCE
