@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import CheckpointError, ModelError
 from ..model import Meta, Model, Source, Tensor
 from . import hdf5, keras_files
-from .keras_build import Build, Shape, Value
+from .keras_build import NEWEST, Build, Shape, Value
 from .keras_config import plain, shown
 from .keras_files import Checkpoint
 from .keras_fold import settled
@@ -84,6 +84,8 @@ def _model(spec: Spec, version: str | None, backend: str | None, source: Source,
             steps.add(value.shape[0])
         if rows and len(value.shape) > 2:
             _note_shape(build, "input", value)
+    if build.release == (3, NEWEST) and any(key[0] == "mask" for key in build.known):
+        build.note("the files do not tell which Keras 3 wrote them; masks are taken as Keras 3.15 does")
     layers, given = settled(build.layers, outputs)
     written = {tensor for layer in layers for tensor in layer.writes}
     return Model(

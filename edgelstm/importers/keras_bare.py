@@ -49,7 +49,7 @@ def bare(value: Any, generation: str = "2") -> Any:
         raise CheckpointError(f"the configuration holds {shown(value)}, which names no known layer")
     kept = {key: bare(value[key], generation) for key in KEPT if key in value}
     shapes = value.get("build_config")
-    if isinstance(shapes, dict) and _is_plain(shapes.get("input_shape")):
+    if isinstance(shapes, dict) and isinstance(shapes.get("input_shape"), list) and _is_plain(shapes["input_shape"]):
         kept["build_config"] = {"input_shape": shapes.get("input_shape")}
     module = kept.get("module")
     if module is None and generation == "3" and (kind in HOMES or kind in LAYERS):

@@ -25,6 +25,8 @@ MASK_ORDER = (
     "same sees depends on their order; give each a Masking or Embedding layer of its own"
 )
 
+NEWEST = 999
+
 Shape = tuple[int | None, ...]
 
 
@@ -98,10 +100,10 @@ class Build:
 
     @property
     def release(self) -> tuple[int, int]:
-        """Major and minor number of the version; what is not told counts as 0."""
+        """Major and minor number of the version; a version without a minor number counts as the newest."""
         parts = [*(self.version or "").split("."), "", ""]
         first, second = (int(part) if part.isdigit() and len(part) < 4 else 0 for part in parts[:2])
-        return first, second
+        return first, second if parts[1].isdigit() else NEWEST
 
     def unique(self, name: str) -> str:
         """`name`, with a number behind it if it is taken."""
