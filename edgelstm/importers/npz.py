@@ -19,7 +19,7 @@ from ..model import Array, Model, Source
 from . import npz_layers
 from .torch_pickle import shown
 
-MAX_FILE = 1 << 27  # bytes of an archive, and of all its arrays
+MAX_FILE = 1 << 26  # bytes of an archive, and of all its arrays
 _MAX_ARRAYS = 4096
 _MAX_RANK = 8
 _HEADER = 10_000  # bytes

@@ -77,7 +77,7 @@ class _Cell:
             return None
         if not isinstance(value, Known):
             raise CheckpointError(f"{self.node.label}: {what} is not a constant of the file")
-        found = numbers(value, self.node.label).astype(np.float64)
+        found = numbers(value, self.node.label)
         if shape is not None and found.shape != shape:
             raise CheckpointError(f"{self.node.label}: {what} has shape {text(found.shape)}, expected {text(shape)}")
         return found
@@ -98,6 +98,7 @@ class _Cell:
         bias = self._constant(3, (self.directions, 2 * self.gates * units), "B")
         if bias is None:
             bias = np.zeros((self.directions, 2 * self.gates * units))
+        bias = bias.astype(np.float64)  # sums of two are rounded once
         return (
             kernel.reshape(self.directions, self.gates, units, inputs),
             recurrent.reshape(self.directions, self.gates, units, units),
@@ -243,7 +244,8 @@ class _Cell:
         columns = places(x, [x.axes[2]])
         if len(columns) != self.kernel.shape[3]:
             raise CheckpointError(f"{node.label}: W reads {self.kernel.shape[3]} values, X has {len(columns)}")
-        self.kernel = self.kernel[:, :, :, columns]
+        if (columns != np.arange(len(columns))).any():
+            self.kernel = self.kernel[:, :, :, columns]
         states, mask = self._initial(), self._mask(x)
         source = build.read(node, x)
         ys: list[tuple[str, int]] = []
@@ -302,13 +304,12 @@ class _Cell:
             )
         scale = np.array([function.scale for function in functions])
         shift = np.array([function.shift for function in functions])
+        kernel, recurrent = self.kernel[direction][gates], self.recurrent[direction][gates]
         bias = self.bias[direction][:, gates] * scale[:, None]
         bias[0] += shift[:, None]
-        return (
-            self.kernel[direction][gates] * scale[:, None, None],
-            self.recurrent[direction][gates] * scale[:, None, None],
-            bias,
-        )
+        if (scale == 1).all():  # no copy in float64, which may be large
+            return kernel, recurrent, bias
+        return kernel * scale[:, None, None], recurrent * scale[:, None, None], bias
 
     def _lstm(self, direction: int) -> tuple[Any, dict[str, Any]]:
         gate, candidate, cell = self.functions[direction]

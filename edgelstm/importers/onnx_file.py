@@ -13,7 +13,7 @@ from ..errors import CheckpointError, MissingError
 from ..model import Array
 from .torch_pickle import shown
 
-MAX_FILE = 1 << 27  # bytes; parsed, they are held about three times
+MAX_FILE = 1 << 26  # bytes; parsed, they are held about three times
 _MAX_ENTRIES = 400_000  # nodes, names, attributes, dimensions, ... in all
 _MAX_DEPTH = 40  # messages in messages; a subgraph takes three
 _MAX_EXPANDED = 1 << 26  # bytes that packed whole numbers take as int64
