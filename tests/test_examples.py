@@ -94,6 +94,22 @@ def test_forecasters_reach_what_their_page_says(load, monkeypatch, script, expre
         assert results[way]["RMSE"] < results["persistence"]["RMSE"]
 
 
+VARIANTS = ("masked", "bidirectional", "stacked", "attention", "cnn_lstm", "gru")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants(load, monkeypatch, name):
+    monkeypatch.setattr(load("tutorials/compare.py"), "keras", absent)
+    script = load("tutorials/variants.py")
+    assert script.NAMES == VARIANTS
+    results = script.evaluate(name)
+    kinds = ("f32",) if name == "attention" else ("f32", "s8")
+    check(results, f"variants.py {name}", [f"EdgeLSTM {kind}" for kind in kinds])
+    stepped = "EdgeLSTM f32, step by step"
+    assert (stepped in results) == (name not in ("bidirectional", "attention"))
+    assert all(results[way]["difference"] <= 2e-6 for way in ("EdgeLSTM f32", stepped) if way in results)
+
+
 @pytest.mark.parametrize("framework", ["keras", "torch"])
 def test_digits_reach_what_their_page_says(load, monkeypatch, framework):
     module = load("tutorials/digits.py")

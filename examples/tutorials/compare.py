@@ -30,12 +30,16 @@ def run(model, x: np.ndarray, samples: np.ndarray, trained: dict[str, Callable])
     ways = [Way("float64 reference", reference.run(model, [x])[0])]
     for name, program in trained.items():
         _add(ways, name, lambda program=program: (program(x), None))
-    for kind, made in (("f32", model), ("s8", edgelstm.quantize(model, samples))):
-        image = edgelstm.pack(made)
-        ways.append(Way(f"EdgeLSTM {kind}", edgelstm.Runner(image).run(x), len(image)))
+    for kind, make in (("f32", lambda: model), ("s8", lambda: edgelstm.quantize(model, samples))):
+        _add(ways, f"EdgeLSTM {kind}", lambda make=make: _image(make(), x))
     for kind in ("float", "int8"):
         _add(ways, f"TFLite {kind}", lambda kind=kind: _tflite(model, kind, x, samples))
     return ways
+
+
+def _image(model, x: np.ndarray) -> tuple[np.ndarray, int]:
+    image = edgelstm.pack(model)
+    return edgelstm.Runner(image).run(x), len(image)
 
 
 def _tflite(model, kind: str, x: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, int]:

@@ -54,6 +54,23 @@ def test_digits_answer_as_the_framework(load, framework, way):
     assert results["EdgeLSTM f32"]["loss"] == pytest.approx(results[way]["loss"], abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["masked", "bidirectional", "stacked", "attention", "cnn_lstm", "gru"])
+def test_variants_answer_as_keras(load, name):
+    pytest.importorskip("keras")
+    results = load("tutorials/variants.py").evaluate(name)
+    assert results["Keras"]["difference"] <= 5e-6
+    assert results["EdgeLSTM f32"]["accuracy"] == results["Keras"]["accuracy"]
+
+
+def test_a_variant_trains(load, monkeypatch, tmp_path):
+    pytest.importorskip("keras")
+    variants = load("tutorials/variants.py")
+    monkeypatch.setattr(variants, "EPOCHS", 1)
+    monkeypatch.setattr(variants, "HERE", tmp_path)
+    variants.train("masked")
+    assert type(edgelstm.read(variants.file("masked")).layers[0]).__name__ == "Mask"
+
+
 def test_forecasters_train(load, monkeypatch, tmp_path):
     keras = pytest.importorskip("keras")
     series = load("tutorials/series.py")
