@@ -3,8 +3,8 @@
 
 PYTHON ?= python
 
-.PHONY: help build test check format lint types layers test-c symbols test-arm instructions parity bench peers fuzz golden \
-    clean
+.PHONY: help build test check format lint types layers test-c symbols test-arm instructions parity drawn support bench \
+    peers fuzz golden clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -44,6 +44,12 @@ instructions:    ## how many a step takes, on emulated CPUs, against the committ
 
 parity:          ## against live Keras, PyTorch, ONNX Runtime and TFLite: pip install -e ".[parity]"
 	$(PYTHON) -m pytest tests/parity
+
+drawn:           ## 3000 models a framework drawn at random beside it; writes docs/parity.md
+	$(PYTHON) tools/draw_parity.py --count 3000
+
+support:         ## docs/support.md, by asking the importers
+	$(PYTHON) tools/make_support.py
 
 bench:           ## what the committed figures rest on
 	$(PYTHON) tools/bench_call.py

@@ -72,6 +72,7 @@ def _named(model: Any, name: str) -> Any:
 def _reason(text: str) -> str:
     """A message without the file's and the layer's names, which are this tool's own."""
     text = re.sub(r"^'[^']*': ", "", " ".join(text.split()))
+    text = text.removeprefix("Own: ")  # the module around what is asked for
     text = re.sub(r"^(layer|node) '[^']*'( \(\w+\))?: ", "", text)
     text = re.sub(r"; supported: .*", "", text)
     return text.replace("|", "\\|")
@@ -177,6 +178,7 @@ def keras_rows(keras: Any, folder: Path) -> Iterator[Row]:
         before = text[: -len(last)].removesuffix(" > ")
         setting = (f"{before}: " if before else "") + setting
         keras.backend.clear_session()
+        keras.utils.set_random_seed(0)
         try:
             model = keras_model(keras, text)
         except (NameError, TypeError, ValueError):  # this generation of Keras does not have it

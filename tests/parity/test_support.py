@@ -1,12 +1,6 @@
 """docs/support.md says what the importers do."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
 
 
 @pytest.mark.filterwarnings("ignore")
