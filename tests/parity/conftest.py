@@ -1,5 +1,10 @@
 """The frameworks use one thread each: answers do not depend on how many cores there are."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]  # the noise model, and what draws models

@@ -16,11 +16,13 @@ from typing import Any
 import hypothesis
 import numpy as np
 from hypothesis import strategies as st
+from simulate import decibels, simulate
 
 from edgelstm import importers, reference
 from edgelstm.comparison import LIMIT
-from edgelstm.errors import CheckpointError
+from edgelstm.errors import CheckpointError, QuantizeError
 from edgelstm.model import Model
+from edgelstm.quantization import quantize_with_rows
 from edgelstm.runner import Runner
 
 UNSTEADY = 1e-6
@@ -51,8 +53,8 @@ class Tally:
     unsteady: int = 0
     worst: float = 0.0  # error of the C core, as a part of max(1, max|y|)
     worst_reference: float = 0.0
-    quantized: int = 0
-    worst_loss: float = 0.0  # dB by which s8 is worse than the same int8 weights under exact arithmetic
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    """By family of layers, of each model that s8 ran: by how many dB it is worse than the noise model."""
     kinds: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -84,6 +86,33 @@ def check(case: Case, allowed: dict[str, str], tally: Tally) -> None:
     error = largest_error(expected, found if isinstance(found, tuple) else (found,))
     assert error <= LIMIT, f"the C core is off by {error:.3g}\n{case.shown}"
     tally.worst = max(tally.worst, error)
+    loss = s8_loss(model, xs)
+    if loss is not None:
+        for family in {FAMILIES.get(type(layer).__name__, "around the cells") for layer in model.layers}:
+            tally.losses.setdefault(family, []).append(loss)
+
+
+FAMILIES = {"Lstm": "LSTM", "Gru": "GRU", "Rnn": "simple RNN", "Conv1d": "windows", "Pool1d": "windows"}
+
+
+def s8_loss(model: Model, xs: list[np.ndarray]) -> float | None:
+    """By how many dB the C core's int8 answers are worse than those of the same int8 weights under exact arithmetic
+    (tests/simulate.py), mean over outputs; None where there is no int8, or not every step has an answer."""
+    if model.timing.waits or model.timing.uneven or any(t.single for t in model.tensors):
+        return None
+    try:
+        quantized, rows = quantize_with_rows(model, tuple(xs))
+    except QuantizeError:
+        return None
+    exact = reference.run(model, xs, every_step=True)
+    found = Runner(quantized).run(tuple(xs), every_step=True)
+    ideal = simulate(model, quantized, rows, xs)
+    losses = []
+    for y, s8, possible in zip(exact, found if isinstance(found, tuple) else (found,), ideal, strict=True):
+        best = decibels(y, possible)
+        if 0 < best < 50:  # beyond that 16-bit activations decide, which the noise model takes for exact
+            losses.append(best - decibels(y, s8))
+    return float(np.mean(losses)) if losses else None
 
 
 def largest_error(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:

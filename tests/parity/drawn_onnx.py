@@ -24,6 +24,7 @@ PLAIN = ("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Elu", "LeakyRelu", 
 ALLOWED = {
     "the activation of its cell scales": "a HardSigmoid of another slope as an LSTM's cell activation",
     "a clip before an activation that scales": "a clip before a HardSigmoid of another slope",
+    r"from \(\d+ \+ .* mixes sequences": "two directions joined behind padding of an open number of steps",
 }
 """Reasons to refuse that drawn models may meet, and what docs/support.md says of them."""
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from draw_parity import FRAMEWORKS, draw
 
 COUNT = 300
@@ -22,4 +20,8 @@ def test_drawn_models(name: str, tmp_path: Path) -> None:
     assert tally.drawn + sum(tally.refused.values()) >= COUNT
     assert tally.unsteady <= 0.05 * COUNT and sum(tally.refused.values()) <= 0.15 * COUNT
     assert 0 < tally.worst <= 5e-6
-    assert sum(tally.kinds.values()) >= 1.5 * COUNT
+    assert sum(tally.kinds.values()) >= COUNT
+    assert tally.losses
+    for family, losses in tally.losses.items():
+        if len(losses) >= 10:  # of fewer the median is chance; single models of few values may be worse, or better
+            assert np.median(losses) <= 0.1, family
