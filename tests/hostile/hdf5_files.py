@@ -245,7 +245,11 @@ def cases() -> Iterator[Case]:
         "thirty_filters": ("filter|refused", lambda: filtered(*[deflate] * 30)),
         "unknown_filter": ("filter|refused", lambda: filtered((4711, (1, 2, 3)))),
         "lzf_filter": ("filter|refused|damaged", lambda: filtered((32000, (4, 261, 256)))),
-        "szip_filter": ("filter|refused|damaged", lambda: replaced(compression=None, chunks=True, scaleoffset=2)),
+        "szip_filter": ("filter|refused", lambda: filtered((4, (141, 4)))),
+        "scaleoffset_filter": (
+            "filter|refused|damaged",
+            lambda: replaced(compression=None, chunks=True, scaleoffset=2),
+        ),
         "blosc_filter": ("filter|refused", lambda: filtered((32001, (2, 2, 4, 1024)))),
         "nbit_filter": ("filter|refused|damaged", lambda: filtered((5, (8, 1, 2)))),
         "shuffle_that_lies": ("filter|refused|damaged", lambda: filtered((2, (1 << 30,)), deflate)),
