@@ -171,10 +171,14 @@ def prepared(name: str, data: bytes, place: Place) -> tuple[Callable[[], object]
 
 
 def warm(name: str, place: Place) -> None:
-    """Loads the modules an importer needs, so that what it imports later on is its input's doing."""
-    for _, data in seeds(name)[:6]:
-        action: Any = prepared(name, data, place)[0]
-        try:
-            action()
-        except errors.EdgeLstmError:
-            continue
+    """Loads the modules importers need, so that what is imported later on is an input's doing.
+
+    Those of all targets: changed bytes may be another format's.
+    """
+    for other in TARGETS:
+        for _, data in seeds(other)[: 6 if other == name else 1]:
+            action: Any = prepared(other, data, place)[0]
+            try:
+                action()
+            except errors.EdgeLstmError:
+                continue
