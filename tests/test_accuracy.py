@@ -67,7 +67,9 @@ CHECKPOINTS = sorted(
     str(path.relative_to(ROOT))
     for folder in (GOLDEN / "keras", GOLDEN / "torch", ROOT / "examples", ROOT / "edgelstm" / "demo_data")
     for path in folder.rglob("*")
-    if path.suffix in (".h5", ".keras", ".pt", ".safetensors") and path.name not in WHOLE
+    if path.suffix in (".h5", ".keras", ".pt", ".safetensors")
+    and path.name not in WHOLE
+    and path.parent.name != "kinds"
 )
 
 

@@ -26,7 +26,7 @@ FOLDER = Path(__file__).parent / "golden" / "torch"
 ANSWERS = np.load(FOLDER / "answers.npz")
 HEADS = {"activity": "relu,softmax", "training": "relu,softmax", "half": "last, relu, softmax"}
 HEADS |= {"bfloat16": "relu,softmax", "double": "relu,softmax", "forecast": "sequence,none", "stepper": "tanh"}
-NOW_READ = {  # fixtures that were refused once, and the layers they become
+KINDS = {  # untrained modules of one kind each, and the layers they become
     "bidirectional": ["Lstm", "Reverse", "Lstm", "Reverse", "Combine"],
     "projected": ["Lstm"],
     "gru": ["Gru"],
@@ -238,13 +238,13 @@ def test_unsupported_checkpoints_are_refused_by_name(name: str, reason: str) -> 
 def test_every_refused_fixture_is_tested() -> None:
     (mark,) = (m for m in test_unsupported_checkpoints_are_refused_by_name.pytestmark if m.name == "parametrize")
     refused_names = {f"refused_{name}" for name, _ in mark.args[1]}
-    assert refused_names | {f"refused_{name}" for name in NOW_READ} == {p.stem for p in FOLDER.glob("refused_*.pt")}
+    assert refused_names == {p.stem for p in FOLDER.glob("refused_*.pt")}
 
 
-@pytest.mark.parametrize("name", NOW_READ)
-def test_fixtures_that_were_refused_once_are_read(name: str) -> None:
-    model = torch.read(FOLDER / f"refused_{name}.pt")
-    assert [type(layer).__name__ for layer in model.layers] == NOW_READ[name]
+@pytest.mark.parametrize("name", KINDS)
+def test_modules_of_one_kind_become_its_layers(name: str) -> None:
+    model = torch.read(FOLDER / "kinds" / f"{name}.pt")
+    assert [type(layer).__name__ for layer in model.layers] == KINDS[name]
 
 
 @pytest.mark.parametrize(
