@@ -269,6 +269,17 @@ def _beside(call: Call, values: list[Value], axis: int) -> Value:
     return replace(values[0], truth=Truth(items=items))
 
 
+def _unchanged(call: Call) -> Value:
+    """A tensor asked to be a tensor."""
+    x = call.x
+    for key, harmless in (("dtype", (None, "float32" if x.truth is None else "bool")), ("sparse", (None, False)),
+                          ("ragged", (None, False))):  # fmt: skip
+        value = _option(call, key, None)
+        if value not in harmless:
+            raise call.refuse(f"{key} = {shown(value)} is not supported")
+    return x
+
+
 def given_mask(call: Call, mask: Any) -> str | None:
     """A mask a layer is called with; None if it is known to count every step."""
     if isinstance(mask, Value) and mask.truth is not None and mask.truth.items == (True,):
@@ -288,6 +299,7 @@ OPERATION_LAYERS: dict[str, Callable[[Call], Value]] = {
     "Sum": _reduction("sum"),
     "Max": _reduction("max"),
     "Concatenate": _concatenation,
+    "ConvertToTensor": _unchanged,
     "GetItem": _slice,
     "NotEqual": _differs,
     "Any": _reduced("any"),

@@ -65,7 +65,7 @@ def _read(data: bytes, place: Place, heads: Iterable[str | None] = (None,)) -> t
 
 
 def _config(data: bytes, place: Place) -> tuple[Callable[[], object], set[str]]:
-    path = place.file(data, "config.json")
+    path = place.file(data, "architecture.json")  # config.json would be found beside the weights of other targets
     kind = "siamese" if b"siamese" in data else "stack"
     writer = "keras1_stack_weights.h5" if b"output_dim" in data else f"keras315_{kind}_weights.weights.h5"
     weights = GOLDEN / "keras" / writer
