@@ -42,6 +42,12 @@ def simulate(model, quantized, rows, xs, doublings=0, narrow=False):
                 y = activate(layer.activation, x)
             case Last():
                 y = x
+            case Mask():
+                scale = reference_s8.tensor(quantized, layer.reads[0]).scale
+                missing = reference_s8.to_int16(np.float32(layer.value), scale) * scale
+                counts = (x != missing).any(axis=-1, keepdims=True)
+                tensors.update(zip(layer.writes, (x * counts, counts.astype(np.float64)), strict=True))
+                continue
             case _:
                 written = _around(layer, rows.get(layer.name), [tensors[name] for name in layer.reads])
                 for name, values in zip(layer.writes, written, strict=True):
@@ -61,8 +67,6 @@ def _around(layer, rows, reads):
         case Embedding():
             scale = np.abs(layer.table).max() / 32767
             return [(np.rint(layer.table / scale) * scale)[reads[0].astype(int)].reshape(*reads[0].shape[:2], -1)]
-        case Mask():
-            return reference_steps.mask(layer, reads[0])
         case Combine():
             return [reference_steps.combine(layer.kind, reads)]
         case Pool1d():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from draw_parity import FRAMEWORKS, draw
 
-COUNT = 75
+COUNT = 300
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -23,5 +23,6 @@ def test_drawn_models(name: str, tmp_path: Path) -> None:
     assert sum(tally.kinds.values()) >= COUNT
     assert tally.losses
     for family, losses in tally.losses.items():
-        if len(losses) >= 10:  # of fewer the median is chance; single models of few values may be worse, or better
-            assert np.median(losses) <= 0.1, family
+        assert max(losses) <= 6, family
+        if len(losses) >= 10:  # of fewer these are chance
+            assert np.median(losses) <= 0.1 and np.mean(losses) <= 0.5, family
