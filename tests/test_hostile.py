@@ -19,7 +19,12 @@ sys.path.insert(0, str(Path(__file__).parent / "hostile"))
 
 from catalogue import CASES
 
+import edgelstm
+
 HERE = Path(__file__).parent
+PACKAGE = str(Path(edgelstm.__file__).parents[1])
+"""Where the package under test lies: installed, or in this folder."""
+
 FEWEST = 120
 PROCESSES = 2
 
@@ -27,7 +32,7 @@ PROCESSES = 2
 def _judged(folder: Path, names: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The verdicts on some files; where a process dies the next one goes on behind the file it died at."""
     environment = os.environ | {
-        "PYTHONPATH": str(HERE.parent),
+        "PYTHONPATH": PACKAGE,
         "HDF5_PLUGIN_PATH": str(folder / "secrets" / "plugins"),
         "OMP_NUM_THREADS": "1",
     }
@@ -69,6 +74,6 @@ def test_there_are_many() -> None:
 
 def test_what_the_fuzzer_starts_from_does_no_harm() -> None:
     command = [sys.executable, str(HERE.parent / "tools" / "fuzz_importers.py"), "--once"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(HERE.parent)})
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PACKAGE})
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^\d\d targets, \d{3,} inputs, 0 offend$", done.stdout, re.MULTILINE), done.stdout

@@ -14,7 +14,7 @@ from .keras_activations import LAYERS as ACTIVATION_LAYERS
 from .keras_config import Settings, major, named_activation, plain, precision, shown
 from .keras_spec import Spec
 
-MAX_CALLS = 16384  # calls of layers in one model, nested ones counted each time
+MAX_CALLS = 2048  # calls of layers in one model, nested ones counted each time; the slowest take 1.5 ms
 MAX_COPIED = 1 << 26  # weights in copies of shared layers
 
 GIVEN_MASK = "a mask was given"
