@@ -8,7 +8,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -55,9 +55,11 @@ class Input:
     kinds: tuple[str, ...]  # of _SHAPES
     sizes: tuple[int, ...]  # with one sequence; of the steps those of an example
     whole: bool  # whether it reads whole numbers
+    more: int = 0  # steps it has beyond the first sequence's
 
     def shape(self, steps: int) -> tuple[int, ...]:
-        return tuple(steps if kind == "steps" else n for kind, n in zip(self.kinds, self.sizes, strict=True))
+        own = steps + self.more
+        return tuple(own if kind == "steps" else n for kind, n in zip(self.kinds, self.sizes, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def _fitting(module: Any, candidates: Iterator[list[Input]], exemplary: bool) ->
         is_flat = inputs[0].kinds == _SHAPES["bs"] and not exemplary
         try:
             model = _read(module, inputs, exemplary)
+            _check_steps(model, inputs)
         except CheckpointError as error:
             if flat is not None and isinstance(error, _Untraced):
                 return flat
@@ -262,10 +265,14 @@ def _of_example(names: list[tuple[str, bool]], example: Any) -> Iterator[list[In
         batch = first.shape[kinds.index("batch")] if "batch" in kinds else None
         count = first.shape[kinds.index("steps")] if "steps" in kinds else None
         labels = ["x"] if len(arrays) == 1 else [name for name, _ in names]
-        found = [_input(labels[0], first, kinds)]
-        for name, array in zip(labels[1:], arrays[1:], strict=False):
-            found.append(_other(name, array, kinds, batch, count))
-        yield found
+        others = list(zip(labels[1:], arrays[1:], strict=False))
+        alike = [_other(name, array, kinds, batch, count) for name, array in others]
+        apart = [_apart(x, array, kinds, batch, count) for x, (_, array) in zip(alike, others, strict=True)]
+        states = [array for x, (_, array) in zip(alike, others, strict=True) if x.kinds == _SHAPES["lbs"]]
+        if apart == alike or batch is None or all(array.shape[1] == batch for array in states):
+            yield [_input(labels[0], first, kinds), *alike]
+        if apart != alike:
+            yield [_input(labels[0], first, kinds), *apart]
 
 
 def _array(value: Any) -> Any:
@@ -295,6 +302,22 @@ def _other(name: str, array: Any, kinds: tuple[str, ...], batch: int | None, cou
     return _input(name, array, rest)
 
 
+def _apart(x: Input, array: Any, kinds: tuple[str, ...], batch: int | None, count: int | None) -> Input:
+    """The same as a sequence with a number of steps of its own, where it may be one."""
+    steps = kinds.index("steps") if "steps" in kinds else None
+    if (
+        steps is None
+        or count is None
+        or x.kinds == _SHAPES["lengths"]
+        or "steps" in x.kinds
+        or array.ndim != len(kinds)
+    ):
+        return x
+    if "batch" in kinds and array.shape[kinds.index("batch")] != batch:
+        return x
+    return replace(_input(x.name, array, kinds), more=array.shape[steps] - count)
+
+
 # ---- reading ----
 
 
@@ -312,7 +335,9 @@ def _read(module: Any, inputs: list[Input], exemplary: bool) -> Model:
     if not count:
         return model
     try:
-        other = _model(module, inputs, count + 8, False)
+        # those of another number of steps grow by another, so that the difference cannot hide either
+        grown = [replace(x, more=x.more + 3 * k) if x.more else x for k, x in enumerate(inputs)]
+        other = _model(module, grown, count + 8, False)
     except CheckpointError:
         other = None
     if other is not None and _same(model, other):
@@ -320,6 +345,17 @@ def _read(module: Any, inputs: list[Input], exemplary: bool) -> Model:
     if other is None and any((isinstance(x, Group) and x.single) or isinstance(x, Transpose) for x in model.layers):
         return model
     return _model(module, inputs, count, True)
+
+
+def _check_steps(model: Model, inputs: list[Input]) -> None:
+    """Refuse where sequences of different numbers of steps would be read side by side, step by step."""
+    beside = {x.name: x.more for x in inputs if "steps" in x.kinds and x.name in model.inputs}
+    beside = {name: more for name, more in beside.items() if not model.timing.clocks[name]}
+    if len(set(beside.values())) > 1:
+        raise CheckpointError(
+            f"its inputs {', '.join(beside)} differ in their number of steps, and it joins them before it has read one "
+            "to its end, as an encoder would; such inputs must have as many steps"
+        )
 
 
 def _twice(module: Any, inputs: list[Input], first: int, second: int) -> Model:
@@ -369,7 +405,8 @@ def _model(module: Any, inputs: list[Input], count: int, pinned: bool) -> Model:
         _note_layout(f"answer {k}", value.axes, notes)
         outputs.append(value.tensor)
     if pinned:
-        notes.append(f"read for sequences of {count} steps, as the example has")
+        counts = dict.fromkeys(count + x.more for x in inputs if "steps" in x.kinds)
+        notes.append(f"read for sequences of {' and '.join(map(str, counts))} steps, as the example has")
     torch_steps.note_types(list(walk.used.values()), notes)
     model = builder.finish(outputs, Source("torch", "", ""), notes)
     return Model(
@@ -394,8 +431,9 @@ def _placed(builder: Builder, x: Input, count: int, pinned: bool, notes: list[st
     for kind, size in zip(x.kinds, x.shape(count), strict=True):
         axes.append({"batch": BATCH, "steps": Axis("steps", size)}.get(kind, values(size)))
     if pinned and "steps" in x.kinds:
+        own = count + x.more
         tensor = builder.add(Split, f"{x.name}.steps", (builder.add(
-            Group, f"{x.name}.whole", (tensor,), count, True),), count)  # fmt: skip
+            Group, f"{x.name}.whole", (tensor,), own, True),), own)  # fmt: skip
     made = rows(tensor, axes)
     if x.kinds == ("batch", "values") and not single:
         notes.append(f"assumed: input {x.name} is (batch, {width}), a row a step; otherwise give example=array")

@@ -37,6 +37,8 @@ from .torch_values import (
     viewed,
 )
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 # ---- rows ----
 
 
@@ -186,17 +188,20 @@ def _softplus(walk: Walk, name: str, a: Args) -> Rows:
 
 def _clamped(low: str, high: str) -> Handler:
     def clamp(walk: Walk, name: str, a: Args) -> Rows:
-        x, bottom, top = a.rows("self"), a.values.pop(low, None), a.values.pop(high, None)
-        if bottom is None or isinstance(bottom, Const) or isinstance(top, Const):
-            raise Refuse("it clamps by other than numbers, or from above alone")
-        # relu(x - bottom) + bottom; at the top as much is taken away as goes over it
-        above = activated(walk, "relu", scaled(walk, "shifted", x, 1, -bottom), Activation("relu"))
-        if top is not None:
-            if bottom == 0 and top == 6:
-                return activated(walk, "relu6", x, Activation("relu6"))
-            over = activated(walk, "relu", scaled(walk, "over", x, 1, -top), Activation("relu"))
-            above = combined(walk.builder, "subtract", [above, over], name)
-        return scaled(walk, "clamped", above, 1, bottom)
+        x, bounds = a.rows("self"), [a.values.pop(key, None) for key in (low, high)]
+        if any(isinstance(bound, Const | Rows) or bound != bound for bound in bounds):
+            raise Refuse("it clamps by other than numbers")
+        bottom, top = (None if bound is None or abs(bound) > _LARGEST else bound for bound in bounds)
+        if bottom == 0 and top == 6:
+            return activated(walk, "relu6", x, Activation("relu6"))
+        made = x
+        if bottom == 0:
+            made = activated(walk, "relu", x, Activation("relu"))
+        elif bottom is not None:
+            made = combined(walk.builder, "maximum", [made, scaled(walk, "bottom", x, 0, bottom)], name)
+        if top is not None:  # last: where the bounds cross it is what PyTorch returns
+            made = combined(walk.builder, "minimum", [made, scaled(walk, "top", x, 0, top)], name)
+        return made
 
     return clamp
 
@@ -247,6 +252,13 @@ def _softmax(walk: Walk, name: str, a: Args) -> Any:
     if x.axes[dim].kind != "values":
         raise Refuse(f"axis {dim} is not that of the values")
     return activated(walk, "softmax", x, Activation("softmax"))
+
+
+def _log_softmax(walk: Walk, name: str, a: Args) -> Any:
+    raise Refuse(
+        "no layer takes a logarithm; give the module with nn.Softmax(dim=-1) in place of LogSoftmax (torch.softmax in "
+        "place of log_softmax), whose answers are the exponentials of these, the largest of them the same"
+    )
 
 
 def _binary(kind: str) -> Handler:
@@ -780,6 +792,7 @@ ROWWISE: dict[str, Handler] = {
     "hardtanh": _clamped("min_val", "max_val"),
     "clamp": _clamped("min", "max"),
     "clamp_min": _clamped("min", "max"),
+    "clamp_max": _clamped("min", "max"),
     "hardswish": _hardswish,
     "mish": _mish,
     "log_sigmoid": _log_sigmoid,
@@ -787,6 +800,8 @@ ROWWISE: dict[str, Handler] = {
     "glu": _glu,
     "softmax": _softmax,
     "_softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "_log_softmax": _log_softmax,
     "add": _binary("add"),
     "sub": _binary("subtract"),
     "mul": _binary("multiply"),

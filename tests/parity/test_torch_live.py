@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import edgelstm
-from edgelstm import reference
+from edgelstm import reference, reference_s8
 from edgelstm.errors import CheckpointError
 from edgelstm.layers import Conv1d
 
@@ -277,6 +277,52 @@ def test_several_inputs() -> None:
         edgelstm.read(net)
 
 
+def test_sequences_of_different_numbers_of_steps() -> None:
+    def forward(m: Any, a: Any, b: Any) -> Any:
+        return m.fc(m.d(b, m.e(a)[1])[0])
+
+    def attended(m: Any, a: Any, b: Any) -> Any:
+        keys, queries = m.e(a)[0], m.d(b)[0]
+        return m.fc(torch.softmax(queries @ keys.transpose(1, 2), -1) @ keys)
+
+    for count, function, steps in (
+        (2, forward, 4),
+        (3, attended, 4),
+        (2, forward, 2),
+        (1, forward, 1),
+        (1, attended, 9),
+    ):
+        net = Forward(function, {"e": rnn("LSTM"), "d": rnn("LSTM", 2), "fc": FC(4)})
+        model = edgelstm.read(net, example=(noise(count, 7, 3), noise(count, steps, 2)))
+        for first, second in ((7, steps), (5, steps)):
+            xs = noise(2, first, 3), noise(2, second, 2)
+            compare(model, xs, net(*xs), f"{steps} of {count}")
+    cut = Forward(lambda m, a, b: m.e(a)[0][:, : b.size(1)] + m.d(b)[0], {"e": rnn("LSTM"), "d": rnn("LSTM", 2)})
+    with pytest.raises(CheckpointError, match="x, x1 differ in their number of steps"):
+        edgelstm.read(cut, example=(noise(2, 7, 3), noise(2, 4, 2)))
+
+
+BOUNDS = ((-1, 1), (0.25, 0.5), (-1e4, 1e4), (-1e-3, 1e9), (None, 3), (None, 0), (-2, None), (0, 5), (2, -2), (3, 3))
+
+
+@pytest.mark.parametrize("bounds", BOUNDS)
+def test_clamps_to_the_last_bit(bounds: tuple[float | None, float | None]) -> None:
+    far = torch.tensor([-3e38, -1e5, -1.1, -1.0, -0.3, 1e-6, 0.0, 0.3, 0.9999, 4.9, 1e5, 3e38])
+    net = Forward(lambda m, x: torch.clamp(x, *bounds), {"fc": FC(3)})
+    for x in (far.view(1, 4, 3), far.view(4, 3)):
+        model = edgelstm.read(net, example=x)
+        np.testing.assert_array_equal(
+            np.squeeze(reference.run(model, (x.numpy().reshape(1, 4, 3),))[0]), net(x).squeeze()
+        )
+
+
+def test_clamps_in_int8() -> None:
+    net = Forward(lambda m, x: F.hardtanh(m.fc(x), -0.5, 0.75).clamp(max=0.6), {"fc": FC(3)})
+    model, x = edgelstm.read(net, example=noise(1, 9, 3)), noise(4, 60, 3)
+    made = edgelstm.quantize(model, x.numpy())
+    np.testing.assert_allclose(reference_s8.run_float(made, (x.numpy(),))[0], net(x).detach(), rtol=0, atol=0.02)
+
+
 def test_whole_numbers() -> None:
     ids = torch.randint(0, 7, (2, 9), generator=torch.Generator().manual_seed(0))
     modules = {"e": nn.Embedding(7, 3, padding_idx=0), "r": rnn("LSTM")}
@@ -324,6 +370,8 @@ def test_answers_in_a_dict() -> None:
         (lambda m, x: F.max_pool1d(m.c(x.transpose(1, 2)), 2, ceil_mode=True), {"c": nn.Conv1d(3, 4, 3)},
          noise(1, 9, 3), "ceil_mode is True"),
         (lambda m, x: torch.softmax(m.r(x)[0], 0), {"r": rnn("LSTM")}, noise(1, 9, 3), "axis 0 is not"),
+        (lambda m, x: F.log_softmax(m.r(x)[0], -1), {"r": rnn("LSTM")}, noise(1, 9, 3),
+         r"give .* nn.Softmax\(dim=-1\)"),
     ],
 )  # fmt: skip
 def test_what_is_not_honoured_is_refused(function: Any, modules: Any, example: Any, reason: str) -> None:
