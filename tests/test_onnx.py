@@ -386,14 +386,14 @@ REFUSED: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "zeros beside the values": (one("Pad", "x", "p", constants=SEVERAL), ("other axes than the steps",)),
     "numbers beside the steps": (one("Pad", "x", "q", "nine", constants=SEVERAL), ("only zeros are added",)),
     "mirrored steps": (one("Pad", "x", "q", constants=SEVERAL, mode="reflect"), ("mode reflect",)),
-    "a clip at 9": (one("Clip", "x", "", "nine", constants=SEVERAL), ("clips at None and 9",)),
+    "a clip at several": (one("Clip", "x", "", "v", constants=SEVERAL), ("no constant numbers",)),
     "slopes": (one("PRelu", "x", "v", constants=SEVERAL), ("a slope for each value",)),
     "a batch norm in training": (
         one("BatchNormalization", "x", "v", "v", "v", "v", shape=CHANNELS, constants=SEVERAL, training_mode=1),
         ("training_mode is 1",),
     ),
     "a softmax over the batch": (one("Softmax", axis=0), ("over the sequences of a batch",)),
-    "a logarithm": (one("LogSoftmax"), ("no layer does",)),
+    "a logarithm": (one("LogSoftmax"), ("no layer does", "a Softmax in its place")),
     "steps joined": (
         graph([node("Concat", ["x", "z"], ["y"], axis=1)], [("x", ["N", "T", 3]), ("z", ["N", "S", 3])], ["y"]),
         ("one after another",),

@@ -35,23 +35,28 @@ def read(path: Path, head: str | None = None, architecture: Path | None = None) 
     """The model of an ONNX file."""
     if head is not None or architecture is not None:
         raise CheckpointError("an ONNX file tells its layers itself; leave `head` and `architecture` out")
+    return reading(_contents(path), path.name).model
+
+
+def _contents(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}") from None
-    return reading(data, path.name).model
 
 
 def reading(data: bytes, name: str) -> Reading:
     """The model of an ONNX file's bytes."""
+    digest = sha256(data).hexdigest()
     file = parse(data)
+    del data  # a third of the most that is held, where the caller keeps none
     build = Build(file.opset)
     walk = onnx_graph.Walk(build, file.graph)
     try:
         onnx_graph.inputs(build, file.graph, walk)
         outputs = _outputs(build, file.graph, walk)
         names = tuple(view.pieces[0][0] for _, view in outputs)
-        model = _model(build, names, Source("onnx", shown(name), sha256(data).hexdigest()))
+        model = _model(build, names, Source("onnx", shown(name), digest))
     except ModelError as error:
         raise CheckpointError(f"the graph does not fit together: {error}") from None
     feeds = tuple(feed for feed in build.feeds if feed.tensor in model.inputs)

@@ -379,20 +379,24 @@ def _clip(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value
     for k, index in enumerate((1, 2)):
         value = optional(inputs, index)
         if value is not None:
-            bounds[k] = uniform(value) if isinstance(value, Known) else np.nan
-    low, high = bounds
-    if low == 0 and (high is None or high >= 3e38):
-        return build.activated(node, data, Activation("relu"))
+            one = uniform(value) if isinstance(value, Known) else None
+            bounds[k] = np.nan if one is None else one
+    if any(bound != bound for bound in bounds):
+        raise CheckpointError(f"{node.label}: it clips at bounds that are no constant numbers")
+    low, high = (None if bound is None or abs(bound) > 3e38 else bound for bound in bounds)
     if low == 0 and high == 6:
         return build.activated(node, data, Activation("relu6"))
     if low == 0 and high == 1:  # clip(0.2 v + 0.5, 0, 1) of v = 5 x - 2.5
         data = build.scaled(node, data, 5, -2.5, ".scale")
         return build.activated(node, data, Activation("hard_sigmoid_fifth"))
-    if (low is None or low <= -3e38) and (high is None or high >= 3e38):
-        return data
-    raise CheckpointError(
-        f"{node.label}: it clips at {low} and {high}; only 0 and 6, 0 and 1, or 0 alone are functions"
-    )
+    made = data
+    if low == 0:
+        made = build.activated(node, data, Activation("relu"))
+    elif low is not None:
+        made = onnx_joins.combined(build, node, [made, build.scaled(node, data, 0, low, ".low")], "maximum")
+    if high is not None:  # last, as ONNX has it: where the bounds cross it wins
+        made = onnx_joins.combined(build, node, [made, build.scaled(node, data, 0, high, ".high")], "minimum")
+    return made
 
 
 def _prelu(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
@@ -564,3 +568,9 @@ OPERATIONS: dict[str, Operation] = {
     "ReduceSum": onnx_windows.reduce,
     "Pad": onnx_windows.pad,
 }
+
+REFUSED = {
+    "LogSoftmax": "a logarithm, which no layer does; export the model with a Softmax in its place, whose answers are "
+    "the exponentials of these, the largest of them the same",
+}
+"""Operations that no layer does where there is something to advise."""
