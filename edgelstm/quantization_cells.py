@@ -11,10 +11,10 @@ import numpy as np
 from . import reference_s8_cells
 from .activations import activate
 from .calibration import Calibration, before
-from .curves import BOUNDED, HEADROOM, SMALLEST, TABLE_HEADROOM, Curve, curve, doubled, gate_curve, span
+from .curves import BOUNDED, HEADROOM, SMALLEST, TABLE_HEADROOM, Curve, curve, doubled, gate_curve, span, tabled
 from .errors import QuantizeError
 from .fixedpoint import activate_s8
-from .layers import Cell, Gru, Lstm, Rnn
+from .layers import Activation, Cell, Gru, Lstm, Rnn
 from .meta import Array, frozen
 from .quantized import (
     QuantizedCell,
@@ -87,6 +87,11 @@ class Seen:
             return []
         return [x[:, 0] for x in self.calibration.each(self.layer.reads[1 + self.layer.masked + k])]
 
+    @property
+    def started(self) -> float:
+        """The largest magnitude of an h to start from; 0 where it is zero."""
+        return max((float(np.abs(h).max()) for h in self.initial(0)), default=0.0)
+
     def before(self, name: str, k: int) -> list[Array]:
         """A state of the step before, [N, T, width] a batch; k: which of the states."""
         shifted = [before(values) for values in self.calibration.each(name)]
@@ -127,6 +132,8 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
         )
     candidate = curve(layer.activation, z[:, 2].ravel())
     cell, kappa = _cell(layer, kind, gate, exponent, candidate, seen)
+    if kind == "s16" and layer.projection is None:
+        cell = _reaching(cell, layer.cell_activation or layer.activation, seen.started / 2.0**exponent)
     inner = 2.0**exponent * cell.out  # real value of p's 32768
     largest = seen.largest(layer.writes[0], 0)
     bounded = (layer.cell_activation or layer.activation).name in BOUNDED and exponent == 0 and layer.projection is None
@@ -151,7 +158,7 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
     if kind == "s16":
         multiplier = _quietest(layer, rows_for, reach, x_seen, h_seen)
     else:
-        multiplier = _multiplier(bounded, reach, largest, 32767)
+        multiplier = _multiplier(bounded, reach, largest, seen.started, 32767)
     rows = {layer.name: rows_for(multiplier, seen.compensate)}
     scale = float(np.float32(reach / multiplier))
     projection = None
@@ -348,7 +355,7 @@ def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
         multiplier = min((32768 >> k for k in range(9)), key=noise)
     else:
         bounded = layer.activation.name in BOUNDED and exponent == 0
-        multiplier = _multiplier(bounded, reach, largest, 32768)
+        multiplier = _multiplier(bounded, reach, largest, seen.started, 32768)
     gates, entering, after = all_rows(multiplier, seen.compensate)
     rows = {name: gates, f"{name}.n": entering} | ({f"{name}.reset": after} if after else {})
     last = after or entering
@@ -409,6 +416,8 @@ def _rnn(layer: Rnn, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
     units, x = layer.units, reads[0]
     z = seen.clipped(seen.named(f"{layer.name}.z"))[:, 0]
     function = curve(layer.activation, z)
+    if kind == "s16":
+        function = _reaching(function, layer.activation, seen.started)
     largest, bounded = seen.largest(layer.writes[0], 0), layer.activation.name in BOUNDED
     x_seen = seen.named(layer.reads[0])
     h_seen = seen.steps(seen.before(layer.writes[0], 0))
@@ -427,7 +436,7 @@ def _rnn(layer: Rnn, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
     if kind == "s16":
         multiplier = _quietest(layer, rows_for, function.out, x_seen, h_seen)
     else:
-        multiplier = _multiplier(bounded, function.out, largest, 32767)
+        multiplier = _multiplier(bounded, function.out, largest, seen.started, 32767)
     rows = rows_for(multiplier, seen.compensate)
     scale = float(np.float32(function.out / multiplier))
     quantized = QuantizedRnn(
@@ -462,11 +471,21 @@ def _fields(name: str, rows: Rows, kernel: Any, recurrent: Any) -> dict[str, Arr
     return fields
 
 
-def _multiplier(bounded: bool, reach: float, largest: float, most: int) -> int:
-    """hm of an int8 h, which expresses its scale exactly; `reach`: real value of the 32768 it is made of."""
-    wanted = min(largest, reach) if bounded else HIDDEN_HEADROOM * largest
-    least, most = (127, FINEST) if bounded else (1, most)
-    return int(np.clip(127 * reach / wanted, least, most)) if wanted else most
+def _multiplier(bounded: bool, reach: float, largest: float, started: float, most: int) -> int:
+    """hm of an int8 h, which expresses its scale exactly; `reach`: real value of the 32768 it is made of; `started`:
+    the largest h to start from, which bounds of the functions do not hold for."""
+    wanted = max(min(largest, reach), started) if bounded else HIDDEN_HEADROOM * largest
+    most = FINEST if bounded else most
+    return int(np.clip(127 * reach / wanted, 1, most)) if wanted else most
+
+
+def _reaching(function: Curve, activation: Activation, started: float) -> Curve:
+    """The function that an int16 h is made of, as it is or where h starts beyond it as a table with room for that:
+    |h| <= hm, so no hm alone could give it."""
+    if started <= function.out:
+        return function
+    doublings = function.activation.doublings
+    return doubled(tabled(activation, function.full / 2.0**doublings, HIDDEN_HEADROOM * started), doublings)
 
 
 def _quietest(layer: Any, rows_for: Callable[[int, bool], Rows], reach: float, x_seen: Array, h_seen: Array) -> int:

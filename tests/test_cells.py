@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cells import CASES, case, drawn, inputs_of, samples_of
+from cells import CASES, case, cell_model, drawn, inputs_of, samples_of
 from hypothesis import given, settings
+from nets import signal
 
 from edgelstm import reference, reference_s8
 from edgelstm.errors import QuantizeError
-from edgelstm.layers import TANH
+from edgelstm.layers import TANH, Activation
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner, kernels
 
@@ -108,6 +109,34 @@ def test_states_in_s8_are_the_same_on_every_set(name):
         runner.run(tuple(x[0] for x in xs) if len(xs) > 1 else xs[0][0], carry=True)
         states.add(runner.state)
     assert len(states) == 1
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    ("cell", "options", "least"),
+    [
+        ("lstm", {}, 27),
+        ("lstm", {"cell_activation": Activation("softsign"), "peepholes": True, "coupled": True}, 24),
+        ("lstm", {"projected": 7}, 20),
+        ("gru", {}, 30),
+        ("rnn", {}, 27),
+    ],
+)
+def test_an_h_to_start_from_may_lie_beyond_what_the_cell_writes(cell, options, least, bits):
+    """Standard normal states, where a cell's own h stays within 1."""
+    model = cell_model(cell, units=12, initial=True, **options)
+    random = np.random.default_rng(1)
+    samples, data = (
+        tuple(
+            signal((24, 20, 3), seed) if name == "x" else random.standard_normal((24, model.width(name)))
+            for name in model.inputs
+        )
+        for seed in range(2)
+    )
+    quantized = quantize(model, samples, hidden_bits=bits)
+    exact, found = reference.run(model, data)[0], reference_s8.run_float(quantized, data)[0]
+    assert 10 * np.log10(np.square(exact).sum() / np.square(found - exact).sum()) > (least if bits == 8 else 40)
+    check_s8(quantized, data)
 
 
 def test_coupled_gates_below_zero_are_refused_in_int8():
