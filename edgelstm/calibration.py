@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,11 @@ class Calibration:
     def each(self, name: str) -> Iterator[Array]:
         """The trace `name` of every batch, [N, T, ...]."""
         return (trace[name] for trace in self.traces)
+
+    def copied(self, names: dict[str, str]) -> Calibration:
+        """With the traces of these tensors under second names too."""
+        traces = (trace | {new: trace[name] for name, new in names.items()} for trace in self.traces)
+        return replace(self, traces=tuple(traces))
 
     def rows(self, name: str) -> Array:
         """A tensor's values of all steps, [steps, width]."""

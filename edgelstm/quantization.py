@@ -20,6 +20,7 @@ from .quantization_cells import HIDDEN_TYPES, quantize_cell
 from .quantization_steps import refuse, step_s8
 from .quantized import (
     QuantizedActivate,
+    QuantizedActivation,
     QuantizedDense,
     QuantizedGru,
     QuantizedLayer,
@@ -27,7 +28,7 @@ from .quantized import (
     QuantizedTensor,
 )
 from .rounding import MOST_COLUMNS, Operand, Rows, quantize_rows, requantization
-from .whole import whole_tensors
+from .whole import whole_tensors, with_numbers
 
 
 def quantize(model: Model, samples: Any, *, compensate: bool = True, hidden_bits: int = 8) -> QuantizedModel:
@@ -55,6 +56,8 @@ def quantize_with_rows(
         calibration = calibrate(model, samples)
     tensors: dict[str, QuantizedTensor] = {}
     whole = whole_tensors(model, calibration.whole)
+    model, numbers = with_numbers(model, whole)
+    calibration = calibration.copied(numbers)
     for name in model.inputs:
         scale = 1.0 if name in whole else HEADROOM * max(calibration.reach(name) or 1.0, SMALLEST) / 32767
         tensors[name] = _tensor(model, name, "s16", scale)
@@ -76,7 +79,7 @@ def quantize_with_rows(
                 layers.append(dense)
                 tensors[layer.writes[0]] = _tensor(model, layer.writes[0], "s16", scale)
             case Activate():
-                alone, scale, alone_full = _activate(layer, x, calibration)
+                alone, scale, alone_full = _activate(layer, x, whole, calibration)
                 layers.append(alone)
                 if x.scale * 128 > 32 * alone_full:
                     notes.append(f"{layer.name}: reads values in steps too coarse for {layer.activation.name}")
@@ -139,13 +142,25 @@ def _dense(
     return quantized, rows, function.out / 32768
 
 
-def _activate(layer: Activate, x: QuantizedTensor, calibration: Calibration) -> tuple[QuantizedActivate, float, float]:
+def _activate(
+    layer: Activate, x: QuantizedTensor, whole: frozenset[str], calibration: Calibration
+) -> tuple[QuantizedActivate, float, float]:
+    if x.name in whole and layer.activation.name == "linear":
+        return _finer(layer, calibration)
     function = curve(layer.activation, calibration.rows(layer.reads[0]))
     shift, multiplier = requantization(np.array([x.scale / 256]), np.array([function.full]))
     made = QuantizedActivate(
         layer.name, layer.reads, layer.writes, int(shift[0]), int(multiplier[0]), function.activation
     )
     return made, function.out / 32768, function.full
+
+
+def _finer(layer: Activate, calibration: Calibration) -> tuple[QuantizedActivate, float, float]:
+    """Whole numbers in steps of 2^-k, exactly: a shift alone."""
+    most = max(float(np.abs(x).max(initial=0)) for x in calibration.each(layer.reads[0]))
+    k = int(np.clip(np.floor(np.log2(32767 / (HEADROOM * max(most, 1.0)))), 0, 12))  # s is at least -4
+    made = QuantizedActivate(layer.name, layer.reads, layer.writes, 8 - k, 0, QuantizedActivation("linear"))
+    return made, 2.0**-k, 32768 * 2.0**-k
 
 
 def _noted(model: QuantizedModel, calibration: Calibration) -> QuantizedModel:

@@ -1,5 +1,7 @@
 """quantize around the cells: scales, whole numbers, whole sequences, refusals, and accuracy against the noise model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from around import conv, of, uniform
@@ -13,7 +15,9 @@ from edgelstm import reference, reference_s8
 from edgelstm.errors import QuantizeError
 from edgelstm.layers import (
     COMBINATIONS,
+    LINEAR,
     TANH,
+    Activate,
     Activation,
     Attention,
     Combine,
@@ -213,6 +217,97 @@ def test_a_mask_given_as_an_input_keeps_its_scale_through_movers_and_joins():
     assert scale(quantized, "x") != 1
     exact, found = reference.run(model, (x, *masks))[0], reference_s8.run_float(quantized, (x, *masks))[0]
     assert decibels(exact, found) > 60
+
+
+def test_a_product_under_a_mask_reads_one_minus_the_mask():
+    """Keras' Multiply of a masked tensor and another, as it is lowered: 1 takes the place of what does not count."""
+    random = np.random.default_rng(0)
+    layers = [
+        Mask("m", ("a",), ("kept", "counts"), 0.0),
+        Conv1d("other", ("counts",), ("rest",), np.full((1, 1, 1), -1.0), np.ones(1)),
+        Combine("k", ("kept", "counts"), ("zeroed",), "multiply"),
+        Combine("s", ("zeroed", "rest"), ("filled",), "add"),
+        Combine("p", ("filled", "b"), ("product",), "multiply"),
+        lstm("l", "product", "y", 3, 9, random),
+    ]
+    model = of({"a": 3, "b": 3}, layers, ["rest", "product", "y"])
+    samples, data = ((walk(random, 16, 30, 3), walk(random, 16, 30, 3)) for _ in range(2))
+    for a, _ in (samples, data):
+        a[random.random(a.shape[:2]) < 0.3] = 0
+    found = reference_s8.run_float(quantize(model, samples), data)
+    for exact, answer, least in zip(reference.run(model, data), found, (80, 60, 35), strict=True):
+        assert decibels(exact, answer) > least
+
+
+READ_AS_NUMBERS = {
+    "concatenate": lambda r: [Combine("c", ("mask", "x"), ("y",), "concatenate")],
+    "concatenate h": lambda r: [lstm("l", "x", "h", 3, 9, r), Combine("c", ("h", "mask"), ("y",), "concatenate")],
+    "maximum": lambda r: [Combine("c", ("x", "mask"), ("y",), "maximum")],
+    "add": lambda r: [Combine("c", ("x", "mask"), ("y",), "add")],
+    "subtract": lambda r: [
+        Combine(
+            "c",
+            (
+                "mask",
+                "mask",
+            ),
+            ("d",),
+            "add",
+        ),
+        Combine("e", ("d", "x"), ("y",), "subtract"),
+    ],
+    "average": lambda r: [Combine("c", ("mask", "x"), ("y",), "average")],
+    "dense": lambda r: [Dense("d", ("mask",), ("y",), uniform(r, 5, 1, bound=3.0), uniform(r, 5))],
+    "convolution": lambda r: [conv("c", "mask", "y", 5, 3, 1, r, left=2)],
+    "moved": lambda r: [
+        Reverse("r", ("mask",), ("back",)),
+        Pool1d("p", ("back",), ("largest",), "max", 2, 1, left=1),
+        Dense("d", ("largest",), ("y",), uniform(r, 5, 1), uniform(r, 5)),
+    ],
+    "activation": lambda r: [Activate("a", ("mask",), ("y",), TANH)],
+    "no function": lambda r: [Activate("a", ("mask",), ("y",), LINEAR)],
+    "x": lambda r: [replace(lstm("l", "mask", "y", 1, 9, r), reads=("mask", "mask"), masked=True)],
+    "mean": lambda r: [Reduce("m", ("mask",), ("y",), "mean")],
+}
+
+
+@pytest.mark.parametrize("family", sorted(READ_AS_NUMBERS))
+def test_a_mask_that_is_read_as_numbers_loses_no_bits(family):
+    random = np.random.default_rng(4)
+    layers = [*READ_AS_NUMBERS[family](random), Reduce("own", ("x", "mask"), ("used",), "mean", masked=True)]
+    model = of({"x": 3, "mask": 1}, layers, ["y", "used", "mask"])
+    samples, data = ((walk(random, 16, 30, 3), (random.random((16, 30, 1)) < 0.7).astype(np.float32)) for _ in range(2))
+    quantized = quantize(model, samples)
+    assert scale(quantized, "mask") == 1
+    exact, found = reference.run(model, data), reference_s8.run_float(quantized, data)
+    assert decibels(exact[0], found[0]) >= 35
+    np.testing.assert_array_equal(exact[2], found[2])
+
+
+def test_ids_that_are_read_as_numbers_keep_room_for_larger_ones():
+    random = np.random.default_rng(5)
+    layers = [
+        Embedding("e", ("ids",), ("v",), uniform(random, 600, 4)),
+        Combine("c", ("v", "ids"), ("y",), "concatenate"),
+        Dense("d", ("ids",), ("z",), np.array([[0.01]]), np.zeros(1)),
+    ]
+    model = of({"ids": 1}, layers, ["y", "z"])
+    few, all_ids = (random.integers(0, most, (4, 30, 1)).astype(np.float32) for most in (300, 600))
+    quantized = quantize(model, few)
+    exact, found = reference.run(model, (all_ids,)), reference_s8.run_float(quantized, (all_ids,))
+    np.testing.assert_array_equal(exact[0][..., 4:], found[0][..., 4:])
+    assert decibels(exact[1], found[1]) > 60
+
+
+def test_the_finer_tensor_takes_no_name_that_is_taken():
+    layers = [
+        Dense("mask_numbers", ("mask",), ("mask_numbers1",), np.ones((2, 1)), np.zeros(2)),
+        Reduce("r", ("mask_numbers1", "mask"), ("y",), "mean", masked=True),
+    ]
+    mask = np.ones((2, 6, 1), np.float32)
+    quantized = quantize(of({"mask": 1}, layers, ["y"]), mask)
+    assert [t.name for t in quantized.tensors] == ["mask", "mask_numbers1", "y", "mask_numbers2"]
+    np.testing.assert_allclose(reference_s8.run_float(quantized, (mask,))[0], 1, atol=1e-3)
 
 
 def test_fractions_are_no_ids():
