@@ -25,7 +25,7 @@ LARGEST = 2.0**60  # the runner's door clamps here
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """Traces of the float reference over the samples, a batch per sequence length."""
+    """Traces of the float reference over the samples, a batch per sequence length, or lengths where inputs differ."""
 
     inputs: tuple[tuple[Array, ...], ...]  # per batch, one array [N, T, width] per model input
     traces: tuple[dict[str, Array], ...]  # per batch, what reference.run's `trace` receives, every step if there is one
@@ -73,19 +73,21 @@ def calibrate(model: Model, samples: Any) -> Calibration:
     for name, arrays in columns.items():
         if name not in whole:
             notes += _poor_channels(name, arrays)
-    batches: dict[int, list[tuple[Array, ...]]] = {}
+    own = _own(model)
+    batches: dict[tuple[int, ...], list[tuple[Array, ...]]] = {}
     for sequence in sequences:
-        batches.setdefault(len(sequence[lead]), []).append(sequence)
+        batches.setdefault(tuple(map(len, sequence)), []).append(sequence)
     inputs, traces = [], []
-    for batch in batches.values():
+    for steps, batch in batches.items():
         xs = tuple(np.stack([sequence[k] for sequence in batch]) for k in range(len(model.inputs)))
         trace: dict[str, Array] = {}
         with np.errstate(over="ignore", invalid="ignore"):
             try:
-                check_run(model, len(xs[lead][0]))  # every layer must have a row to be measured on
+                # every layer must have a row to be measured on
+                check_run(model, steps[lead], lengths={k: steps[k] for k in own})
                 reference.run(model, xs, every_step, trace=trace)
             except InputError as error:
-                raise QuantizeError(f"samples of {len(xs[lead][0])} steps: {error}") from None
+                raise QuantizeError(f"samples of {_listed(model, steps)} steps: {error}") from None
         for layer in model.layers:
             for name in (*layer.writes, f"{layer.name}.z", f"{layer.name}.c"):
                 values = trace.get(name)
@@ -94,6 +96,17 @@ def calibrate(model: Model, samples: Any) -> Calibration:
         inputs.append(xs)
         traces.append(trace)
     return Calibration(tuple(inputs), tuple(traces), ranges, whole, notes)
+
+
+def _own(model: Model) -> frozenset[int]:
+    """The inputs, by number, that may have other numbers of steps than the first."""
+    return frozenset(k for k, name in enumerate(model.inputs) if model.timing.clocks[name])
+
+
+def _listed(model: Model, steps: tuple[int, ...]) -> str:
+    """The numbers of steps of the inputs that are sequences."""
+    lead, own = _lead(model), _own(model)
+    return " and ".join(str(n) for k, n in enumerate(steps) if k == lead or k in own)
 
 
 def _lead(model: Model) -> int:
@@ -167,13 +180,15 @@ def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:
         for given, name in zip(per_input, model.inputs, strict=True)
     ]
     lengths = [[len(array) for array in column] for column in columns]
-    lead = _lead(model)
-    for name, length in zip(model.inputs, lengths, strict=True):
-        if length != lengths[lead] and not (name in single and len(length) == len(lengths[lead])):
+    lead, own = _lead(model), _own(model)
+    for k, (name, length) in enumerate(zip(model.inputs, lengths, strict=True)):
+        apart = name in single or k in own  # its number of steps is its own
+        if length != lengths[lead] and not (apart and len(length) == len(lengths[lead])):
             raise QuantizeError("the samples of the inputs differ in number or in steps; each input needs the same")
-    if not sum(lengths[lead]):
+    sequences = [sequence for sequence in zip(*columns, strict=True) if all(map(len, sequence))]
+    if not sequences:
         raise QuantizeError("the samples hold no step; give at least one sequence that looks like real use")
-    return [sequence for sequence in zip(*columns, strict=True) if len(sequence[lead])]
+    return sequences
 
 
 def _single_rows(given: Any, name: str, width: int) -> list[Array]:
@@ -213,6 +228,11 @@ def _numbers(values: Any, name: str) -> Array:
     return array.astype(np.float32).astype(np.float64)
 
 
+def _steps(sequence: tuple[Array, ...]) -> int:
+    """Of the longest input."""
+    return max(map(len, sequence))
+
+
 def _choose(model: Model, sequences: list[tuple[Array, ...]]) -> tuple[list[tuple[Array, ...]], tuple[str, ...]]:
     """Bound the work: long sequences are cut into pieces, then pieces chosen at even distances. Says what it did."""
     widths = sum(t.width for t in model.tensors)
@@ -220,19 +240,18 @@ def _choose(model: Model, sequences: list[tuple[Array, ...]]) -> tuple[list[tupl
     widths += sum(layer.units for layer in model.layers if isinstance(layer, Dense))
     most = max(64, min(MOST_STEPS, MOST_VALUES // widths))
     longest = min(LONGEST, most)
-    lead = _lead(model)
     whole = not model.timing.causal or model.timing.uneven  # such a model must see its sequences as they are
-    total, given = sum(len(s[lead]) for s in sequences), len(sequences)
+    total, given = sum(map(_steps, sequences)), len(sequences)
     pieces: list[tuple[Array, ...]] = []
     for sequence in sequences:
-        parts = 1 if whole else -(-len(sequence[lead]) // longest)
+        parts = 1 if whole else -(-_steps(sequence) // longest)
         cut = ([a] * parts if len(a) == 1 else np.array_split(a, parts) for a in sequence)  # a single row serves all
         pieces.extend(zip(*cut, strict=True))
     keep = max(1, min(len(pieces), most * len(pieces) // total))
     chosen = [pieces[k] for k in np.linspace(0, len(pieces) - 1, keep).round().astype(int)]
-    while len(chosen) > 1 and sum(len(piece[lead]) for piece in chosen) > most:
+    while len(chosen) > 1 and sum(map(_steps, chosen)) > most:
         chosen = chosen[: len(chosen) // 2] + chosen[len(chosen) // 2 + 1 :]
-    used = sum(len(piece[lead]) for piece in chosen)
+    used = sum(map(_steps, chosen))
     if used > MOST_WHOLE:
         raise QuantizeError(f"the model needs whole sequences, and one has {used} steps; give shorter samples")
     notes = [f"calibrated on {used} of {total} steps, {given} sequence{'s' if given > 1 else ''}"]

@@ -431,6 +431,44 @@ def test_single_inputs_give_a_row_a_sequence():
         quantize(model, (s[:4], x))
 
 
+def encoder_and_decoder(random):
+    """h and c of one sequence start the cell of another, of a length of its own."""
+    return of(
+        {"source": 3, "target": 2},
+        [
+            replace(lstm("encoder", "source", "eh", 3, 9, random), writes=("eh", "ec")),
+            Last("lh", ("eh",), ("h0",)),
+            Last("lc", ("ec",), ("c0",)),
+            replace(lstm("decoder", "target", "dh", 2, 9, random), reads=("target", "h0", "c0"), initial=True),
+            Dense("d", ("dh",), ("y",), uniform(random, 4, 9), uniform(random, 4)),
+        ],
+        ["y"],
+    )
+
+
+def test_inputs_may_have_numbers_of_steps_of_their_own():
+    random = np.random.default_rng(8)
+    model = encoder_and_decoder(random)
+    arrays = walk(random, 12, 20, 3), walk(random, 12, 7, 2)
+    ragged = [s[: 10 + k] for k, s in enumerate(arrays[0])], [t[: 4 + k % 3] for k, t in enumerate(arrays[1])]
+    data = walk(random, 12, 15, 3), walk(random, 12, 9, 2)
+    for samples in (arrays, ragged):
+        quantized = quantize(model, samples)
+        assert decibels(reference.run(model, data)[0], reference_s8.run_float(quantized, data)[0]) > 30
+    assert quantized.notes[0] == "calibrated on 185 of 185 steps, 12 sequences"
+    with pytest.raises(QuantizeError, match="differ in number"):
+        quantize(model, (arrays[0], arrays[1][:5]))
+
+
+def test_lengths_that_a_model_with_inputs_of_their_own_cannot_take_are_named():
+    layers = [Reverse("r", ("x",), ("y",)), Group("g", ("b",), ("z",), 4, single=True)]
+    model = of({"x": 2, "b": 1}, layers, ["y", "z"])
+    x, b = np.ones((3, 9, 2), np.float32), np.ones((3, 5, 1), np.float32)
+    with pytest.raises(QuantizeError, match="samples of 9 and 5 steps: g: 5 steps, expected 4"):
+        quantize(model, (x, b))
+    quantize(model, (x, b[:, :4]))
+
+
 def test_a_depthwise_layer_of_many_channels_is_quantized_in_one_go():
     random = np.random.default_rng(0)
     layer = Conv1d("n", ("x",), ("y",), uniform(random, 700, 1, 1), uniform(random, 700), groups=700)
