@@ -5,15 +5,17 @@ docs/onnx.md tells what is read, and how inputs and outputs stand in the model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import CheckpointError, ModelError
 from ..layers import LINEAR, Activate
 from ..model import Meta, Model, Source
 from . import onnx_graph
-from .onnx_build import Build, Feed
+from .onnx_build import MAX_WEIGHTS, Build, Feed
 from .onnx_file import Graph, Node, parse
 from .onnx_merge import merge, needed
 from .onnx_values import Atom, Data, Refused
@@ -85,7 +87,12 @@ def _outputs(build: Build, graph: Graph, walk: onnx_graph.Walk) -> list[tuple[st
 
 def _model(build: Build, names: tuple[str, ...], source: Source) -> Model:
     """The model whose outputs are these tensors."""
-    layers = merge(needed(build.layers, names), names, build.affine)
+    found = needed(build.layers, names)
+    held = (getattr(layer, field.name) for layer in found for field in fields(layer))
+    weights = sum(value.size for value in held if isinstance(value, np.ndarray))
+    if weights > MAX_WEIGHTS:
+        raise CheckpointError(f"its layers hold {weights} weights, expected at most {MAX_WEIGHTS}")
+    layers = merge(found, names, build.affine)
     read_ = {name for layer in layers for name in layer.reads}
     inputs = tuple(feed.tensor for feed in build.feeds if feed.tensor in read_)
     unread = [feed.name for feed in build.feeds if feed.tensor not in read_]

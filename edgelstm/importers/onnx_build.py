@@ -34,6 +34,8 @@ from .onnx_values import Atom, Data, places
 from .torch_pickle import shown
 
 MAX_LAYERS = 2000
+MAX_WEIGHTS = 2 << 24  # of a model; with what merging copies, 64 MiB of weights that two layers read take 450 MB
+_MAX_MADE = 3 << 24  # weights of all layers made, also those that are merged later or that nothing needs
 _MAX_DIAGONAL = 1024  # values that a Dense may scale one by one, or choose among
 
 
@@ -59,6 +61,7 @@ class Build:
         self.feeds: list[Feed] = []
         self.notes: list[str] = []
         self.affine: set[str] = set()  # layers that scale and shift value by value, for `merge`
+        self.made = 0  # weights of all layers
         self._names: set[str] = set()
         self._moved: dict[tuple[Any, ...], str] = {}
 
@@ -87,6 +90,9 @@ class Build:
         """Adds a layer that writes tensors of these widths."""
         if len(self.layers) >= MAX_LAYERS:
             raise CheckpointError(f"{node.label}: the model takes more than {MAX_LAYERS} layers")
+        self.made += sum(value.size for value in fields.values() if isinstance(value, np.ndarray))
+        if self.made > _MAX_MADE:  # few bytes of a file may serve many layers
+            raise CheckpointError(f"{node.label}: the layers up to it hold {self.made} weights, more than are read")
         called = node.name or next((name for name in node.outputs if name), node.op)
         name = self.unique(called + suffix)
         writes = [name] + [self.unique(f"{name}.{k}") for k in range(1, len(widths))]

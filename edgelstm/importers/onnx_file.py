@@ -98,7 +98,10 @@ class File:
 def parse(data: bytes) -> File:
     """The contents of an ONNX file. CheckpointError if it is damaged, too large, or holds what is never read."""
     if len(data) > MAX_FILE:
-        raise CheckpointError(f"the file has {len(data)} bytes, expected at most {MAX_FILE} of ONNX")
+        raise CheckpointError(
+            f"the file has {len(data)} bytes, expected at most {MAX_FILE} of ONNX; "
+            "a larger net is read from its state dict, .pt or .safetensors (docs/pytorch.md)"
+        )
     _Scan().message(data, 0, len(data), "model", 0)
     try:
         import onnx

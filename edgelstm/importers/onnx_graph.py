@@ -19,7 +19,7 @@ from .onnx_values import Atom, Data, Lengths, Refused, Value
 from .torch_pickle import shown
 
 _MAX_NESTING = 8  # of If in If
-_MAX_FOLDED = 8 * MAX_ELEMENTS  # numbers of all constants computed here
+_MAX_FOLDED = 3 * MAX_ELEMENTS  # numbers of all constants computed here
 _OWN = ("", "ai.onnx")
 _REASONS = {
     "Loop": "a loop written out in the graph; export the recurrent layer as LSTM, GRU or RNN",

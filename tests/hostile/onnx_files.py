@@ -107,6 +107,13 @@ def folded(*nodes: tuple[str, list[str], str, dict[str, Any]], **constants: Any)
     return model(made, [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()])
 
 
+def sharing(count: int) -> Any:
+    """One large matrix that many layers read."""
+    nodes = [helper.make_node("MatMul", [f"v{k}" if k else X, "w"], [f"v{k + 1}"]) for k in range(count)]
+    held = numpy_helper.from_array(np.full((3744, 3744), 0.01, np.float32), "w")
+    return model(nodes, [held], ("N", "T", 3744), f"v{count}")
+
+
 def doubling() -> Any:
     """A constant that grows twofold forty times."""
     nodes = [("Concat", [f"c{k}", f"c{k}"], f"c{k + 1}", {"axis": 0}) for k in range(40)]
@@ -279,6 +286,8 @@ def made(yard: Yard) -> dict[str, tuple[str | None, Callable[[], Any]]]:
             lambda: b"\x08\x08" + b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
         ),
         "groups": ("ONNX|checkpoint", lambda: b"\x08\x08" + b"\x3b" * 100_000),
+        "weights_that_sixty_layers_share": ("more than are read", lambda: sharing(60)),
+        "weights_that_three_layers_share": ("its layers hold", lambda: sharing(3)),
         "unknown_fields": ("too large", lambda: lstm().SerializeToString() + field(999, bytes(30 << 20))),
     }
 
