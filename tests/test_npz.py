@@ -233,6 +233,7 @@ np.save(OBJECTS, np.array([{"a": 1}], object), allow_pickle=True)
         (member("a.npy", npy(header("(2,)", "[('x', '<f4')]"), bytes(8))), "expected numbers"),
         (member("a.npy", npy(header("(1 << 20, 1 << 20)"))), "header is damaged"),
         (member("a.npy", npy(header("(1048576, 1048576)"))), "too large"),
+        (member("a.npy", npy(header("(16777217,)", "'|u1'"), bytes(16777217))), "too large"),  # as float32
         (member("a.npy", npy(header("(-1,)"))), "has shape"),
         (member("a.npy", npy(header("(0,)"))), "has shape"),
         (member("a.npy", npy(header("(1, 1, 1, 1, 1, 1, 1, 1, 1)"), bytes(4))), "has shape"),

@@ -19,7 +19,7 @@ from ..model import Array, Model, Source
 from . import npz_layers
 from .torch_pickle import shown
 
-MAX_FILE = 1 << 26  # bytes of an archive, and of all its arrays
+MAX_FILE = 1 << 26  # bytes of an archive, and of its arrays as float32 at least; reading takes up to 385 MB
 _MAX_ARRAYS = 4096
 _MAX_RANK = 8
 _HEADER = 10_000  # bytes
@@ -66,7 +66,7 @@ def load(data: bytes) -> dict[str, Array]:
                     raise CheckpointError(f"array {shown(name)!r} is packed in a way that NumPy does not use")
                 with archive.open(member) as file:
                     arrays[name] = _array(file, shown(name), left)
-                left -= arrays[name].nbytes
+                left -= max(arrays[name].nbytes, 4 * arrays[name].size)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
         raise CheckpointError(f"the archive is damaged: {shown(error) or 'it ends early'}") from None
     return arrays
@@ -90,7 +90,7 @@ def _array(file: Any, name: str, left: int) -> Array:
     if len(shape) > _MAX_RANK or any(n < 1 for n in shape):
         raise CheckpointError(f"array {name!r} has shape {shown(shape)}")
     size = prod(shape) * dtype.itemsize
-    if size > left:
+    if max(size, 4 * prod(shape)) > left:
         raise CheckpointError(f"array {name!r} of shape {shown(shape)} is too large, or all together are")
     raw = file.read(size)
     if len(raw) != size or file.read(1):
