@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
+from .description import one_id_a_step
 from .errors import InputError, QuantizeError
 from .layers import Dense, Lstm, Mask
 from .model import Array, Model
@@ -175,8 +176,11 @@ def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:
     else:
         raise QuantizeError(f"the model has {count} inputs; give the samples as a tuple of {count}, one per input")
     single = {t.name for t in model.tensors if t.single}
+    ids = {name for name in id_inputs(model) if name not in single and model.width(name) == 1}
     columns = [
-        (_single_rows if name in single else _arrays)(given, name, model.width(name))
+        (_single_rows if name in single else _arrays)(
+            _of_ids(given, name) if name in ids else given, name, model.width(name)
+        )
         for given, name in zip(per_input, model.inputs, strict=True)
     ]
     lengths = [[len(array) for array in column] for column in columns]
@@ -189,6 +193,11 @@ def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:
     if not sequences:
         raise QuantizeError("the samples hold no step; give at least one sequence that looks like real use")
     return sequences
+
+
+def _of_ids(given: Any, name: str) -> Any:
+    """Samples of one id a step, where they are an array (sequences, steps) with an axis of one value more."""
+    return given if isinstance(given, (list, tuple)) else one_id_a_step(_numbers(given, name), 1)
 
 
 def _single_rows(given: Any, name: str, width: int) -> list[Array]:

@@ -126,6 +126,11 @@ class Description:
     sections: dict[str, int] = field(default_factory=dict)  # name: bytes
 
 
+def one_id_a_step(x: Any, width: int) -> Any:
+    """An array of ids (N, T) as (N, T, 1), for an input of one id a step; (T, 1) and all others as they are."""
+    return x[..., None] if width == 1 and x.ndim == 2 and x.shape[1] != 1 else x
+
+
 def describe(image: bytes) -> Description:
     """What an image holds. ImageError if it is not one; whether it may be run is for the C core to check."""
     if len(image) < HEADER_SIZE or image[:8] != MAGIC:

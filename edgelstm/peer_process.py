@@ -39,6 +39,7 @@ class Answers:
     ys: tuple[Array, ...]  # per output, [N, T, width] or [N, width]
     peer: str  # framework and version
     integer: bool = False  # it computed with int8
+    left_out: bool = False  # it gave more, a state beside its answers
 
 
 def call(
@@ -74,7 +75,7 @@ def call(
             raise getattr(errors, reply["error"])(reply["message"])
         with np.load(Path(folder) / "ys.npz") as stored:
             ys = tuple(stored[f"arr_{k}"] for k in range(len(stored.files)))
-    return Answers(ys, reply["peer"], reply["integer"])
+    return Answers(ys, reply["peer"], reply["integer"], reply["left_out"])
 
 
 def _ending(process: subprocess.CompletedProcess[str]) -> str:
@@ -101,7 +102,7 @@ def serve(folder: str, request: str) -> None:
     try:
         answers = getattr(peers, wanted["function"])(Path(wanted["path"]), xs, **wanted["options"])
         np.savez(Path(folder) / "ys.npz", *answers.ys)
-        reply: dict[str, Any] = {"peer": answers.peer, "integer": answers.integer}
+        reply: dict[str, Any] = {"peer": answers.peer, "integer": answers.integer, "left_out": answers.left_out}
     except EdgeLstmError as error:
         reply = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:

@@ -9,6 +9,7 @@ of known layers with what the file holds of numbers. What else could run code ne
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import io
@@ -17,7 +18,7 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import numpy as np
 
 from . import importers
 from .errors import CheckpointError, InputError, MissingError, PeerError
-from .model import Array, Source
+from .model import Array, Model, Source
 from .peer_process import TIMEOUT, Answers, call
 
 RUNTIMES = {"tflite-runtime": "tflite_runtime", "ai-edge-litert": "ai_edge_litert"}
@@ -44,7 +45,7 @@ def run_checkpoint(
     trust: bool = False,
     timeout: float = TIMEOUT,
 ) -> Answers:
-    """Run a checkpoint file, whatever its framework: Keras, TorchScript, ONNX or TFLite, by its content.
+    """Run a checkpoint file, whatever its framework: Keras, PyTorch's programs, ONNX or TFLite, by its content.
 
     trust: whether code that the file may hold, from whoever made it, is allowed to run.
     CheckpointError if that would be needed and is not; MissingError if the framework is not installed; PeerError if it
@@ -153,8 +154,8 @@ def _fit(interpreter: Any, what: str, xs: Sequence[Array]) -> tuple[int, int]:
     """Resize the inputs to the sequences, unless the model streams. Its batch size, and the steps of one call."""
     rows = interpreter.get_input_details()
     shapes = [tuple(int(n) for n in row["shape"]) for row in rows]
-    if len(rows) != len(xs) or any(len(s) != 3 or s[2] != x.shape[2] for s, x in zip(shapes, xs, strict=True)):
-        given = ", ".join(f"(N, T, {x.shape[2]})" for x in xs)
+    if len(rows) != len(xs) or any(len(s) != 3 or s[2:] != x.shape[2:] for s, x in zip(shapes, xs, strict=True)):
+        given = ", ".join(f"({', '.join(['N', 'T'][: x.ndim - 1])}, {x.shape[-1]})" for x in xs)
         raise InputError(f"{what} has inputs {', '.join(map(str, shapes))}; the data's are {given}")
     size, steps = shapes[0][0], xs[0].shape[1]
     resizable = any(int(row["shape_signature"][1]) == -1 for row in rows)
@@ -377,25 +378,53 @@ def onnx_file(path: Path, xs: Sequence[Array]) -> Answers:
     return Answers(ys, f"onnxruntime {runtime.__version__}")
 
 
+def fixed_steps(path: Path, model: Model, architecture: str | os.PathLike[str] | None = None) -> dict[str, int]:
+    """The numbers of steps that a Keras or ONNX file fixes, by the inputs of the model that was read from it."""
+    from .importers import keras, onnx, onnx_feeds
+
+    try:
+        kind = importers.recognise(path)
+        data = path.read_bytes() if kind in ("keras", "onnx") else b""
+        if kind == "onnx":
+            return onnx_feeds.fixed_steps(onnx.reading(data, path.name))
+        if kind == "keras":
+            described = Path(architecture) if architecture else None
+            counts = keras.fixed_steps(keras.open_checkpoint(path, data, described))
+            single = {t.name for t in model.tensors if t.single}
+            named = zip(model.inputs, counts, strict=False)
+            return {name: count for name, count in named if count and name not in single}
+    except (CheckpointError, OSError):
+        pass
+    return {}
+
+
 # ---- PyTorch ----
 
 
-def run_torch(module: Any, xs: Sequence[Array], *, trust: bool = False, timeout: float = TIMEOUT) -> Answers:
-    """Run a live torch.nn.Module that takes (N, T, inputs), or a TorchScript file: a program, for `trust` to allow.
+def run_torch(
+    module: Any, xs: Sequence[Array], *, axis: int = 0, trust: bool = False, timeout: float = TIMEOUT
+) -> Answers:
+    """Run a live torch.nn.Module that takes (N, T, inputs), or a file of TorchScript or torch.export: a program, for
+    `trust` to allow.
 
-    A state dict holds no code to run: PeerError. Of (answers, state), as an LSTM returns, the answers are taken.
+    A state dict holds no code to run: PeerError. Of (answers, state), as an LSTM returns, the answers are taken. axis:
+    that of the sequences, by which they are given one by one to an exported program that takes one alone.
     """
     if is_module(module):
         return _torch(module, xs)
     path = Path(module)
-    if not is_script(path):
-        raise PeerError(f"{path.name!r} holds tensors and no code to run; give the live module, or a TorchScript file")
+    kind = program(path)
+    if not kind:
+        raise PeerError(
+            f"{path.name!r} holds tensors and no code to run; give the live module, or a file of TorchScript or "
+            "torch.export"
+        )
     if not trust:
         raise CheckpointError(
-            f"{str(path)!r}: a TorchScript file is a program, and to run it is to run code from the file: "
+            f"{str(path)!r}: a {kind} file is a program, and to run it is to run code from the file: "
             "trust=True (--trust) allows that, for a file whose maker you trust"
         )
-    return call("torch_file", path, xs, timeout)
+    return call("torch_file", path, xs, timeout, axis=axis)
 
 
 def is_module(value: Any) -> bool:
@@ -404,45 +433,65 @@ def is_module(value: Any) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
-def torch_file(path: Path, xs: Sequence[Array]) -> Answers:
-    """A TorchScript file's answers in this process."""
+def torch_file(path: Path, xs: Sequence[Array], axis: int) -> Answers:
+    """A program's answers in this process."""
+    kind = program(path)
     try:
-        torch = importlib.import_module("torch")
+        torch: Any = importlib.import_module("torch")
     except ImportError:
-        raise MissingError("running a TorchScript file needs PyTorch: pip install torch") from None
+        raise MissingError(f"running a {kind} file needs PyTorch: pip install torch") from None
     torch.set_num_threads(1)
-    return _torch(torch.jit.load(str(path), map_location="cpu"), xs)
+    if kind == "TorchScript":
+        return _torch(torch.jit.load(str(path), map_location="cpu"), xs)
+    module = torch.export.load(str(path)).module()
+    try:
+        return _torch(module, xs)
+    except PeerError:  # most are exported for as many sequences as their example has, one
+        count = xs[0].shape[min(axis, xs[0].ndim - 1)]
+        each = [_torch(module, [_one(x, k, axis) for x in xs]) for k in range(count)]
+    columns = zip(*(answers.ys for answers in each), strict=True)
+    ys = tuple(np.concatenate(parts, axis if parts[0].ndim > 2 else 0) for parts in columns)
+    return Answers(ys, each[0].peer, left_out=each[0].left_out)
+
+
+def _one(x: Array, k: int, axis: int) -> Array:
+    """One sequence of a batch."""
+    return np.take(x, [k], min(axis, x.ndim - 1))
 
 
 def _torch(module: Any, xs: Sequence[Array]) -> Answers:
+    from .importers import torch_live
+
     torch = importlib.import_module("torch")
     training = [(child, child.training) for child in module.modules()]
     first = next(iter(module.parameters()), None)
     kind, device = (first.dtype, first.device) if first is not None else (torch.float32, "cpu")
     try:
-        module.eval()
+        with contextlib.suppress(NotImplementedError):  # of a module that torch.export made, which is trained already
+            module.eval()
         with torch.no_grad():
             given = (torch.from_numpy(np.array(x)) for x in xs)
             answer = module(*(x.to(device) if x.dtype == torch.int64 else x.to(device, kind) for x in given))
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise PeerError(f"the module does not take such inputs: {str(error).strip().splitlines()[0]}") from None
+    except Exception as error:  # a user's forward() may raise anything
+        gist = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise PeerError(f"the module does not take such inputs: {gist}") from None
     finally:
         for child, mode in training:
             child.training = mode
-    return Answers(tuple(_tensors(answer)), f"torch {torch.__version__}")
+    notes: list[str] = []
+    answers = torch_live.answers(torch_live.unwrapped(module), answer, notes)
+    if not all(hasattr(y, "detach") for y in answers):
+        raise PeerError("the module gives answers that are no tensors")
+    ys = tuple(y.detach().cpu().float().numpy() for y in answers)
+    return Answers(ys, f"torch {torch.__version__}", left_out=bool(notes))
 
 
-def _tensors(answer: Any) -> Iterator[Array]:
-    for part in answer if isinstance(answer, list | tuple) else (answer,):
-        if not hasattr(part, "detach"):
-            return
-        yield part.detach().cpu().float().numpy()
+def program(path: Path) -> str:
+    """What PyTorch calls the program a file holds, "TorchScript" or "torch.export"; "" for any other file."""
+    from .importers import torch_files
 
-
-def is_script(path: Path) -> bool:
-    """Whether a file is TorchScript's."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("constants.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+        is_torchs = importers.recognise(path) == "torch"
+        return torch_files.program(path.read_bytes()) if is_torchs else ""
+    except (OSError, CheckpointError):
+        return ""

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import peers
 from .comparison import LIMIT, compare
-from .errors import CheckpointError, MissingError, PeerError
+from .errors import CheckpointError, EdgeLstmError, MissingError, PeerError
 from .model import Array, Model
 from .peer_process import TIMEOUT, Answers
 from .random_inputs import draw, roles
@@ -29,10 +29,12 @@ class Proof:
     error: float = 0.0  # largest, as a part of max(1, max|y|)
     reason: str = ""
     remedy: str = ""  # what to do, "pip install tensorflow"
+    left_out: bool = False  # the peer gave a state beside its answers, which the model leaves out
 
     def __str__(self) -> str:
         if self.peer:
-            return f"proven: {self.peer} answers alike on {SEQUENCES} random sequences (largest error {self.error:.1e})"
+            said = f"proven: {self.peer} answers alike on {SEQUENCES} random sequences (largest error {self.error:.1e})"
+            return said + ("; the state it returns beside them is no part of the model" if self.left_out else "")
         return f"unverified: {self.reason}; to verify: {self.remedy}"
 
 
@@ -50,15 +52,16 @@ def prove(
     CheckpointError where they disagree by more than 5e-6 times max(1, max|y|). No file runs code unless it is
     of a kind that is a program and `trust` says so; `image` is the file that what to do names.
     """
-    steps = model.meta.window or STEPS
-    if SEQUENCES * numbers_made(model, steps) > MOST_NUMBERS:
-        return Proof(reason=f"{SEQUENCES} runs over {steps} steps would fill the memory", remedy=_recorded(image))
-    xs = draw(model, SEQUENCES, steps, np.random.default_rng(0))
-    found = Runner(model).run(tuple(xs))
-    ys = found if isinstance(found, tuple) else (found,)
     module = peers.is_module(checkpoint)
     try:
-        if module or peers.is_script(Path(checkpoint)):
+        fixed = {} if module else peers.fixed_steps(Path(checkpoint), model, architecture)
+        steps = model.meta.window or STEPS
+        if SEQUENCES * numbers_made(model, max(steps, *fixed.values(), 1)) > MOST_NUMBERS:
+            return Proof(reason=f"{SEQUENCES} runs over {steps} steps would fill the memory", remedy=_recorded(image))
+        xs = draw(model, SEQUENCES, steps, np.random.default_rng(0), fixed)
+        found = Runner(model).run(tuple(xs))
+        ys = found if isinstance(found, tuple) else (found,)
+        if module or peers.program(Path(checkpoint)):
             return _proven_by_torch(model, checkpoint, xs, ys, trust, timeout)
         answers = peers.run_checkpoint(Path(checkpoint), xs, architecture=architecture, timeout=timeout)
     except MissingError as error:
@@ -67,7 +70,7 @@ def prove(
         return Proof(reason=reason.rstrip(": "), remedy=remedy)
     except _Disagrees:
         raise
-    except (CheckpointError, PeerError) as error:
+    except EdgeLstmError as error:
         return Proof(reason=str(error), remedy=_recorded(image))
     return Proof(answers.peer, _checked(answers, ys))
 
@@ -88,11 +91,12 @@ def _proven_by_torch(
     for steps_first in (False, True):
         turned = [_turned(x) if steps_first else x for x in given]
         try:
-            answers = peers.run_torch(checkpoint, turned, trust=trust, timeout=timeout)
-            made = tuple(_turned(y) if steps_first and y.ndim > 2 else y for y in answers.ys)[: len(ys)]
-            return Proof(answers.peer, _checked(Answers(made, answers.peer), ys))
-        except (_Disagrees, PeerError) as error:
-            first = first if isinstance(first, _Disagrees) else error
+            answers = peers.run_torch(checkpoint, turned, axis=int(steps_first), trust=trust, timeout=timeout)
+            made = tuple(_turned(y) if steps_first and y.ndim > 2 else y for y in answers.ys)
+            error = _checked(Answers(made, answers.peer), ys)
+            return Proof(answers.peer, error, left_out=answers.left_out)
+        except (_Disagrees, PeerError) as refused:
+            first = first if isinstance(first, _Disagrees) else refused
     assert first is not None
     raise first
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,12 +35,16 @@ MOST_STEPS = 4096  # that are tried
 MISSING = 0.3  # share of steps that a mask hides
 
 
-def draw(model: Model, sequences: int, steps: int, random: np.random.Generator) -> list[Array]:
+def draw(
+    model: Model, sequences: int, steps: int, random: np.random.Generator, fixed: Mapping[str, int] | None = None
+) -> list[Array]:
     """Random inputs, float32 [sequences, T, width] each, or [sequences, width] of a single one; T is the number of
-    steps nearest to `steps` that the model takes. InputError if there is none."""
-    steps = fitting_steps(model, steps)
-    widths = [model.width(name) for name in model.inputs]
-    return fit(model, [random.uniform(-1.5, 1.5, (sequences, steps, width)) for width in widths], random)
+    steps nearest to `steps` that the model takes, and of inputs in `fixed` as told there. InputError if there
+    is none."""
+    fixed = fixed or {}
+    steps = fitting_steps(model, steps, fixed)
+    sizes = [(sequences, fixed.get(name, steps), model.width(name)) for name in model.inputs]
+    return fit(model, [random.uniform(-1.5, 1.5, size) for size in sizes], random)
 
 
 def fit(model: Model, xs: Sequence[Array], random: np.random.Generator) -> list[Array]:
@@ -108,25 +112,25 @@ def roles(model: Model) -> dict[str, Role]:
 # ---- steps ----
 
 
-def fitting_steps(model: Model, steps: int) -> int:
-    """The number of steps nearest to `steps` that a run of the model may have."""
+def fitting_steps(model: Model, steps: int, fixed: Mapping[str, int] | None = None) -> int:
+    """The number of steps nearest to `steps` that a run of the model may have; inputs in `fixed` have their own."""
     refused = None
     for distance in range(MOST_STEPS):
         for count in dict.fromkeys((steps + distance, steps - distance)):
             if count < 1:
                 continue
             try:
-                rows(model, count)
+                rows(model, count, fixed)
                 return count
             except InputError as error:
                 refused = refused or error
     raise InputError(f"the model takes no number of steps from 1 to {MOST_STEPS}: {refused}")
 
 
-def rows(model: Model, steps: int) -> dict[str, int]:
+def rows(model: Model, steps: int, fixed: Mapping[str, int] | None = None) -> dict[str, int]:
     """How many rows each tensor has in a run over so many steps. InputError where the model takes another number."""
     single = {t.name for t in model.tensors if t.single}
-    counts = {name: 1 if name in single else steps for name in model.inputs}
+    counts = {name: 1 if name in single else (fixed or {}).get(name, steps) for name in model.inputs}
     for layer in model.layers:
         reads = [counts[name] for name in layer.reads]
         made = _rows(layer, reads, model.width(layer.reads[0]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from . import _core
-from .description import MASK, Description, describe
+from .description import MASK, Description, describe, one_id_a_step
 from .errors import ImageError, InputError
 from .meta import Array, Meta
 
@@ -81,8 +81,9 @@ class Runner(_core.Core):
         """Run whole sequences and return what the checkpoint's framework returns.
 
         xs: (T, inputs) or (N, T, inputs), a tuple of such for several inputs; (inputs,) or (N, inputs) for one that
-        takes a single row, as an initial state. Where a layer needs steps to come, inputs may have different T. Every
-        sequence starts from a reset state, or with `carry` continues from the present one (then N must be `streams`).
+        takes a single row, as an initial state; (N, T) for one of ids, one a step, where T is not 1. Where a layer
+        needs steps to come, inputs may have different T. Every sequence starts from a reset state, or with `carry`
+        continues from the present one (then N must be `streams`).
         Returns (rows, outputs) or (N, rows, outputs); where the model keeps the last step alone the rows' axis is gone,
         unless `every_step` asks for all: then the answers equal calling `step` so many times. A tuple for several
         outputs. lengths: of each sequence the steps that count, (N,) whole numbers, for a model with an input named
@@ -128,6 +129,14 @@ class Runner(_core.Core):
             y = y[:, -1] if single else y
             shaped.append(y if batched else y[0])
         return shaped[0] if len(shaped) == 1 else tuple(shaped)
+
+    def sequences(self, xs: Any) -> list[Array]:
+        """The arrays that `run` would run, float32 [N, T, width] an input, [N, width] of one that takes a single row.
+
+        InputError where `run` refuses their number, shapes or values.
+        """
+        arrays, _ = self._inputs(xs, None, integers=False)
+        return [x[:, 0] if single else x for x, single in zip(arrays, self._single, strict=True)]
 
     def check_run(self, steps: int, every_step: bool = False) -> None:
         """InputError, which names layer and numbers, where a run of `steps` steps does not fit the model, continuing
@@ -210,8 +219,11 @@ class Runner(_core.Core):
         if array.dtype.kind not in "fiub":
             raise InputError(f"input {k} holds {array.dtype} values, expected numbers")
         axes = 1 if self._single[k] else 2
+        if self.description.vocabularies[k] and not self._single[k]:
+            array = one_id_a_step(array, width)
         if array.ndim not in (axes, axes + 1) or array.shape[-1] != width or 0 in array.shape:
             expected = f"({width},) or (N, {width})" if self._single[k] else f"(T, {width}) or (N, T, {width})"
+            expected += ", or (N, T)" if self.description.vocabularies[k] and width == 1 and axes == 2 else ""
             raise InputError(f"input {k} has shape {array.shape}, expected {expected}")
         if integers and array.dtype != np.int16:
             raise InputError(f"input {k} is {array.dtype}, expected int16")

@@ -22,6 +22,7 @@ from .exporters import tflite, tflite_settings
 from .model import Array, Model
 from .peer_process import TIMEOUT, Answers
 from .quantization import quantize
+from .random_inputs import fit
 from .runner import Runner, Source
 
 SEQUENCES, STEPS = 16, 60  # of the random data
@@ -50,7 +51,7 @@ def validate(
     fails, this package's float64 reference stands in and a note says so), a .tflite path, recorded answers (array,
     tuple of arrays, .npy or .npz), a live torch module or a Model. `head` and `architecture` as `read` takes them.
     trust: whether a checkpoint that `read` refuses may run in its framework, and whatever code it holds with it.
-    data: (T, inputs) or (N, T, inputs), a tuple of such for several inputs, or a file; scaled as the model was
+    data: what `Runner.run` takes, or a file; scaled as the model was
     trained, since neither checkpoints nor this function apply an image's scalers. None: seeded slow random walks,
     within the samples' range, or that of an s8 image's calibration, or -1 ... 1.
     samples: as `quantize` takes them, or a file; they make an s8 model of a float one, and give TFLite's int8 its
@@ -87,7 +88,7 @@ def validate(
     if against.kind == "tflite":
         _settings(against.source, expected, xs, runtime, timeout, notes)
     notes.append(f"f32 and s8 ran with {subject.kernels} kernels")
-    return Report(expected.peer, len(xs[0]), xs[0].shape[1], tuple(rows), tuple(notes), not remedy, remedy)
+    return Report(expected.peer, len(xs[0]), _steps(xs), tuple(rows), tuple(notes), not remedy, remedy)
 
 
 # ---- the reference ----
@@ -234,10 +235,10 @@ def _data(
     samples: Any,
     notes: list[str],
 ) -> list[Array]:
-    """The sequences, float32 [N, T, width] per input."""
+    """The sequences, float32 [N, T, width] per input, [N, width] of one that takes a single row."""
     subject = next(iter(variants.values()))
     if data is not None:
-        return [x.astype(np.float32) for x in _batches(_input_arrays(data, subject))]
+        return _given(data, subject)
     if against.kind == "recorded":
         raise InputError("recorded answers need the data they were recorded on")
     if samples is not None and floats is not None:
@@ -250,7 +251,8 @@ def _data(
         ranges, source = [(-1.0, 1.0)] * len(subject.input_widths), "-1 ... 1"
     steps = subject.meta.window or STEPS
     notes.append(f"the data are seeded random walks over {source}; data as in real use tells more")
-    return random_walks(subject.input_widths, ranges, SEQUENCES, steps)
+    xs = random_walks(subject.input_widths, ranges, SEQUENCES, steps)
+    return xs if floats is None else fit(floats, xs, np.random.default_rng(0))
 
 
 def random_walks(
@@ -267,25 +269,16 @@ def random_walks(
     return xs
 
 
-def _input_arrays(given: Any, subject: Runner) -> Arrays:
+def _given(data: Any, subject: Runner) -> list[Array]:
     """One array per input, from arrays or a file."""
-    if _is_path(given):
-        given = arrays.load(given, subject.description.input_names)
-    found = tuple(np.asarray(x) for x in _tuple(given))
-    if len(found) != len(subject.input_widths):
-        raise InputError(f"{len(found)} arrays given, the model has {len(subject.input_widths)} inputs")
-    for k, (x, width) in enumerate(zip(found, subject.input_widths, strict=True)):
-        if x.dtype.kind not in "fiu" or x.ndim not in (2, 3) or x.shape[-1] != width or 0 in x.shape:
-            raise InputError(f"input {k} is {x.dtype} {x.shape}, expected numbers (T, {width}) or (N, T, {width})")
-        if not np.isfinite(x).all():
-            raise InputError(f"input {k} holds NaN or infinite values")
-        if x.shape[:-1] != found[0].shape[:-1]:
-            raise InputError("the inputs disagree in their number of sequences or steps")
-    return found
+    if _is_path(data):
+        data = arrays.load(data, subject.description.input_names)
+    return subject.sequences(data)
 
 
-def _batches(values: Arrays) -> list[Array]:
-    return [x if x.ndim == 3 else x[None] for x in values]
+def _steps(xs: Sequence[Array]) -> int:
+    """How many steps the sequences have, the longest of them."""
+    return max((x.shape[1] for x in xs if x.ndim == 3), default=1)
 
 
 def _is_path(value: Any) -> bool:
@@ -324,7 +317,7 @@ def _tflite(
         for kind in tflite.KINDS:
             path = Path(folder) / f"{kind}.tflite"
             try:
-                tflite.write(model, path, kind, calibrating if kind == "int8" else None, steps=xs[0].shape[1])
+                tflite.write(model, path, kind, calibrating if kind == "int8" else None, steps=_steps(xs))
                 answers = peers.run_tflite(path, xs, runtime, timeout=timeout)
             except (MissingError, ExportError, PeerError, QuantizeError) as error:
                 if runtime is not None and isinstance(error, MissingError):

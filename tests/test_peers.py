@@ -282,6 +282,15 @@ def test_a_bare_configuration_names_known_classes_alone():
         bare({"class_name": "__numpy__", "config": {"value": LAMBDA}})
 
 
+def test_a_layer_built_of_several_shapes_has_no_one_input_shape():
+    layer = {"class_name": "LSTM", "config": {"units": 4}}
+    assert bare({**layer, "build_config": {"input_shape": [None, 5, 3]}})["build_config"] == {
+        "input_shape": [None, 5, 3]
+    }
+    for shapes in ({"shapes_dict": {"sequences_shape": [None, 5, 3]}}, {"input_shape": None}):
+        assert "build_config" not in bare({**layer, "build_config": shapes})
+
+
 def test_a_script_is_refused_before_any_framework_starts(handed_on):
     path = GOLDEN / "torch" / "refused_script.pt"
     with pytest.raises(CheckpointError, match=r"TorchScript.*trust=True \(--trust\)"):

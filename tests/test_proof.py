@@ -10,7 +10,7 @@ from nets import stack, two_heads
 
 from edgelstm import importers, peers, proof, reference
 from edgelstm.cli import main
-from edgelstm.errors import CheckpointError, MissingError, PeerError
+from edgelstm.errors import CheckpointError, InputError, MissingError, PeerError
 from edgelstm.model import Meta
 from edgelstm.peer_process import Answers
 from edgelstm.proof import prove
@@ -99,7 +99,8 @@ def test_what_cannot_run_is_unverified_and_says_how_to_verify(framework):
         "unverified: it needs keras (No module); to verify: pip install tensorflow && pip install --no-deps tf_keras, "
         "and convert again"
     )
-    for error in (PeerError("the file crashed"), CheckpointError("it needs trust")):
+    errors = (PeerError("the file crashed"), CheckpointError("it needs trust"), InputError("x: 24 steps, it is for 7"))
+    for error in errors:
         framework(error)
         text = str(prove(model, "file", image="m.elstm"))
         assert text.startswith(

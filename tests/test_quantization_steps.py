@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from around import conv, of, uniform
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from measured_nets import walk
@@ -12,7 +13,9 @@ from nets import lstm, signal
 from simulate import decibels, simulate
 
 from edgelstm import reference, reference_s8
-from edgelstm.errors import QuantizeError
+from edgelstm.cli import main
+from edgelstm.errors import InputError, QuantizeError
+from edgelstm.image import pack, save
 from edgelstm.layers import (
     COMBINATIONS,
     LINEAR,
@@ -36,6 +39,7 @@ from edgelstm.layers import (
     Split,
 )
 from edgelstm.quantization import quantize, quantize_with_rows
+from edgelstm.runner import Runner
 
 ALLOWED = 1.0  # dB below the same weights and 16-bit tensors with exact sums and functions
 SIXTEEN_BITS = 65.0  # dB; beyond, what requantization rounds twice is all that there is
@@ -473,3 +477,31 @@ def test_a_depthwise_layer_of_many_channels_is_quantized_in_one_go():
     random = np.random.default_rng(0)
     layer = Conv1d("n", ("x",), ("y",), uniform(random, 700, 1, 1), uniform(random, 700), groups=700)
     quantize(of({"x": 700}, [layer], ["y"]), random.standard_normal((1, 8, 700)).astype(np.float32))
+
+
+def test_ids_are_taken_with_and_without_an_axis_of_one_value(tmp_path):
+    """Keras users have (sequences, steps); of (steps, 1) that is told by the last axis."""
+    random = np.random.default_rng(0)
+    model = words(random)
+    ids = random.integers(1, 40, (6, 12))
+    quantized = quantize(model, ids)
+    assert pack(quantized) == pack(quantize(model, ids[..., None]))
+    for runner in (Runner(model), Runner(quantized)):
+        np.testing.assert_array_equal(runner.run(ids), runner.run(ids[..., None]))
+        np.testing.assert_array_equal(runner.run(ids[0][:, None]), runner.run(ids[:1])[0])
+        for wrong in (ids + 0.5, ids + 40):
+            with pytest.raises(InputError, match="holds ids, expected whole numbers from 0 to 39"):
+                runner.run(wrong)
+        with pytest.raises(InputError, match=r"expected \(T, 1\) or \(N, T, 1\), or \(N, T\)"):
+            runner.run(ids[0])
+    save(model, tmp_path / "m.elstm")
+    np.save(tmp_path / "x.npy", ids)
+    arguments = ["run", tmp_path / "m.elstm", "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"]
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), Runner(model).run(ids))
+    plain = of({"x": 1}, [lstm("l", "x", "y", 1, 3, random)], ["y"])
+    with pytest.raises(InputError, match="has shape"):
+        Runner(plain).run(ids)
+    with pytest.raises(QuantizeError, match="shape"):
+        quantize(plain, ids)

@@ -100,6 +100,19 @@ def test_models_that_take_no_number_of_steps():
         fitting_steps(net, 20)
 
 
+def test_inputs_with_steps_of_their_own():
+    random = np.random.default_rng(4)
+    layers = (
+        Last("last", ("a",), ("h0",)),
+        cell(random, reads=("b", "h0", "h0"), initial=True),
+    )
+    net = model(layers, ("a", "b"), ("h",), {"a": 3, "b": 2, "h0": 3, "h": 3})
+    a, b = draw(net, 2, 24, random, {"a": 7, "b": 4})
+    assert (a.shape, b.shape) == ((2, 7, 3), (2, 4, 2))
+    a, b = draw(net, 2, 24, random, {"a": 7})
+    assert (a.shape, b.shape) == ((2, 7, 3), (2, 24, 2))
+
+
 def test_branches_of_unlike_lengths():
     random = np.random.default_rng(0)
     layers = (conv(3), lstm("cell", "x", "h", 2, 2, random), Combine("both", ("y", "h"), ("z",), "add"))

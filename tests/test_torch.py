@@ -739,7 +739,7 @@ def test_whole_modules_are_read_for_their_tensors_with_a_loud_note(write: Any) -
     for value in (net, dictionary({"model": net, "epoch": b"K\x01"})):
         model = torch.read(write(archive(value, storages | more)))
         assert [layer.name for layer in model.layers] == ["rnn", "last", "fc"]
-        assert any(note.startswith("WARNING: a whole pickled module, __main__.Net") for note in model.notes)
+        assert any(note.startswith("warning: a whole pickled module, __main__.Net") for note in model.notes)
 
 
 def test_objects_that_only_look_like_modules_are_refused(write: Any) -> None:

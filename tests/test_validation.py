@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from around import of
 from nets import signal, stack, two_heads
 
 import edgelstm.importers
 from edgelstm import Runner, pack, peers, quantize, reference, save
 from edgelstm.errors import CheckpointError, InputError, MissingError, PeerError
 from edgelstm.exporters import tflite, tflite_settings
-from edgelstm.layers import Activation
+from edgelstm.layers import Activation, Embedding, Rnn
 from edgelstm.model import Meta
 from edgelstm.peer_process import Answers
 from edgelstm.validation import random_walks, validate
@@ -320,6 +321,28 @@ def test_data_of_its_own_stay_in_range(monkeypatch):
         assert validate(given, model, **options) == report  # seeded
 
 
+@pytest.mark.usefixtures("no_tflite")
+def test_inputs_are_what_a_run_takes():
+    """A sequence beside a single row, and ids without an axis of one value."""
+    random = np.random.default_rng(0)
+    rnn = [random.uniform(-0.5, 0.5, shape) for shape in ((4, 3), (4, 4), (4,))]
+    started = of({"x": 3, "h0": 4}, [Rnn("r", ("x", "h0"), ("y",), *rnn, initial=True)], ["y"], single=("h0",))
+    h0 = signal((6, 4), 1)
+    report = validate(started, started, (X, h0), samples=(X, h0))
+    assert variants(report) == ["f32", "s8"] and (report.sequences, report.steps) == (6, 12)
+    assert report.rows[0].passed
+    assert validate(started, started, (X[0], h0[0])).sequences == 1
+    assert validate(started, started).passed
+    with pytest.raises(InputError, match="disagree"):
+        validate(started, started, (X, h0[:5]))
+
+    words = of({"ids": 1}, [Embedding("e", ("ids",), ("v",), random.uniform(-1, 1, (9, 3))),
+                            Rnn("r", ("v",), ("y",), *rnn)], ["y"])  # fmt: skip
+    ids = random.integers(0, 9, (5, 8))
+    assert validate(words, words, ids) == validate(words, words, ids[..., None])
+    assert validate(words, words).passed
+
+
 def test_random_walks_are_slow():
     x, u = random_walks([2, 1], [(0, 1), (5, 9)], 4, 200, seed=3)
     assert x.shape == (4, 200, 2) and x.min() == 0 and x.max() == 1
@@ -336,7 +359,6 @@ def test_random_walks_are_slow():
         np.full((2, 3, 3), np.nan),
         np.zeros((2, 0, 3)),
         X.astype(complex),
-        X > 0,
         (X, X),
         "none.npy",
     ],

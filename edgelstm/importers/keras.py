@@ -48,6 +48,13 @@ def model_of(checkpoint: Checkpoint, source: Source) -> Model:
         raise CheckpointError(f"the checkpoint's model does not fit together: {error}") from None
 
 
+def fixed_steps(checkpoint: Checkpoint) -> list[int | None]:
+    """How many steps each input of a functional model has by its configuration; none of a Sequential, which has one
+    input, and its steps are the model's window."""
+    spec = parse(checkpoint.config)
+    return [] if spec.kind == "Sequential" else [shape[0] if shape else None for _, shape in _input_shapes(spec)]
+
+
 def open_checkpoint(path: Path, data: bytes, architecture: Path | None = None) -> Checkpoint:
     """A checkpoint's content taken apart, from its bytes; `path` tells where its configuration may lie."""
     if data.startswith(hdf5.MAGIC):

@@ -20,6 +20,14 @@ def fixed_batch(reading: Reading) -> int | None:
     return reading.batch.size if isinstance(reading.batch.size, int) else None
 
 
+def fixed_steps(reading: Reading) -> dict[str, int]:
+    """The numbers of steps that the file's graph fixes, by the model's inputs."""
+    return {
+        feed.tensor: atom.size for feed in reading.feeds if feed.data for atom in feed.data.steps
+        if isinstance(atom.size, int) and atom.size != 1
+    }  # fmt: skip
+
+
 def given(reading: Reading, xs: Sequence[Array]) -> dict[str, Array]:
     """Arrays for the graph's inputs, of sequences [N, T, width] and single rows [N, width] for the model's.
     InputError where the graph is for another number of steps."""

@@ -65,7 +65,7 @@ def _state(value: Any, notes: list[str]) -> State | None:
     """The tensors of a state dict, of a list of weights or of a module; None of anything else."""
     if type(value) is Inert and value.module is not None:
         notes.append(
-            f"WARNING: a whole pickled module, {shown(value.text)}: its tensors alone were read, and what it does with "
+            f"warning: a whole pickled module, {shown(value.text)}: its tensors alone were read, and what it does with "
             "them, which is code, was not; check the answers"
         )
         return _of_module(value)

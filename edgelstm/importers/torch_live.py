@@ -79,7 +79,7 @@ def read(module: Any, example: Any = None) -> Model:
     example: an input array (batch, steps, values), or several; needed where the module reads several, or a fixed
     number of steps.
     """
-    module = _unwrapped(module)
+    module = unwrapped(module)
     if not callable(getattr(module, "state_dict", None)) or not callable(getattr(module, "forward", None)):
         raise CheckpointError("not a torch.nn.Module")
     weights = _weights(module)
@@ -123,7 +123,7 @@ class _Untraced(CheckpointError):
     """PyTorch could not trace the module with such an input."""
 
 
-def _unwrapped(module: Any) -> Any:
+def unwrapped(module: Any) -> Any:
     """The module inside torch.compile's and DataParallel's wrappers."""
     while type(module).__name__ in _WRAPPERS and type(module).__module__.startswith("torch."):
         module = getattr(module, _WRAPPERS[type(module).__name__])
@@ -394,7 +394,7 @@ def _model(module: Any, inputs: list[Input], count: int, pinned: bool) -> Model:
         given[node] = _placed(builder, x, count, pinned, notes)
     found = traced.answer(walk.run(traced.graph, given, traced.attribute))
     outputs = []
-    for k, value in enumerate(_answers(module, found, notes)):
+    for k, value in enumerate(answers(module, found, notes)):
         if isinstance(value, Refused):
             raise (Misplaced if value.misplaced else CheckpointError)(value.reason)
         if isinstance(value, Packed):
@@ -456,24 +456,24 @@ def _note_layout(what: str, axes: tuple[Axis, ...], notes: list[str]) -> None:
         notes.append(f"{what}: PyTorch's is ({shown}), the model's {here}")
 
 
-def _answers(module: Any, found: Any, notes: list[str]) -> list[Any]:
+def answers(module: Any, found: Any, notes: list[str]) -> list[Any]:
     """The answers among what a module returns: of (answers, (state, state)) the answers."""
     if isinstance(found, dict):
         found = list(found.values())
     if not isinstance(found, list | tuple):
         return [found]
+    kept = [value for value in found if not isinstance(value, list | tuple | dict) and value is not None]
     if type(module).__module__ == "torch.nn.modules.rnn" and type(module).__name__ in ("LSTM", "GRU", "RNN"):
-        return [found[0]]
-    answers = [value for value in found if not isinstance(value, list | tuple | dict) and value is not None]
-    if len(answers) < len(found) and answers:
+        kept = [found[0]]
+    if kept and len(kept) < len(found):
         notes.append(
             "left out: the state that is returned beside the answers; return its tensors one by one to have it"
         )
-    if not answers and len(found) == 1:
-        return _answers(module, found[0], notes)
-    if not answers:
+    if not kept and len(found) == 1:
+        return answers(module, found[0], notes)
+    if not kept:
         raise CheckpointError("it returns no tensor")
-    return answers
+    return kept
 
 
 # ---- tracing ----

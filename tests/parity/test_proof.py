@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,103 @@ def test_a_fixed_batch_and_state_between_calls(tmp_path: Path) -> None:
     lstm = keras.layers.LSTM(4, stateful=True)
     keras.Sequential([keras.Input(batch_shape=(4, 8, 2)), lstm, keras.layers.Dense(3)]).save(tmp_path / "m.keras")
     assert prove(importers.read(tmp_path / "m.keras"), tmp_path / "m.keras").peer.startswith("keras 3")
+
+
+@pytest.mark.parametrize("name", ["fixed.keras", "fixed.h5", "free.keras"])
+def test_an_encoder_gives_a_decoder_its_state(tmp_path: Path, name: str) -> None:
+    keras = pytest.importorskip("keras")
+    steps = (7, 4) if "fixed" in name else (None, None)
+    encoder, decoder = keras.Input((steps[0], 3)), keras.Input((steps[1], 2))
+    state = keras.layers.LSTM(5, return_state=True)(encoder)[1:]
+    y = keras.layers.LSTM(5, return_sequences=True)(decoder, initial_state=state)
+    keras.Model([encoder, decoder], keras.layers.Dense(2)(y)).save(tmp_path / name)
+    found = prove(importers.read(tmp_path / name), tmp_path / name)
+    assert found.peer.startswith("keras 3") and found.error < 1e-6, str(found)
+
+
+@pytest.mark.parametrize("steps", [(7, 4), (7, "decoded"), ("encoded", "decoded")])
+def test_onnx_inputs_have_the_steps_their_file_fixes(tmp_path: Path, steps: tuple[int | str, int | str]) -> None:
+    pytest.importorskip("onnxruntime")
+    helper = pytest.importorskip("onnx").helper
+    random = np.random.default_rng(0)
+    shapes = {"W": (1, 16, 3), "R": (1, 16, 4), "W2": (1, 16, 2), "R2": (1, 16, 4)}
+    constants = [
+        helper.make_tensor(name, 1, shape, random.normal(size=shape).astype(np.float32).ravel())
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("LSTM", ["a", "W", "R"], ["", "h", "c"], hidden_size=4),
+        helper.make_node("LSTM", ["b", "W2", "R2", "", "", "h", "c"], ["y"], hidden_size=4),
+    ]
+    ports = [
+        helper.make_tensor_value_info(name, 1, [count, "batch", width])
+        for name, count, width in zip("ab", steps, (3, 2), strict=True)
+    ]
+    graph = helper.make_graph(nodes, "g", ports, [helper.make_tensor_value_info("y", 1, None)], constants)
+    path = tmp_path / "m.onnx"
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    path.write_bytes(made.SerializeToString())
+    found = prove(importers.read(path), path)
+    assert found.peer.startswith("onnxruntime") and found.error < 1e-6, str(found)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("free", [True, False])
+def test_an_exported_program_proves_itself_where_it_is_trusted(tmp_path: Path, batch_first: bool, free: bool) -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.GRU(3, 4, batch_first=batch_first).eval()
+    x = torch.zeros((2, 9, 3) if batch_first else (9, 2, 3))
+    axis = 0 if batch_first else 1
+    if not free:
+        x = x[:1] if batch_first else x[:, :1]
+    shapes = ({axis: torch.export.Dim("batch")},) if free else None
+    path = tmp_path / "m.pt2"
+    torch.export.save(torch.export.export(module, (x,), dynamic_shapes=shapes), path)
+    example = None if batch_first else x.numpy()
+    model = importers.read(path, example=example, trust=True)
+    found = prove(model, path, trust=True)
+    assert found.peer.startswith("torch") and found.error < 1e-6, str(found)
+    assert "a torch.export file is a program" in prove(model, path).reason
+
+
+def test_the_state_beside_the_answers_is_left_out_and_said_so() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+
+    class Net(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, both: bool) -> None:
+            super().__init__()
+            self.rnn, self.both = torch.nn.GRU(3, 4, batch_first=True), both
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            y, h = self.rnn(x)
+            return (y, h[0]) if self.both else (y, (h,))
+
+    for module in (torch.nn.LSTM(3, 4, batch_first=True), torch.nn.GRU(3, 4), Net(False)):
+        model = importers.read(module)
+        assert any(note.startswith("left out: the state") for note in model.notes)
+        assert "the state it returns beside them is no part of the model" in str(prove(model, module))
+    module = Net(True)
+    model = importers.read(module)
+    assert len(model.outputs) == 2 and not any(note.startswith("left out") for note in model.notes)
+    assert "beside" not in str(prove(model, module))
+
+
+def test_all_answers_are_compared() -> None:
+    """A model that lacks one of the module's answers is no reading of it."""
+    torch = pytest.importorskip("torch")
+
+    class Two(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = torch.nn.LSTM(3, 4, batch_first=True), torch.nn.Linear(4, 2)
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            y = self.a(x)[0]
+            return y, self.b(y)
+
+    module = Two()
+    model = importers.read(module)
+    assert "beside" not in str(prove(model, module))
+    with pytest.raises(CheckpointError, match="gives answers of shape"):
+        prove(replace(model, outputs=model.outputs[:1]), module)
