@@ -92,13 +92,23 @@ def _proven_by_torch(
         turned = [_turned(x) if steps_first else x for x in given]
         try:
             answers = peers.run_torch(checkpoint, turned, axis=int(steps_first), trust=trust, timeout=timeout)
-            made = tuple(_turned(y) if steps_first and y.ndim > 2 else y for y in answers.ys)
+            made = answers.ys
+            if len(made) == len(ys):
+                made = tuple(_state(y, z.shape) for y, z in zip(made, ys, strict=True))
+            made = tuple(_turned(y) if steps_first and y.ndim > 2 else y for y in made)
             error = _checked(Answers(made, answers.peer), ys)
             return Proof(answers.peer, error, left_out=answers.left_out)
         except (_Disagrees, PeerError) as refused:
             first = first if isinstance(first, _Disagrees) else refused
     assert first is not None
     raise first
+
+
+def _state(y: Array, shape: tuple[int, ...]) -> Array:
+    """A state (layers, N, units) as the model gives it, (N, layers * units); all else as it is."""
+    if len(shape) == 2 and y.ndim == 3 and y.shape[1] == shape[0] and y.size == shape[0] * shape[1]:
+        return y.swapaxes(0, 1).reshape(shape)
+    return y
 
 
 def _turned(x: Array) -> Array:
