@@ -450,8 +450,14 @@ def torch_file(path: Path, xs: Sequence[Array], axis: int) -> Answers:
         count = xs[0].shape[min(axis, xs[0].ndim - 1)]
         each = [_torch(module, [_one(x, k, axis) for x in xs]) for k in range(count)]
     columns = zip(*(answers.ys for answers in each), strict=True)
-    ys = tuple(np.concatenate(parts, axis if parts[0].ndim > 2 else 0) for parts in columns)
+    ys = tuple(np.concatenate(parts, _axis(parts[0], axis)) for parts in columns)
     return Answers(ys, each[0].peer, left_out=each[0].left_out)
+
+
+def _axis(y: Array, axis: int) -> int:
+    """The axis of the one sequence of an answer; a state's of several layers is its second."""
+    axis = axis if y.ndim > 2 else 0
+    return 1 if y.ndim > 2 and y.shape[axis] != 1 and y.shape[1] == 1 else axis
 
 
 def _one(x: Array, k: int, axis: int) -> Array:

@@ -108,6 +108,8 @@ def _state(y: Array, shape: tuple[int, ...]) -> Array:
     """A state (layers, N, units) as the model gives it, (N, layers * units); all else as it is."""
     if len(shape) == 2 and y.ndim == 3 and y.shape[1] == shape[0] and y.size == shape[0] * shape[1]:
         return y.swapaxes(0, 1).reshape(shape)
+    if len(shape) == 2 and y.shape == (shape[0], 1, shape[1]):
+        return y[:, 0]
     return y
 
 
