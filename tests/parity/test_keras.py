@@ -161,15 +161,9 @@ def test_nested_frozen_and_shared_models(keras: Any, kind: str, tmp_path: Path) 
 
 
 UNSUPPORTED: dict[str, Callable[[Any], Any]] = {
-    "GRU": lambda k: k.GRU(4, return_sequences=True, name="it"),
-    "SimpleRNN": lambda k: k.SimpleRNN(4, return_sequences=True, name="it"),
-    "RNN": lambda k: k.RNN(k.LSTMCell(4), return_sequences=True, name="it"),
-    "Bidirectional": lambda k: k.Bidirectional(k.LSTM(4, return_sequences=True), name="it"),
-    "BatchNormalization": lambda k: k.BatchNormalization(name="it"),
-    "LayerNormalization": lambda k: k.LayerNormalization(name="it"),
-    "Conv1D": lambda k: k.Conv1D(4, 3, padding="causal", name="it"),
-    "PReLU": lambda k: k.PReLU(name="it"),
-    "Embedding": lambda k: k.Embedding(10, 4, name="it"),
+    "Conv1DTranspose": lambda k: k.Conv1DTranspose(4, 3, padding="same", name="it"),
+    "GroupNormalization": lambda k: k.GroupNormalization(1, name="it"),
+    "EinsumDense": lambda k: k.EinsumDense("bti,io->bto", (None, 4), name="it"),
 }
 
 
@@ -180,7 +174,7 @@ def test_unsupported_layers_with_weights_are_refused_by_name(
     keras: Any, kind: str, suffix: str, tmp_path: Path
 ) -> None:
     k = keras.layers
-    shape = (STEPS,) if kind == "Embedding" else (STEPS, INPUTS)
+    shape = (STEPS, INPUTS)
     row = keras.Sequential([k.Input(shape), UNSUPPORTED[kind](k), k.LSTM(3), k.Dense(2)])
     x = keras.Input(shape)
     nested = keras.Model(x, k.Dense(1)(keras.Sequential([k.Input(shape), UNSUPPORTED[kind](k), k.LSTM(3)])(x)))
@@ -194,5 +188,5 @@ def test_unsupported_layers_with_weights_are_refused_by_name(
             model.save(path)
         with pytest.raises(CheckpointError) as caught:
             importers.read(path)
-        assert f"layer 'it': {kind!r} layers are not supported; supported: LSTM" in str(caught.value), name
+        assert f"layer 'it': {kind!r} layers are not supported; supported: " in str(caught.value), name
         assert "\n" not in str(caught.value)
