@@ -103,11 +103,11 @@ def parse(entry: Any, depth: int = 0, fallback: str = "model") -> Spec:
 
 
 def _is_operation(kind: str, config: dict[str, Any], module: Any, nodes: Any) -> bool:
-    """Whether an entry is an operation: in .h5 files no module tells, but operations cannot be trained."""
+    """Whether an entry is an operation: in .h5 files no module tells, but operations have no number type."""
     if module is not None:
         return isinstance(module, str) and ".ops." in module
     called = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], dict)
-    return called and kind not in (*MODELS, "InputLayer") and "trainable" not in config
+    return called and kind not in (*MODELS, "InputLayer") and "trainable" not in config and config.get("dtype") is None
 
 
 def _check_origin(name: str, kind: str, entry: dict[str, Any]) -> None:
