@@ -43,7 +43,10 @@ instructions:    ## how many a step takes, on emulated CPUs, against the committ
 	$(PYTHON) tools/count_instructions.py
 
 parity:          ## against live Keras, PyTorch, ONNX Runtime and TFLite: pip install -e ".[parity]"
-	$(PYTHON) -m pytest tests/parity
+	$(PYTHON) -m pytest tests/parity -n 2
+
+parity-full:     ## the same and what takes long
+	EDGELSTM_FULL=1 $(PYTHON) -m pytest tests/parity -n 2
 
 drawn:           ## 3000 models a framework drawn at random beside it; writes docs/parity.md
 	$(PYTHON) tools/draw_parity.py --count 3000

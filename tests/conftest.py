@@ -24,6 +24,8 @@ def _skipped(report: pytest.TestReport | pytest.CollectReport) -> str:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the run for skips nobody declared."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:  # one of several processes, which report to the first
+        return
     skips = [_skipped(report) for report in reporter.stats.get("skipped", [])]
     surprises = [skip for skip in skips if not any(fnmatch.fnmatch(skip, pattern) for pattern in EXPECTED)]
     if surprises and os.environ.get("EDGELSTM_STRICT") == "1":

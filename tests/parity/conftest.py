@@ -8,3 +8,6 @@ os.environ.update(OMP_NUM_THREADS="1", TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTERO
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]  # the noise model, and what draws models
+
+collect_ignore = [] if os.environ.get("EDGELSTM_FULL") else ["test_keras_masks.py"]
+"""What takes ten minutes alone; `make parity-full` runs it too."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from draw_parity import FRAMEWORKS, draw
 
-COUNT = 300
+COUNT = 75  # of each of four frameworks
 
 
 @pytest.mark.filterwarnings("ignore")
