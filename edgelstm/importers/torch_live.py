@@ -548,7 +548,7 @@ def _recorded(module: Any, arguments: tuple[Any, ...]) -> Traced:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    class Sizes(torch.Tensor):
+    class Sizes(torch.Tensor):  # type: ignore[misc]  # mypy takes torch as Any
         """Of batches, step by step, of one sequence of full length: here they can be looked into, recorded ones not."""
 
         __torch_function__: Any = torch._C._disabled_torch_function_impl
