@@ -60,6 +60,8 @@ KINDS = {
     "attention_f32": 34,
     "lstm_full_f32": 35,
     "lstm_full_s8": 36,
+    "constant_f32": 37,
+    "constant_s8": 38,
 }
 MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that count
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax")
@@ -295,6 +297,8 @@ def _costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription)
         case "embedding":
             vocabulary, columns = struct.unpack_from("<II", fields)
             return _Costs(parameters=vocabulary * columns)
+        case "constant":
+            return _Costs(parameters=y.width)
         case "layer_norm":
             return _Costs(parameters=2 * x.width)
         case "attention":

@@ -71,7 +71,7 @@ TANH = Activation("tanh")
 # ---- recurrent cells ----
 #
 # They read x, then with `masked` a mask, then with `initial` the state to start from: single tensors, h and of an LSTM
-# c. They write h of every step, and an LSTM where two tensors are named c too.
+# c, inputs of the model or a Constant. They write h of every step, and an LSTM where two tensors are named c too.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,6 +296,24 @@ class Embedding:
 
 
 MAX_VOCABULARY = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """The same row whatever it reads, known from the start of a run on: a state to start from that was learned."""
+
+    name: str
+    reads: tuple[str, ...]  # one tensor, of which nothing is used
+    writes: tuple[str, ...]  # one tensor, [1, width]
+    value: Array  # float32 [width]
+
+    def __post_init__(self) -> None:
+        shape = dims(self.value, 1, f"{self.name}: value")
+        put(self, value=frozen(self.value, np.float32, shape, f"{self.name}: value"))
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        one(self, reads)
+        return (len(self.value),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -667,7 +685,8 @@ class Attention:
 
 
 Layer: TypeAlias = (
-    Lstm | Gru | Rnn | Dense | Activate | Embedding | Mask | Combine | LayerNorm | Conv1d | Pool1d | Last | Reduce
+    Lstm | Gru | Rnn | Dense | Activate | Embedding | Constant | Mask | Combine | LayerNorm | Conv1d | Pool1d | Last
+    | Reduce
     | Reverse | Crop | Pad | Repeat | Split | Group | Transpose | SoftmaxSteps | Attention
 )  # fmt: skip
 

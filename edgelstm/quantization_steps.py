@@ -11,12 +11,25 @@ from . import reference_steps
 from .calibration import MOST_VALUES, Calibration
 from .curves import HEADROOM, SMALLEST, curve
 from .errors import QuantizeError
-from .layers import LINEAR, Attention, Combine, Conv1d, Embedding, LayerNorm, Mask, Pool1d, Reduce, SoftmaxSteps
+from .layers import (
+    LINEAR,
+    Attention,
+    Combine,
+    Constant,
+    Conv1d,
+    Embedding,
+    LayerNorm,
+    Mask,
+    Pool1d,
+    Reduce,
+    SoftmaxSteps,
+)
 from .meta import frozen
 from .model import Array, Model
 from .quantized import (
     MOVERS,
     QuantizedCombine,
+    QuantizedConstant,
     QuantizedConv1d,
     QuantizedEmbedding,
     QuantizedLayer,
@@ -74,6 +87,8 @@ def step_s8(
     match layer:
         case Embedding():
             return _embedding(layer, whole)
+        case Constant():
+            return _constant(layer)
         case Mask():
             most = 127 if x.type == "s8" else 32767
             value = int(np.clip(to_int16(np.array(layer.value), x.scale), -most, most))
@@ -106,6 +121,16 @@ def _twin(kind: Any, layer: Any, **given: Any) -> Any:
 
 def reach(values: list[Array]) -> float:
     return max(float(np.abs(v).max(initial=0)) for v in values)
+
+
+# ---- constants ----
+
+
+def _constant(layer: Constant) -> Made:
+    scale = float(np.float32(max(reach([layer.value.astype(np.float64)]), SMALLEST) / 32767))
+    value = np.clip(np.rint(layer.value.astype(np.float64) / scale), -32767, 32767)
+    value = frozen(value.astype(np.int16), np.int16, value.shape, layer.name)
+    return Made(QuantizedConstant(layer.name, layer.reads, layer.writes, value), ("s16",), (scale,))
 
 
 # ---- ids ----

@@ -241,6 +241,20 @@ class QuantizedEmbedding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class QuantizedConstant:
+    """A Constant in integers."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    value: Array  # int16 [width]
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        one(self, reads)
+        return (len(self.value),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class QuantizedMask:
     """A Mask in integers."""
 
@@ -367,6 +381,7 @@ MOVERS = (Last, Reverse, Crop, Pad, Repeat, Split, Group, Transpose)
 
 QuantizedLayer: TypeAlias = (
     QuantizedLstm | QuantizedGru | QuantizedRnn | QuantizedDense | QuantizedActivate
-    | QuantizedEmbedding | QuantizedMask | QuantizedCombine | QuantizedConv1d | QuantizedPool1d | QuantizedReduce
+    | QuantizedEmbedding | QuantizedConstant | QuantizedMask | QuantizedCombine | QuantizedConv1d | QuantizedPool1d
+    | QuantizedReduce
     | Last | Reverse | Crop | Pad | Repeat | Split | Group | Transpose
 )  # fmt: skip

@@ -11,6 +11,7 @@ from .errors import InputError
 from .layers import (
     Attention,
     Combine,
+    Constant,
     Conv1d,
     Crop,
     Embedding,
@@ -159,7 +160,7 @@ def _rows(layer: object, reads: list[int], width: int) -> int:
             return count - layer.left - layer.right
         case Pad():
             return count + layer.left + layer.right
-        case Last():
+        case Last() | Constant():
             return 1
         case Reduce():
             return count // layer.period if layer.period else 1

@@ -10,10 +10,23 @@ import numpy as np
 
 from .blocks import Arrays, Record, activation_f32, blocks_f32, blocks_rows, blocks_s8, function_s16, tables
 from .description import GROUP
-from .layers import COMBINATIONS, Attention, Combine, Conv1d, Embedding, LayerNorm, Mask, Pool1d, Reduce, SoftmaxSteps
+from .layers import (
+    COMBINATIONS,
+    Attention,
+    Combine,
+    Constant,
+    Conv1d,
+    Embedding,
+    LayerNorm,
+    Mask,
+    Pool1d,
+    Reduce,
+    SoftmaxSteps,
+)
 from .meta import Array
 from .quantized import (
     QuantizedCombine,
+    QuantizedConstant,
     QuantizedConv1d,
     QuantizedEmbedding,
     QuantizedMask,
@@ -100,6 +113,8 @@ def _attention(layer: Attention) -> Record:
 STEP_RECORDS: dict[type, Callable[[Any], Record]] = {
     Embedding: _embedding("embedding_f32"),
     QuantizedEmbedding: _embedding("embedding_s8"),
+    Constant: lambda layer: ("constant_f32", b"", [(layer.value, 16)]),
+    QuantizedConstant: lambda layer: ("constant_s8", b"", [(layer.value, 16)]),
     Mask: lambda layer: ("mask_f32", struct.pack("<f", layer.value), []),
     QuantizedMask: lambda layer: ("mask_s8", struct.pack("<hH", layer.value, 0), []),
     Combine: lambda layer: ("combine_f32", _u32(COMBINATIONS.index(layer.kind)), []),

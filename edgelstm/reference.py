@@ -14,6 +14,7 @@ from .layers import (
     Activate,
     Attention,
     Combine,
+    Constant,
     Conv1d,
     Crop,
     Dense,
@@ -35,6 +36,7 @@ from .layers import (
     Transpose,
 )
 from .model import Array, Model, QuantizedModel
+from .quantized import QuantizedConstant
 from .timing import check_run
 
 
@@ -84,6 +86,8 @@ def _layer(layer: Any, reads: list[Array], every_step: bool, trace: dict[str, Ar
         case Embedding():
             ids = np.clip(x.astype(np.int64), 0, layer.vocabulary - 1)
             return [layer.table.astype(x.dtype)[ids].reshape(*x.shape[:2], -1)]
+        case Constant():
+            return [np.broadcast_to(layer.value.astype(x.dtype), (len(x), 1, len(layer.value)))]
         case Mask():
             return list(reference_steps.mask(layer, x))
         case Combine():
@@ -134,7 +138,7 @@ def activate_steps(x: Array) -> Array:
 
 def unwritten(model: Model | QuantizedModel, layer: Any, reads: list[Array]) -> list[Array]:
     """What a layer writes where there is no row yet to read, when every step is asked for; else nothing."""
-    if all(x.shape[1] for x in reads):
+    if isinstance(layer, Constant | QuantizedConstant) or all(x.shape[1] for x in reads):
         return []
     return [np.zeros((len(reads[0]), 0, model.width(name)), reads[0].dtype) for name in layer.writes]
 

@@ -12,6 +12,7 @@ from .layers import padding, windows
 from .meta import Array
 from .quantized import (
     QuantizedCombine,
+    QuantizedConstant,
     QuantizedConv1d,
     QuantizedEmbedding,
     QuantizedMask,
@@ -28,6 +29,8 @@ def run(layer: Any, reads: list[Array], kind: str, every_step: bool) -> tuple[li
     match layer:
         case QuantizedEmbedding():
             return [embedding_s8(layer, x)], None
+        case QuantizedConstant():
+            return [np.broadcast_to(layer.value, (len(x), 1, len(layer.value)))], None
         case QuantizedMask():
             return list(mask_s8(layer, x)), None
         case QuantizedCombine():

@@ -14,6 +14,7 @@ from .layers import (
     Activate,
     Attention,
     Combine,
+    Constant,
     Conv1d,
     Crop,
     Dense,
@@ -38,6 +39,7 @@ from .layers import (
 from .quantized import (
     QuantizedActivate,
     QuantizedCombine,
+    QuantizedConstant,
     QuantizedConv1d,
     QuantizedDense,
     QuantizedEmbedding,
@@ -148,6 +150,8 @@ class _Walk:
                 | LayerNorm()
             ):
                 self.write(layer, clock, single, x in self.constant)
+            case Constant() | QuantizedConstant():
+                self.write(layer, (), True, True)
             case Mask() | QuantizedMask():
                 self.write(layer, self.sequence(layer, x), False)
             case Combine() | QuantizedCombine():

@@ -251,7 +251,9 @@ enum {
     ELSTM_KIND_SOFTMAX_STEPS_F32 = 33,
     ELSTM_KIND_ATTENTION_F32 = 34,
     ELSTM_KIND_LSTM_FULL_F32 = 35,
-    ELSTM_KIND_LSTM_FULL_S8 = 36
+    ELSTM_KIND_LSTM_FULL_S8 = 36,
+    ELSTM_KIND_CONSTANT_F32 = 37,
+    ELSTM_KIND_CONSTANT_S8 = 38
 };
 
 /* ---- a layer ----
@@ -304,6 +306,7 @@ struct elstm_op {
         elstm_activation_f32 activate_f32;
         elstm_activate_s8 activate_s8;
         elstm_embedding embedding;
+        const void *constant; /* a row, f32 or int16 */
         elstm_mask mask;
         elstm_combine combine;
         elstm_conv1d_f32 conv1d_f32;

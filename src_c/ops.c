@@ -10,7 +10,7 @@ extern const elstm_layer elstm_layer_lstm_f32, elstm_layer_lstm_s8, elstm_layer_
 extern const elstm_layer elstm_layer_gru_f32, elstm_layer_gru_s8, elstm_layer_rnn_f32,
     elstm_layer_rnn_s8, elstm_layer_lstm_full_f32, elstm_layer_lstm_full_s8, elstm_layer_reverse,
     elstm_layer_crop, elstm_layer_pad, elstm_layer_repeat, elstm_layer_split, elstm_layer_group,
-    elstm_layer_transpose;
+    elstm_layer_transpose, elstm_layer_constant_f32, elstm_layer_constant_s8;
 
 static const elstm_layer *const layers[] = {
     &elstm_layer_lstm_f32,      &elstm_layer_lstm_s8,        &elstm_layer_dense_f32,
@@ -24,7 +24,8 @@ static const elstm_layer *const layers[] = {
     &elstm_layer_rnn_f32,       &elstm_layer_rnn_s8,         &elstm_layer_lstm_full_f32,
     &elstm_layer_lstm_full_s8,  &elstm_layer_reverse,        &elstm_layer_crop,
     &elstm_layer_pad,           &elstm_layer_repeat,         &elstm_layer_split,
-    &elstm_layer_group,         &elstm_layer_transpose,
+    &elstm_layer_group,         &elstm_layer_transpose,      &elstm_layer_constant_f32,
+    &elstm_layer_constant_s8,
 };
 
 const elstm_layer *elstm_layer_find(uint32_t kind) {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 from nets import signal
 
-from edgelstm.layers import ACTIVATIONS, SIGMOID, TANH, Activation, Gru, Lstm, Rnn
+from edgelstm.layers import ACTIVATIONS, SIGMOID, TANH, Activation, Constant, Gru, Lstm, Rnn
 from edgelstm.model import Model, Tensor
 
 RELU = Activation("relu")
@@ -22,10 +24,13 @@ CASES = {
     "gru, masked": ("gru", {"masked": True, "units": 9}),
     "gru, started": ("gru", {"initial": True, "reset_after": False}),
     "gru, masked, started": ("gru", {"masked": True, "initial": True, "units": 17}),
+    "gru, masked, from a constant": ("gru", {"masked": True, "constant": True, "units": 9}),
     "rnn": ("rnn", {}),
     "rnn, relu": ("rnn", {"activation": RELU, "units": 12}),
     "rnn, elu, clip": ("rnn", {"activation": Activation("elu", 0.5), "clip": 0.4}),
     "rnn, masked, started": ("rnn", {"masked": True, "initial": True, "units": 30}),
+    "rnn, from a constant": ("rnn", {"constant": True}),
+    "lstm, from a constant": ("lstm", {"constant": True, "projected": 3}),
     "lstm, masked": ("lstm", {"masked": True, "units": 11}),
     "lstm, writes c": ("lstm", {"writes_c": True}),
     "lstm, started": ("lstm", {"initial": True, "writes_c": True}),
@@ -43,21 +48,24 @@ CASES = {
 }  # fmt: skip
 
 
-def cell_model(cell, seed=0, *, inputs=3, units=5, projected=0, peepholes=False, writes_c=False, **options):
-    """A model of one layer, its inputs x | mask | h | c and its outputs h | c."""
+def cell_model(cell, seed=0, *, inputs=3, units=5, projected=0, peepholes=False, writes_c=False,
+               constant=False, **options):  # fmt: skip
+    """A model of one layer, its inputs x | mask | h | c and its outputs h | c. `constant`: h and c are constants."""
     random = np.random.default_rng(seed)
     bound = 1.5 / np.sqrt(units)
 
     def draw(*shape):
         return random.uniform(-bound, bound, shape)
 
-    masked, initial = options.get("masked", False), options.get("initial", False)
+    options["initial"] = initial = constant or options.get("initial", False)
+    masked = options.get("masked", False)
     outputs = projected or units
     tensors = [Tensor("x", inputs)]
     tensors += [Tensor("mask", 1)] if masked else []
     if initial:
         tensors += [Tensor("h0", outputs, True), *([Tensor("c0", units, True)] if cell == "lstm" else [])]
     reads = tuple(t.name for t in tensors)
+    starts = tuple(Constant(t.name, ("x",), (t.name,), draw(t.width)) for t in tensors if t.single and constant)
     writes = ("h", "c") if writes_c else ("h",)
     if cell == "lstm":
         fields = {"kernel": draw(4, units, inputs), "recurrent": draw(4, units, outputs)}
@@ -79,7 +87,9 @@ def cell_model(cell, seed=0, *, inputs=3, units=5, projected=0, peepholes=False,
         bias = random.uniform(-0.5, 0.5, units)
         layer = Rnn("cell", reads, writes, draw(units, inputs), draw(units, units), bias, **options)
     written = [Tensor(name, width) for name, width in zip(writes, (outputs, units), strict=False)]
-    return Model((*tensors, *written), (layer,), reads, writes)
+    held = [start.name for start in starts]
+    tensors = [replace(t, single=t.single and not constant) for t in tensors]
+    return Model((*tensors, *written), (*starts, layer), tuple(n for n in reads if n not in held), writes)
 
 
 def case(name, seed=0):
@@ -126,6 +136,7 @@ def drawn(draw):
         "units": units,
         "masked": draw(st.booleans()),
         "initial": draw(st.booleans()),
+        "constant": draw(st.integers(0, 3)) == 0,
         "clip": draw(st.sampled_from((None, None, 0.3, 2.0))),
         "activation": draw(st.sampled_from([TANH, TANH, *BOUNDED] if cell == "lstm" else [TANH, RELU, *BOUNDED])),
     }

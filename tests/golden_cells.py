@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgelstm.layers import SIGMOID, TANH, Activate, Activation, Dense, Gru, Last, Lstm, Rnn
+from edgelstm.layers import SIGMOID, TANH, Activate, Activation, Constant, Dense, Gru, Last, Lstm, Rnn
 from edgelstm.model import Model, QuantizedModel, Tensor
 from edgelstm.quantized import (
     QuantizedActivate,
@@ -124,7 +124,22 @@ def started():
     return of({"x": 2, "m": 1}, layers, ("y", "h_d", "h_e", "h_f", "c_f"))
 
 
-BOTH = {"gru": grus(), "rnn": rnns(), "lstm_options": options(), "started": started()}
+def constants():
+    """States to start from that are the model's own; one alone, and one that a layer computes with."""
+    made = _Cells(67)
+    layers = [
+        Activate("mask", ("m",), ("mask",), RELU),
+        *(Constant(name, ("m",), (name,), made.bias(4)) for name in ("l_a", "l_b", "l_c")),
+        Dense("head", ("l_a",), ("l_d",), made.draw(4, 4), made.bias(4), TANH),
+        made.gru("a", ("x", "l_a"), 2, 4, initial=True),
+        made.gru("b", ("x", "mask", "l_b"), 2, 4, initial=True, masked=True, reset_after=False),
+        made.rnn("c", ("x", "mask", "l_c"), 2, 4, initial=True, masked=True),
+        made.lstm("d", ("x", "l_d", "l_b"), 2, 4, initial=True, writes_c=True),
+    ]
+    return of({"x": 2, "m": 1}, layers, ("h_a", "h_b", "h_c", "h_d", "c_d", "l_c"))
+
+
+BOTH = {"gru": grus(), "rnn": rnns(), "lstm_options": options(), "started": started(), "constants": constants()}
 """Models in both number types."""
 
 

@@ -11,7 +11,7 @@ from nets import signal
 
 from edgelstm import reference, reference_s8
 from edgelstm.errors import QuantizeError
-from edgelstm.layers import TANH, Activation
+from edgelstm.layers import TANH, Activation, Constant
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner, kernels
 
@@ -137,6 +137,25 @@ def test_an_h_to_start_from_may_lie_beyond_what_the_cell_writes(cell, options, l
     exact, found = reference.run(model, data)[0], reference_s8.run_float(quantized, data)[0]
     assert 10 * np.log10(np.square(exact).sum() / np.square(found - exact).sum()) > (least if bits == 8 else 40)
     check_s8(quantized, data)
+
+
+@pytest.mark.parametrize("kind", ["f32", "s8"])
+@pytest.mark.parametrize("name", ["gru, masked, from a constant", "rnn, from a constant", "lstm, from a constant"])
+def test_a_reset_returns_to_the_constant_state(name, kind):
+    model = both(name)[kind]
+    (x, *mask), zero = inputs_of(model, 1, 9), case(name)
+    zero = replace(
+        zero,
+        layers=tuple(replace(w, value=0 * w.value) if isinstance(w, Constant) else w for w in zero.layers),
+    )
+    xs = (x[0], *(np.ones_like(m[0]) for m in mask))
+    xs = xs if mask else xs[0]
+    runner = Runner(model)
+    first = [y.copy() for y in listed(runner.run(xs, every_step=True, carry=True))]
+    assert np.abs(first[0] - listed(Runner(zero).run(xs, every_step=True))[0])[0].max() > 0.01
+    runner.reset()
+    for y, again in zip(first, listed(runner.run(xs, every_step=True, carry=True)), strict=True):
+        np.testing.assert_array_equal(again, y)
 
 
 def test_coupled_gates_below_zero_are_refused_in_int8():

@@ -16,6 +16,7 @@ from edgelstm.layers import (
     Activation,
     Attention,
     Combine,
+    Constant,
     Conv1d,
     Crop,
     Dense,
@@ -68,7 +69,7 @@ def made(random, name, x, y, mask, initial, integers):
     read = (x, *((mask,) if masked else ()), *((initial,) if started else ()))
     options = {"masked": masked, "initial": started}
     taps = int(random.integers(1, 4))
-    kind = random.integers(22)
+    kind = random.integers(23)
     match 3 if integers and kind in (8, 19, 20) else kind:
         case 0:
             return lstm(name, x, name, w, w, random)
@@ -113,6 +114,8 @@ def made(random, name, x, y, mask, initial, integers):
             return SoftmaxSteps(name, (x,), write)
         case 20:
             return Attention(name, (x, y, y), write, 0.5, causal=bool(random.integers(2)))
+        case 21:
+            return Constant(name, (x,), write, uniform(random, w))
     return None
 
 
@@ -146,6 +149,7 @@ def graph(seed, size, integers=False):
         tensors, layers = list(model.tensors), list(model.layers)
         wide.append(f"t{k}")
         mask = f"t{k}.mask" if isinstance(layer, Mask) else mask
+        initial = f"t{k}" if isinstance(layer, Constant) else initial
     assume(layers)
     outputs = tuple(wide[2:][-3:])
     return Model(tuple(tensors), tuple(layers), tuple(inputs), outputs)
