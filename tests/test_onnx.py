@@ -189,17 +189,50 @@ def test_initial_states_of_zeros_are_none(way: str) -> None:
     np.testing.assert_array_equal(reference.run(made, [x])[0], reference.run(plain, [x])[0])
 
 
-def test_initial_states_that_are_not_zeros_are_refused() -> None:
-    state = {"h": np.full((1, 1, 4), 0.5, np.float32)}
-    refused(lstm(reads=["x", "W", "R", "", "", "h", "h"], constants=state), "cell", "initial_h", "other than zero")
-    state["h"] = np.zeros((1, 1, 5), np.float32)
-    refused(lstm(reads=["x", "W", "R", "", "", "h"], constants=state), "initial_h has shape (1, 1, 5)")
-    more = lstm(*ZEROS["by values of x"], reads=["x", "W", "R", "", "", "h"], constants=NUMBERS)
-    refused(more, "initial_h has shape")
-    one = [("x", ["T", "N", 3]), ("h", [1, "N", 4])]
-    refused(
-        lstm(reads=["x", "W", "R", "", "", "h"], inputs=one), "one of initial_h and initial_c is zero and one is read"
+def test_initial_states_that_cannot_be_read_are_refused() -> None:
+    reads = ["x", "W", "R", "", "", "h"]
+    for shape in ((1, 1, 5), (2, 1, 4), (1, 4)):
+        refused(lstm(reads=reads, constants={"h": np.ones(shape, np.float32)}), "initial_h has shape")
+    refused(lstm(*ZEROS["by values of x"], reads=reads, constants=NUMBERS), "initial_h has shape")
+    differ = np.arange(8, dtype=np.float32).reshape(1, 2, 4)
+    refused(lstm(reads=reads, constants={"h": differ}), "initial_h", "differs from sequence to sequence")
+    refused(lstm(reads=reads, constants={"h": np.ones((1, 1, 4), np.int64)}), "initial_h is no constant of floats")
+
+
+def test_constant_states_are_held_by_the_model() -> None:
+    """Layout 1, which ONNX Runtime does not run, beside layout 0: of both directions, and one of two states."""
+    held = {"W": weights(2, 16, 3), "R": weights(2, 16, 4), "c": weights(2, 1, 4)}
+    reads = ["x", "W", "R", "", "", "", "c"]
+    both = {"direction": "bidirectional", "constants": held}
+    first = read(lstm(reads=reads, **both))
+    turned = held | {"c": held["c"].transpose(1, 0, 2)}
+    second = read(
+        lstm(reads=reads, layout=1, inputs=[("x", ["N", "T", 3])], direction="bidirectional", constants=turned)
     )
+    x = np.random.default_rng(0).standard_normal((2, 5, 3))
+    y, z = (reference.run(model, [x])[0] for model in (first, second))
+    np.testing.assert_array_equal(y, z)
+    assert kinds(first).count("Constant") == 4 and first.inputs == ("x",)
+    assert np.abs(y - reference.run(read(lstm(reads=reads[:3], **both)), [x])[0]).max() > 0.01
+
+
+def test_lengths_of_one_number() -> None:
+    """All steps, whatever their number; fewer are the first of a fixed number."""
+    reads = ["x", "W", "R", "", "l"]
+    every = [
+        node("Shape", ["x"], ["s"]),
+        node("Slice", ["s", "a", "a1"], ["t"]),
+        node("Slice", ["s", "a1", "a2"], ["u"]),
+    ]
+    made = read(lstm(*every, node("Expand", ["t", "u"], ["l"]), reads=reads, constants=NUMBERS))
+    assert kinds(made) == ["Lstm"]
+    lengths = {"l": np.array([3, 3], np.int32)}
+    made = read(lstm(reads=reads, constants=lengths, inputs=[("x", [5, 2, 3])]))
+    assert kinds(made) == ["Crop", "Lstm", "Pad"]
+    refused(lstm(reads=reads, constants=lengths), "sequence_lens is 3 of T steps", "leaves open")
+    for length in (0, 6):
+        lengths = {"l": np.array([length], np.int32)}
+        refused(lstm(reads=reads, constants=lengths, inputs=[("x", [5, 1, 3])]), f"sequence_lens is {length} of 5")
 
 
 def branch(name: str, value: str) -> Any:
@@ -354,7 +387,7 @@ REFUSED: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "hidden_size": (lstm(hidden_size_=1), ("unknown attribute 'hidden_size_'",)),
     "lengths that differ": (
         lstm(reads=["x", "W", "R", "", "l"], constants={"l": np.array([1, 2], np.int32)}, inputs=[("x", [4, 2, 3])]),
-        ("sequence_lens is neither",),
+        ("sequence_lens differs from sequence to sequence",),
     ),
     "weights that are computed": (lstm(node("Tanh", ["x"], ["w"]), reads=["x", "w", "R"]), ("W is not a constant",)),
     "the other layout": (lstm(inputs=[("x", ["batch", "T", 4])]), ("W reads 3 values",)),

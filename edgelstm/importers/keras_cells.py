@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import SIGMOID, TANH, Dense, Gru, Lstm, Reduce, Rnn
+from ..layers import SIGMOID, TANH, Constant, Dense, Gru, Lstm, Reduce, Rnn
 from ..model import Array
 from .keras_build import GIVEN_MASK, Call, Value
 from .keras_config import Settings, precision, shown
@@ -231,9 +231,38 @@ def _arguments(call: Call) -> tuple[Value, list[Value], str | None]:
 def _flat(call: Call, state: Any) -> list[Value]:
     if isinstance(state, Value):
         return [state]
+    numbers = _numbers(state)
+    if numbers is not None:
+        return [_constant(call, numbers)]
     if isinstance(state, list) and state:
         return [value for part in state for value in _flat(call, part)]
-    raise call.refuse(f"initial_state = {shown(state)}: only layers' outputs can be a state")
+    raise call.refuse(f"initial_state = {shown(state)}: only layers' outputs and constants can be a state")
+
+
+def _numbers(state: Any) -> Array | None:
+    """A constant (sequences, units) as Keras writes it, else None."""
+    if isinstance(state, dict) and state.get("class_name") in ("__numpy__", "__tensor__"):
+        config = state.get("config")
+        state = config.get("value") if isinstance(config, dict) else None
+    try:
+        array = np.asarray(state)
+    except ValueError:  # of parts that differ
+        return None
+    return array.astype(np.float32) if array.dtype.kind in "fiu" and array.ndim == 2 and array.size else None
+
+
+def _constant(call: Call, numbers: Array) -> Value:
+    if (numbers != numbers[:1]).any():
+        raise call.refuse(
+            "initial_state is a constant that differs from sequence to sequence, and here each sequence runs alone; "
+            "make it an input of the model"
+        )
+    tensor = call.inputs[0].tensor
+    writers = {name: layer.reads[0] for layer in call.build.layers for name in layer.writes}
+    while tensor in writers:
+        tensor = writers[tensor]
+    made = call.add(lambda name, y: Constant(name, (tensor,), (y,), numbers[0]), numbers.shape[1], "_start")
+    return Value(made, (numbers.shape[1],), False)
 
 
 def _run(call: Call, cells: Sequence[Cell], run: Run, x: Value, initial: list[Value]) -> list[Value]:

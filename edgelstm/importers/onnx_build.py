@@ -15,6 +15,7 @@ from ..layers import (
     Activate,
     Activation,
     Combine,
+    Constant,
     Conv1d,
     Crop,
     Dense,
@@ -110,6 +111,12 @@ class Build:
             suffix = f".{form.__name__.lower()}"
             self._moved[key] = self.emit(form, node, (tensor,), width, suffix, **fields)
         return self._moved[key]
+
+    def constant(self, node: Node, tensor: str, value: Array, suffix: str) -> str:
+        """A row that is the same for every input. It reads the input that the tensor comes from."""
+        while tensor in self.writers:
+            tensor = self.writers[tensor].reads[0]
+        return self.emit(Constant, node, (tensor,), len(value), suffix, value=value)
 
     def renamed(self, tensor: str, name: str) -> str:
         """Gives a tensor that a layer writes another name, for all that read it."""

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..layers import LINEAR, SIGMOID, TANH, Activation, Combine, Gru, Last, Lstm, Reverse, Rnn
+from ..layers import LINEAR, SIGMOID, TANH, Activation, Combine, Gru, Last, Lstm, Pad, Reverse, Rnn
 from ..model import Array
 from .onnx_build import Build
 from .onnx_file import Node
 from .onnx_fold import given, optional, text
 from .onnx_settings import Settings
-from .onnx_sizes import Known, dims, numbers, uniform
+from .onnx_sizes import Dim, Known, Size, numbers
 from .onnx_values import Atom, Axis, Data, Lengths, Value, places
 from .torch_pickle import shown
 
@@ -173,24 +173,16 @@ class _Cell:
             )
         return value
 
-    def _initial(self) -> list[Data | None]:
-        """The states to start from, of an LSTM h and c; None for zeros."""
-        found: list[Data | None] = []
+    def _initial(self) -> list[Data | Array]:
+        """The states to start from, of an LSTM h and c: tensors, or constants [directions, units]; none for zeros."""
+        found: list[Data | Array] = []
         for index, what in ((5, "initial_h"), (6, "initial_c"))[: 2 if self.node.op == "LSTM" else 1]:
             value = optional(self.inputs, index)
-            if isinstance(value, Known):
-                if uniform(value) != 0:
-                    raise CheckpointError(
-                        f"{self.node.label}: {what} is a constant other than zero; export it as an input of the model"
-                    )
-                sides = (
-                    [value.shape[k] for k in ((0, 2) if self.layout == 0 else (1, 2))] if len(value.shape) == 3 else []
-                )
-                if sides != [self.directions, self.units]:
-                    raise CheckpointError(f"{self.node.label}: {what} has shape {text(value.shape)}")
-                value = None
             if value is None:
-                found.append(None)
+                found.append(np.zeros((self.directions, self.units), np.float32))
+                continue
+            if isinstance(value, Known):
+                found.append(self._held(value, what))
                 continue
             state = self._x(index, what, "-N-" if self.layout == 0 else "N--")
             place = 0 if self.layout == 0 else 1
@@ -199,18 +191,34 @@ class _Cell:
             if sizes != (self.directions, self.units):
                 raise CheckpointError(f"{self.node.label}: {what} has shape {text(state.shape)}")
             found.append(state)
-        return found
+        return found if any(isinstance(state, Data) or state.any() for state in found) else []
 
-    def _state(self, states: list[Data | None], direction: int) -> list[str]:
+    def _held(self, value: Known, what: str) -> Array:
+        """A constant state, [directions, units]."""
+        label, batch = self.node.label, 0 if self.layout else 1
+        if value.symbolic or value.array.dtype.kind != "f":
+            raise CheckpointError(f"{label}: {what} is no constant of floats")
+        if len(value.shape) != 3 or [n for k, n in enumerate(value.shape) if k != batch] != [
+            self.directions,
+            self.units,
+        ]:
+            raise CheckpointError(f"{label}: {what} has shape {text(value.shape)}")
+        array = np.moveaxis(value.array, batch, 0)
+        if (array != array[:1]).any():
+            raise CheckpointError(
+                f"{label}: {what} is a constant that differs from sequence to sequence, and here each sequence runs "
+                "alone; export it as an input of the model"
+            )
+        return np.broadcast_to(array[0], (self.directions, self.units)).astype(np.float32)
+
+    def _state(self, states: list[Data | Array], direction: int, x: str) -> list[str]:
         """The tensors a direction starts from; none for zeros."""
-        if all(state is None for state in states):
-            return []
-        if any(state is None for state in states):
-            raise CheckpointError(f"{self.node.label}: one of initial_h and initial_c is zero and one is read")
         place = 0 if self.layout == 0 else 1
         tensors = []
-        for state in states:
-            assert state is not None
+        for state, suffix in zip(states, (".h0", ".c0"), strict=False):
+            if not isinstance(state, Data):
+                tensors.append(self.build.constant(self.node, x, state[direction], suffix))
+                continue
             one = self.build.chosen(self.node, state, place, [direction]) if self.directions > 1 else state
             columns = places(one, [one.axes[2]])
             if (columns != np.arange(self.units)).any():
@@ -218,18 +226,32 @@ class _Cell:
             tensors.append(self.build.read(self.node, one))
         return tensors
 
-    def _mask(self, x: Data) -> str | None:
-        value = optional(self.inputs, 4)
-        steps = x.shape[1 if self.layout else 0]
+    def _lengths(self, steps: Dim) -> tuple[str | None, int]:
+        """What sequence_lens says: a mask, or how many of the last steps no sequence has."""
+        label, value = self.node.label, optional(self.inputs, 4)
         if value is None:
-            return None
+            return None, 0
         if isinstance(value, Lengths):
-            return value.mask
-        if isinstance(value, Known) and all(n == steps for n in dims(value, self.node.label)):
-            return None
-        raise CheckpointError(
-            f"{self.node.label}: sequence_lens is neither an input of the model nor the number of all steps, {steps}"
-        )
+            return value.mask, 0
+        if not isinstance(value, Known) or not (value.symbolic or value.array.dtype.kind in "iu"):
+            raise CheckpointError(f"{label}: sequence_lens is neither an input of the model nor a constant")
+        found = set(value.array.flat)
+        if found == {steps}:
+            return None, 0
+        if len(found) != 1:
+            raise CheckpointError(
+                f"{label}: sequence_lens differs from sequence to sequence, and here each sequence runs alone; "
+                "export it as an input of the model"
+            )
+        (length,) = found
+        if isinstance(length, Size) or not isinstance(steps, int):
+            raise CheckpointError(
+                f"{label}: sequence_lens is {length} of {steps} steps, a number that the file leaves open; export "
+                "it as an input of the model, or with a fixed number of steps"
+            )
+        if not 1 <= length <= steps:
+            raise CheckpointError(f"{label}: sequence_lens is {length} of {steps} steps")
+        return None, steps - int(length)
 
     # ---- what is written ----
 
@@ -246,15 +268,17 @@ class _Cell:
             raise CheckpointError(f"{node.label}: W reads {self.kernel.shape[3]} values, X has {len(columns)}")
         if (columns != np.arange(len(columns))).any():
             self.kernel = self.kernel[:, :, :, columns]
-        states, mask = self._initial(), self._mask(x)
-        source = build.read(node, x)
+        states = self._initial()
+        mask, missing = self._lengths(x.shape[time])
+        source = build.read(node, build.cropped(node, x, time, 0, missing))
         ys: list[tuple[str, int]] = []
         ends: list[list[tuple[str, int]]] = [[] for _ in range(2 if node.op == "LSTM" else 1)]
         for direction, backward in enumerate(self.backward):
-            written = self._direction(direction, backward, source, mask, self._state(states, direction))
+            written = self._direction(direction, backward, source, mask, self._state(states, direction, source))
             for column, tensor in zip(ends, written, strict=False):
                 column.append((build.move(Last, node, tensor, self.units), 1))
-            ys.append((self._answers(written[0], backward, mask), 1))
+            y = self._answers(written[0], backward, mask)
+            ys.append((build.move(Pad, node, y, self.units, left=0, right=missing) if missing else y, 1))
         return self._views(x, time, ys, ends)
 
     def _direction(self, direction: int, backward: bool, x: str, mask: str | None, state: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ from ..layers import (
     Activation,
     Attention,
     Combine,
+    Constant,
     Conv1d,
     Dense,
     Group,
@@ -100,6 +101,13 @@ class Builder:
         self.layers.append(layer)
         self.tensors += [Tensor(t, width) for t, width in zip(writes, widths, strict=True)]
         return writes
+
+    def constant(self, name: str, x: str, value: Array) -> str:
+        """A row that is the same for every input. It reads the input that x comes from, which stays what it is."""
+        writers = {t: layer.reads[0] for layer in self.layers for t in layer.writes}
+        while x in writers:
+            x = writers[x]
+        return self.add(Constant, name, (x,), value)
 
     def finish(self, outputs: list[str], source: Source, notes: list[str]) -> Model:
         """The model: what no output needs is left out, neighbours are folded where that is exact."""

@@ -43,7 +43,7 @@ def _recurrent(operation: str) -> Handler:
         x = ordered(walk.builder, sequence(walk.builder, x, over))
         if x.axes[1 - over].size > 1 or x.sizes[-1] != part.inputs:
             raise Refuse(f"it reads (batch, steps, {part.inputs}) and is given {x.sizes}")
-        initial = _initial(walk, states, layers * (1 + both))
+        initial = _initial(walk, part, x, states, layers * (1 + both))
         mask = None if packed is None else packed.mask
         made = torch_build.recurrent(walk.builder, part, x.tensor, Options(activation), initial, mask)
         answers = rows(made.answers, (*x.axes[:-1], values(part.units)))
@@ -73,17 +73,39 @@ def _stack(walk: Walk, name: str, kind: str, params: Any, biased: bool, layers: 
     return torch_names.stack(where, f"layer {where}", found)
 
 
-def _initial(walk: Walk, states: list[Any], count: int) -> tuple[tuple[str, ...], ...]:
+def _initial(walk: Walk, part: Stack, x: Rows, states: list[Any], count: int) -> tuple[tuple[str, ...], ...]:
     """Per layer and direction the tensors a cell starts from; empty for zeros."""
-    if all(isinstance(state, Const) and not state.tensor.any() for state in states):
+    if _zeros(states):
         return ()
-    if not all(isinstance(state, Rows) for state in states):
-        raise Refuse("it starts from constants that are not zeros, or from zeros and a state that is given")
-    found = [[_layer(walk, state, k, count) for state in states] for k in range(count)]
-    return tuple(tuple(tensors) for tensors in found)
+    name = torch_names.label(part)
+    found = []
+    for k in range(count):
+        tensors = []
+        for state, which in zip(states, "hc", strict=False):
+            if isinstance(state, Const):
+                tensors.append(_constant(walk, f"{name}.{which}0", x, state, k, count))
+            else:
+                tensors.append(_layer(walk, state, k, count))
+        found.append(tuple(tensors))
+    return tuple(found)
 
 
-def _layer(walk: Walk, state: Rows, index: int, count: int) -> str:
+def _zeros(states: list[Any]) -> bool:
+    return all(isinstance(state, Const) and not state.tensor.any() for state in states)
+
+
+def _constant(walk: Walk, name: str, x: Rows, state: Const, index: int, count: int) -> str:
+    """One of `count` rows of a constant, to start from; PyTorch's is (count, 1, values) or (count, values)."""
+    array = state.array()
+    if array.shape[0] != count or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[1] != 1):
+        raise Refuse(f"its initial state of {array.shape} is not one row for each of {count} layers")
+    walk.weight(state)
+    return walk.builder.constant(name, x.tensor, array.reshape(count, -1)[index])
+
+
+def _layer(walk: Walk, state: Any, index: int, count: int) -> str:
+    if not isinstance(state, Rows):
+        raise Refuse("it starts from what is no row of the model's")
     if state.over is not None or state.sizes[0] != count:
         raise Refuse(f"its initial state of {state.sizes} is not one row for each of {count} layers")
     if state.axes[0].kind == "values":
@@ -163,18 +185,28 @@ def _start(
     """The layer of a loop, at its first step."""
     if x.at not in (0, x.steps - 1) or key in walk.seen:
         raise Refuse("the loop does not begin at the first or last step, or the cell is used twice")
-    initial: tuple[str, ...] = ()
-    if not all(isinstance(state, Const) and not state.tensor.any() for state in states):
-        if not all(isinstance(state, Rows) and state.over is None for state in states):
-            raise Refuse("it starts from constants that are not zeros")
-        initial = tuple(ordered(walk.builder, state).tensor for state in states)
     where = walk.name_of(weights["weight_ih"], name)
+    initial = (
+        ()
+        if _zeros(states)
+        else tuple(_started(walk, f"{where}.{which}0", x, state) for state, which in zip(states, "hc", strict=False))
+    )
     found = {leaf: walk.weight(w) for leaf, w in weights.items() if w is not None}
     _, one = torch_names.cell(f"layer {where}", found, kind)
     whole = ordered(walk.builder, replace(x, at=None, axes=(*x.axes[:-1], steps(x.steps), x.axes[-1])))
     back = x.at > 0
     tensors = torch_build.one_cell(walk.builder, kind, where, one, whole.tensor, Options(activation), initial, back)
     return _Loop(tensors, back)
+
+
+def _started(walk: Walk, name: str, x: Rows, state: Any) -> str:
+    """The row that a loop starts from."""
+    if isinstance(state, Const) and state.tensor.numel() == state.tensor.shape[-1]:
+        walk.weight(state)
+        return walk.builder.constant(name, x.tensor, state.array().reshape(-1))
+    if not isinstance(state, Rows) or state.over is not None:
+        raise Refuse("it starts from what is no row of the model's")
+    return ordered(walk.builder, state).tensor
 
 
 def _sort(walk: Walk, name: str, a: Args) -> Any:

@@ -70,6 +70,13 @@ class Builder:
             return self.node("Squeeze", [x], axes=[axis])
         return self.node("Squeeze", [x, self.constant(np.int64([axis]))])
 
+    def per_sequence(self, state: str, sides: int, units: int) -> str:
+        """A state of one row as many times as there are sequences."""
+        shape = self.node("Shape", [self.x])
+        count = self.node("Gather", [shape, self.constant(np.int64([0]))], axis=0)
+        ends = [self.constant(np.int64([n])) for n in (sides, units)]
+        return self.node("Expand", [state, self.node("Concat", [ends[0], count, ends[1]], axis=0)])
+
     def turned(self, x: str, *order: int) -> str:
         return self.node("Transpose", [x], perm=order)
 
@@ -101,7 +108,11 @@ class Builder:
         given += [self.weight(sides, 2 * gates * units) if draw.one(True, True, False) else ""]
         lengths = draw.rarely() and not self.resized and not any(i.name == "lengths" for i in self.inputs)
         given += [self.input("lengths", ["batch"], TensorProto.INT32) if lengths else ""]
-        if draw.rarely():
+        start = draw.one("zeros", "zeros", "zeros", "inputs", "constants")
+        if start == "constants":
+            given += [self.weight(sides, 1, units) for _ in range(2 if op == "LSTM" else 1)]
+            given[5:] = [self.per_sequence(state, sides, units) for state in given[5:]]
+        elif start == "inputs":
             for k in range(2 if op == "LSTM" else 1):
                 given.append(self.input(f"state{self.count}_{k}", [sides, "batch", units]))
         elif op == "LSTM":

@@ -230,16 +230,33 @@ class Own(nn.Module):
         take = draw.one("all", "all", "last", "state")
         directions = 2 if module.bidirectional else 1
         self.width = width
+        states = self.states(draw, module)
+        text = f"{module}{' started' if len(states) else ''}"
+
+        def run(x: Any) -> Any:
+            given = [state.expand(-1, x.size(0), -1).contiguous() for state in states]
+            return module(x, *([tuple(given) if len(given) > 1 else given[0]] if given else []))
+
         if take == "all":
-            self.call(f"{module}", lambda x: module(x)[0])
+            self.call(text, lambda x: run(x)[0])
             return
         self.sequence = False
         if take == "last":
-            self.call(f"{module} last", lambda x: module(x)[0][:, -1])
+            self.call(f"{text} last", lambda x: run(x)[0][:, -1])
         elif directions == 2:
-            self.call(f"{module} states", lambda x: torch.cat([_state(module, x)[-2], _state(module, x)[-1]], dim=1))
+            self.call(f"{text} states", lambda x: torch.cat([_state(run(x))[-2], _state(run(x))[-1]], dim=1))
         else:
-            self.call(f"{module} state", lambda x: _state(module, x)[-1])
+            self.call(f"{text} state", lambda x: _state(run(x))[-1])
+
+    def states(self, draw: Draw, module: nn.Module) -> nn.ParameterList:
+        """What a recurrent layer starts from, learned; rarely anything."""
+        rows = module.num_layers * (2 if module.bidirectional else 1)
+        widths = [module.proj_size or module.hidden_size, module.hidden_size][: 2 if module.mode == "LSTM" else 1]
+        if not draw.rarely():
+            widths = []
+        made = nn.ParameterList([torch.zeros(rows, 1, width) for width in widths])
+        self.add(made)
+        return made
 
     def conv(self, draw: Draw) -> None:
         groups = draw.one(*(g for g in (1, 2) if self.width % g == 0))
@@ -258,8 +275,8 @@ class Own(nn.Module):
         return x
 
 
-def _state(module: nn.Module, x: Any) -> Any:
-    state = module(x)[1]
+def _state(answer: Any) -> Any:
+    state = answer[1]
     return state[0] if isinstance(state, tuple) else state
 
 

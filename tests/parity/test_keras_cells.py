@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_live import INPUTS, STEPS, TOLERANCE, Layers, compare, heads, save_beside
+from keras_live import COUNT, INPUTS, STEPS, TOLERANCE, Layers, compare, heads, save_beside
 
 from edgelstm import importers, reference
 
+tf = pytest.importorskip("tensorflow")
 CELLS = ("LSTM", "GRU", "SimpleRNN")
 
 
@@ -64,6 +65,25 @@ def test_every_option_under_a_mask(keras: Any, kind: str, tmp_path: Path) -> Non
     layers = options(keras.layers, kind, keras.__name__ == "tf_keras")
     masked = keras.layers.Masking()(x)
     compare(keras.Model(x, [make(masked) for make in layers.values()]), tmp_path / "m.keras", list(layers), 2)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("kind", CELLS)
+def test_states_that_are_constants(keras: Any, kind: str, suffix: str, tmp_path: Path) -> None:
+    """Of as many sequences as Keras runs at once, all alike."""
+    k, count = keras.layers, 2 if kind == "LSTM" else 1
+    x, masked = keras.Input((STEPS, INPUTS), name="x"), keras.Input((STEPS, INPUTS), name="masked")
+    row = np.linspace(-0.7, 0.9, 4, dtype=np.float32)
+    states = [tf.constant(np.tile(row * (1 - 2 * n), (COUNT, 1))) for n in range(count)]
+    make = getattr(k, kind)
+    layers = {
+        "every": make(4, return_sequences=True)(x, initial_state=states),
+        "last": make(4)(x, initial_state=states if count > 1 else states[0]),
+        "masked": make(4)(k.Masking()(masked), initial_state=states),
+        "both": k.Bidirectional(make(4))(x, initial_state=states * 2),
+    }
+    model = keras.Model([x, masked], list(layers.values()))
+    compare(model, tmp_path / f"m{suffix}", list(layers), 5)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])

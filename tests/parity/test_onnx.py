@@ -78,6 +78,35 @@ def test_each_attribute(op: str, options: dict[str, Any], direction: str) -> Non
     agree(cell(op, direction=direction, **options))
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("op", GATES)
+def test_states_that_the_file_holds(op: str, direction: str) -> None:
+    """One row for any number of sequences, and as many equal ones as there are."""
+    sides, gates = 2 if direction == "bidirectional" else 1, GATES[op]
+    held = {"W": weights(sides, gates * 4, 3), "R": weights(sides, gates * 4, 4), "h": weights(sides, 1, 4, scale=1.0)}
+    held |= {"one": np.array([1]), "two": np.array([2]), "s1": np.array([sides]), "four": np.array([4])}
+    shape = [node("Shape", ["X"], ["s"]), node("Slice", ["s", "one", "two"], ["n"])]
+    shape += [node("Concat", ["s1", "n", "four"], ["shape"], axis=0), node("Expand", ["h", "shape"], ["H"])]
+    shape += [node("Neg", ["H"], ["C"])]
+    read = ["X", "W", "R", "", "", "H", *(["C"] if op == "LSTM" else [])]
+    names = ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2]
+    made = node(op, read, names, hidden_size=4, direction=direction)
+    agree(graph([*shape, made], [("X", ["T", "N", 3])], names, held))
+    held |= {"H": np.repeat(held["h"], 2, axis=1)}
+    made = node(op, read[:6], names, hidden_size=4, direction=direction)  # of an LSTM, c starts at zeros
+    agree(graph([made], [("X", ["T", 2, 3])], names, held))
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("op", GATES)
+def test_fewer_steps_than_there_are(op: str, direction: str) -> None:
+    sides, gates = 2 if direction == "bidirectional" else 1, GATES[op]
+    held = {"W": weights(sides, gates * 4, 3), "R": weights(sides, gates * 4, 4), "L": np.array([4, 4], np.int32)}
+    names = ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2]
+    made = node(op, ["X", "W", "R", "", "L"], names, hidden_size=4, direction=direction)
+    agree(graph([made], [("X", [6, 2, 3])], names, held))
+
+
 FUNCTIONS: list[tuple[str, list[float], list[float]]] = [
     ("Sigmoid", [], []),
     ("Tanh", [], []),

@@ -230,8 +230,6 @@ def branches(s: Any, x: Any) -> Any:
         (lambda: Forward(lambda s, x: s.rnn(x)[0].mean((0, 1)), rnn=nn.LSTM(3, 3, batch_first=True)), "over the batch"),
         (lambda: Forward(lambda s, x: s.rnn(x)[0][:, ::2], rnn=nn.LSTM(3, 3, batch_first=True)), "every so many steps"),
         (lambda: Forward(lambda s, x: s.rnn(x)[0].cumsum(1), rnn=nn.LSTM(3, 3)), "cumsum.*not supported"),
-        (lambda: Forward(lambda s, x: s.rnn(x, (torch.ones(1, 1, 3),) * 2)[0], rnn=nn.LSTM(3, 3, batch_first=True)),
-         "constants that are not zeros"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.LogSoftmax(dim=-1)), "log_softmax"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=0)), "softmax"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=1)), "give the one it is for: example=array"),

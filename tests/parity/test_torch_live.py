@@ -102,6 +102,25 @@ def elementwise(m: Any, x: Any) -> Any:
     return torch.cat(made, -1)
 
 
+def learned(*shapes: tuple[int, ...]) -> Any:
+    return nn.ParameterList([torch.zeros(shape) for shape in shapes])
+
+
+def decoder(m: Any, x: Any) -> Any:
+    """Starts from the state of another and a cell of zeros."""
+    h = m.e(x)[1]
+    return m.d(x, (h, torch.zeros_like(h)))[0]
+
+
+def cells_that_start(m: Any, x: Any) -> Any:
+    state, g, made = (m.s[0].expand(x.size(0), -1), m.s[1].repeat(x.size(0), 1)), m.s[2].expand(len(x), 5), []
+    for t in range(x.shape[1]):
+        state = m.c(x[:, t], state)
+        g = m.g(state[0], g)
+        made.append(g)
+    return torch.stack(made, 1), state[1]
+
+
 FC = lambda n, units=2: nn.Linear(n, units)  # noqa: E731
 QKV: Callable[[], dict[str, Any]] = lambda: {"q": FC(3, 4), "k": FC(3, 4), "v": FC(3, 5)}  # noqa: E731
 CASES: dict[str, tuple[Any, Callable[[], dict[str, Any]]]] = {
@@ -127,6 +146,26 @@ CASES: dict[str, tuple[Any, Callable[[], dict[str, Any]]]] = {
     "zeros given": (
         lambda m, x: m.r(x, (torch.zeros(2, x.size(0), 4), x.new_zeros(2, x.size(0), 4)))[0],
         lambda: {"r": rnn("LSTM", layers=2)},
+    ),
+    "learned states": (
+        lambda m, x: m.r(x, tuple(s.expand(-1, x.size(0), -1).contiguous() for s in m.s))[0],
+        lambda: {"r": rnn("LSTM", layers=2, bidirectional=True, proj_size=3), "s": learned((4, 1, 3), (4, 1, 4))},
+    ),
+    "a learned state of a GRU": (
+        lambda m, x: m.fc(m.r(x, torch.tanh(m.s[0]).repeat(1, x.shape[0], 1))[1][-1]),
+        lambda: {"r": rnn("GRU", layers=2), "s": learned((2, 1, 4)), "fc": FC(4)},
+    ),
+    "a state of ones": (
+        lambda m, x: m.r(x, torch.ones(1, x.size(0), 4))[0], lambda: {"r": rnn("RNN", bidirectional=False)},
+    ),
+    "one state learned": (
+        lambda m, x: m.r(x, (torch.zeros(1, x.size(0), 4), m.s[0].expand(1, x.size(0), 4).contiguous()))[0],
+        lambda: {"r": rnn("LSTM"), "s": learned((4,))},
+    ),
+    "a decoder's state": (decoder, lambda: {"e": rnn("GRU"), "d": rnn("LSTM")}),
+    "cells that start": (
+        cells_that_start,
+        lambda: {"c": nn.LSTMCell(3, 4), "g": nn.GRUCell(4, 5), "s": learned((1, 4), (1, 4), (5,))},
     ),
     "permuted": (lambda m, x: m.r(x.permute(1, 0, 2))[0][-1], lambda: {"r": rnn("LSTM", batch_first=False)}),
     "mean": (lambda m, x: m.r(x)[0].mean(1), lambda: {"r": rnn("RNN", nonlinearity="relu")}),
@@ -240,6 +279,28 @@ def test_channels_first_and_causal_convolutions() -> None:
     model = edgelstm.read(net)
     compare(model, (x.transpose(1, 2),), net(x).transpose(1, 2), "channels first")
     assert [type(layer) for layer in model.layers] == [Conv1d, Conv1d] and model.timing.causal
+
+
+class Started(nn.Module):  # type: ignore[misc, name-defined]
+    """A state among the module's own parameters, as people write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.h0 = nn.Parameter(torch.randn(1, 1, 5, generator=torch.Generator().manual_seed(2)))
+        self.rnn = nn.GRU(3, 5, batch_first=True)
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.fc(self.rnn(x, self.h0.expand(-1, x.size(0), -1).contiguous())[0])
+
+
+def test_a_parameter_is_a_state_of_int8_models_too() -> None:
+    net, x = Started().eval(), noise(8, 20, 3)
+    model = edgelstm.read(net)
+    compare(model, (x,), net(x), "learned")
+    quantized = edgelstm.quantize(model, x.numpy())
+    exact, found = net(x).detach().numpy(), reference_s8.run_float(quantized, (x.numpy(),))[0]
+    assert 10 * np.log10(np.square(exact).sum() / np.square(found - exact).sum()) > 30
 
 
 def test_initial_states_as_inputs() -> None:
