@@ -13,7 +13,21 @@ from simulated_cells import simulated_cell
 
 from edgelstm import reference, reference_s8, reference_steps
 from edgelstm.activations import activate
-from edgelstm.layers import Activate, Combine, Conv1d, Dense, Embedding, Gru, Last, Lstm, Mask, Pool1d, Reduce, Rnn
+from edgelstm.layers import (
+    Activate,
+    Combine,
+    Constant,
+    Conv1d,
+    Dense,
+    Embedding,
+    Gru,
+    Last,
+    Lstm,
+    Mask,
+    Pool1d,
+    Reduce,
+    Rnn,
+)
 
 
 def simulate(model, quantized, rows, xs, doublings=0, narrow=False):
@@ -64,6 +78,8 @@ def _around(layer, rows, reads):
         case Conv1d():
             kernel = (rows.kernel * rows.kernel_scale[:, None]).reshape(layer.kernel.shape)
             return [reference_steps.conv1d(replace(layer, kernel=kernel, bias=rows.real_bias), reads[0])]
+        case Constant():
+            return [np.broadcast_to(layer.value, (len(reads[0]), 1, len(layer.value)))]
         case Embedding():
             scale = np.abs(layer.table).max() / 32767
             return [(np.rint(layer.table / scale) * scale)[reads[0].astype(int)].reshape(*reads[0].shape[:2], -1)]
