@@ -90,7 +90,9 @@ def rows_s8(layer: Any, shape: tuple[int, int], ordered: Callable[[Array], Array
 
 
 def activation_f32(activation: Activation) -> bytes:
-    return struct.pack("<If", ACTIVATIONS.index(activation.name), activation.alpha)
+    number = ACTIVATIONS.index(activation.name)
+    more = struct.pack("<ff", activation.beta, activation.gamma) if number > ACTIVATIONS.index("softmax") else b""
+    return struct.pack("<If", number, activation.alpha) + more
 
 
 def function_s16(function: QuantizedActivation) -> bytes:

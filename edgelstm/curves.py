@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,8 +19,7 @@ HEADROOM = 4.0  # times the largest value seen still fits, where 16 bits leave r
 TABLE_HEADROOM = 2.0  # less where a table's 256 steps must cover the range
 SMALLEST = 2.0**-60  # no range is narrower, so no scale is 0
 
-BOUNDED = ("tanh", "sigmoid", "hard_sigmoid", "hard_sigmoid_fifth", "softsign")  # within -1 ... 1
-_FLAT_BEYOND = {"hard_sigmoid": 3.0, "hard_sigmoid_fifth": 2.5, "relu6": 6.0}  # the kink lies on the last entry
+_BOUNDED = ("tanh", "sigmoid", "hard_sigmoid", "hard_sigmoid_fifth", "softsign", "ramp")
 _SOFTMAX_REACH = 12.0  # 32767 exp(-12) rounds to 0
 _POINTS = 8  # a table's segment is fitted at so many points
 _MOST_VALUES = 20000  # enough to compare tables by
@@ -37,6 +38,39 @@ class Curve:
     def offset(self) -> float:
         """An input integer v stands for v + offset."""
         return 0.5 / 2.0**self.activation.doublings if self.middle else 0.0
+
+
+def bounded(activation: Activation) -> bool:
+    """Whether its values lie within -1 ... 1."""
+    if activation.name == "clip":
+        return -1 <= activation.alpha and activation.beta <= 1
+    return activation.name in _BOUNDED or (activation.name == "scaled_tanh" and abs(activation.alpha) <= 1)
+
+
+def negative(activation: Activation) -> bool:
+    """Whether a value of it can be negative."""
+    with np.errstate(over="ignore"):
+        return bool((activate(activation, np.linspace(-12, 12, 4801)) < 0).any())
+
+
+def _flat_beyond(activation: Activation, widest: float) -> float | None:
+    """The input beyond which, on both sides, the function is flat: there the kink lies on the last entry. None where
+    there is none; less where the samples reach less and there is a kink short of it too."""
+    a, b = activation.alpha, activation.beta
+    match activation.name:
+        case "hard_sigmoid":
+            return 3.0
+        case "hard_sigmoid_fifth":
+            return 2.5
+        case "ramp" if b == 0.5 and a:
+            return 0.5 / abs(a)
+        case "clip" if b == -a and a:
+            return abs(a)
+        case "clip" if a == 0 < b < widest:
+            return b
+        case "relu6":
+            return min(6.0, widest)
+    return None
 
 
 def span(values: Array, headroom: float) -> float:
@@ -73,7 +107,7 @@ def doubled(base: Curve, doublings: int) -> Curve:
 
 def gate_curve(activation: Activation, values: Array) -> tuple[Curve, int]:
     """As `curve`, for gates: an output's 32768 stands for 2^e; also returns e. QuantizeError if e exceeds 14."""
-    if activation.name in BOUNDED:
+    if bounded(activation):
         return curve(activation, values), 0
     if activation.name in ("linear", "relu"):
         reached = np.maximum(values, 0) if activation.name == "relu" else values
@@ -103,13 +137,55 @@ def _softmax(values: Array) -> Curve:
 
 
 def tabled(activation: Activation, full: float, out: float) -> Curve:
-    """A 257-entry table over -full ... full whose 32768 stands for `out`."""
-    table = np.clip(np.rint(_entries(activation, full) / out * 32768), -32768, 32767).astype(np.int16)
-    return Curve(QuantizedActivation("table", 0, table), full, out, False)
+    """A 257-entry table over -full ... full whose 32768 stands for `out`, and the function's jumps."""
+    entries, kind, ends = _entries(activation, full), "table", _jumps(activation, full)
+    if ends:
+        kind, cell = "jumps", full / 128
+        for at, left, right in (ends * 2)[:2]:
+            start = np.floor(at / cell) * cell
+            entries = np.append(entries, [0, left(start + cell), right(start)])
+    table = np.clip(np.rint(entries / out * 32768), -32768, 32767).astype(np.int16)
+    for k, (at, _, _) in enumerate((ends * 2)[:2]):
+        table[257 + 3 * k] = int(np.floor(at / full * 32768))
+    return Curve(QuantizedActivation(kind, 0, table), full, out, False)
+
+
+_Jump: TypeAlias = tuple[float, Callable[[float], float], Callable[[float], float]]
+
+
+def _jumps(activation: Activation, full: float) -> list[_Jump]:
+    """Where the function jumps within -full ... full, and what it is on the left, up to and with that, and on the
+    right."""
+    a, b = activation.alpha, activation.beta
+    found: list[_Jump] = []
+    match activation.name:
+        case "threshold":
+            found = [(a, lambda x: b, lambda x: x)]
+        case "rectify":
+            found = [(a, lambda x: b * (x - a), lambda x: min(x, activation.gamma))]
+        case "shrink" if a >= 0:
+            found = [(_before(-a), lambda x: x + b, lambda x: 0.0), (a, lambda x: 0.0, lambda x: x - b)]
+        case "shrink":
+            found = [(_before(-a), lambda x: x + b, lambda x: x - b)]
+        case "scaled_softplus" if a > 0:
+            found = [(b / a, lambda x: float(np.logaddexp(a * x, 0)) / a, lambda x: x)]
+        case "scaled_softplus":
+            found = [(_before(b / a), lambda x: x, lambda x: float(np.logaddexp(a * x, 0)) / a)]
+    return [
+        (at, left, right) for at, left, right in found if abs(at) < full and abs(left(at) - right(at)) > 1e-6 * full
+    ]
+
+
+def _before(at: float) -> float:
+    """The last place before one that belongs to the right."""
+    return float(np.nextafter(at, -np.inf))
 
 
 def _entries(activation: Activation, full: float) -> Array:
-    """The 257 real entries whose interpolation is closest to the function, in the mean square, and exact at 0."""
+    """The 257 real entries whose interpolation is closest to the function, in the mean square, and exact at 0. Those of
+    a function that jumps are its values there: a polygon that gave way to the jump would be off on both sides of it."""
+    if _jumps(activation, full):
+        return activate(activation, full * (np.arange(257) - 128) / 128)
     points, corners, weights = _spline()
     with np.errstate(over="ignore"):
         wanted = np.clip(activate(activation, points * full), -1e300, 1e300)
@@ -130,7 +206,7 @@ def _spline() -> tuple[Array, Array, Array]:
 
 def table_height(activation: Activation, values: Array, full: float) -> float:
     """What a table's 32768 stands for: its largest entry, unless that is far beyond what the samples reach."""
-    if activation.name in BOUNDED:
+    if bounded(activation):
         return 1.0
     most = float(np.abs(_entries(activation, full)).max())
     reached = span(activate(activation, np.clip(values, -full, full)), HEADROOM)
@@ -143,13 +219,14 @@ def table_range(activation: Activation, values: Array) -> float:
     A function that flattens out needs no table there, so the best range may be far less than the samples reach.
     """
     widest = span(values, TABLE_HEADROOM)
-    flat = _FLAT_BEYOND.get(activation.name)
+    flat = _flat_beyond(activation, widest)
     if flat is not None:
-        # Beyond the kink saturation gives the same value; short of it only relu6 has a kink, at 0.
-        return min(flat, widest) if activation.name == "relu6" else flat
+        return flat
     flattened = values.ravel()
     some = flattened[:: max(1, flattened.size // _MOST_VALUES)]
     wide = np.concatenate([some, TABLE_HEADROOM * some])
+    if _jumps(activation, widest):
+        return widest
     reach = table_height(activation, values, widest)
     with np.errstate(over="ignore"):
         wanted = np.clip(activate(activation, wide), -reach, reach)

@@ -64,7 +64,7 @@ KINDS = {
     "constant_s8": 38,
 }
 MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that count
-S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax")
+S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax", "jumps")
 MAX_TEXTS = 1 << 24  # bytes of an image's texts; of empty lists alone, Python would make 24 times as much
 GROUP = 8
 

@@ -79,6 +79,18 @@ def _interpolate(table: Array, at: Array) -> Array:
     return value
 
 
+def _with_jumps(table: Array, v: Array) -> Array:
+    """A table's value where each of two jumps ends the line of its entry and begins another."""
+    t, entry = table.astype(np.int64), (v + 32768) >> 8
+    low, high = t[entry], t[entry + 1]
+    for at, left, right in t[257:].reshape(2, 3):
+        inside = entry == (at + 32768) >> 8
+        low = np.where(inside & (v > at), right, low)
+        high = np.where(inside & (v <= at), left, high)
+    value: Array = low + (((high - low) * (v & 255) + 128) >> 8)
+    return value
+
+
 def activate_s8(activation: QuantizedActivation, v: Array) -> Array:
     """The function of int16 values, int64 in and out; softmax runs over the last axis."""
     assert -32768 <= v.min(initial=0) and v.max(initial=0) <= 32767, "activate: not int16"
@@ -96,6 +108,9 @@ def activate_s8(activation: QuantizedActivation, v: Array) -> Array:
         case "table":
             assert activation.table is not None, "a table activation without its table"
             v = _interpolate(activation.table, v + 32768)
+        case "jumps":
+            assert activation.table is not None, "jumps without their table"
+            v = _with_jumps(activation.table, v)
         case kind:
             assert kind == "linear", f"unknown function {kind}"
     return v

@@ -37,12 +37,33 @@ from .meta import Array, dims, frozen, put
 ACTIVATIONS = (
     "linear", "sigmoid", "tanh", "relu", "relu6", "leaky_relu", "elu", "selu", "softplus", "softsign",
     "gelu", "gelu_tanh", "silu", "exponential", "hard_sigmoid", "hard_sigmoid_fifth", "softmax",
+    "log_softmax", "clip", "ramp", "affine", "rectify", "threshold", "shrink", "tanh_shrink", "squareplus",
+    "sparse_plus", "hard_silu", "mish", "celu", "scaled_softplus", "scaled_tanh",
 )  # fmt: skip
 """Names of all activations, in the order of their numbers in the image.
 
 `hard_sigmoid` is relu6(x + 3) / 6 (Keras 3, PyTorch); `hard_sigmoid_fifth` is clip(0.2 x + 0.5, 0, 1)
-(Keras 1 and 2). `gelu` uses erf, `gelu_tanh` the tanh form. `leaky_relu` and `elu` take `alpha`.
+(Keras 1 and 2). `gelu` uses erf, `gelu_tanh` the tanh form. Those of PARAMETERS take numbers a, b and c:
+
+    leaky_relu  a x below 0                                 elu         a (e^x - 1) below 0
+    clip        x clamped to a ... b                        ramp        a x + b clamped to 0 ... 1
+    affine      a x + b                                     threshold   x where x > a, elsewhere b
+    rectify     min(x, c) where x > a, elsewhere b (x - a)  squareplus  (x + sqrt(x^2 + a)) / 2, a >= 0
+    shrink      x - b where x > a, x + b where x < -a, elsewhere 0
+    sparse_plus 0 below -1, x above 1, (x + 1)^2 / 4        tanh_shrink x - tanh(x)
+    hard_silu   x hard_sigmoid(x)                           mish        x tanh(softplus(x))
+    celu        a (e^(x / a) - 1) below 0, a not 0          scaled_tanh a tanh(b x)
+    scaled_softplus  softplus(a x) / a, x where a x > b, a not 0
 """
+
+PARAMETERS = {
+    "leaky_relu": 1, "elu": 1, "clip": 2, "ramp": 2, "affine": 2, "rectify": 3, "threshold": 2, "shrink": 2,
+    "squareplus": 1, "celu": 1, "scaled_softplus": 2, "scaled_tanh": 2,
+}  # fmt: skip
+"""How many of alpha, beta and gamma an activation takes."""
+
+OVER_VALUES = ("softmax", "log_softmax")  # functions of all values of a step; all others work value by value
+LARGEST = float(np.finfo(np.float32).max)  # a bound that bounds nothing
 
 GATES = ("i", "f", "g", "o")
 GRU_GATES = ("z", "r", "n")
@@ -51,16 +72,26 @@ MAX_READS = 16  # tensors one layer reads
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """An elementwise function (softmax: over the values of one step). `alpha`: slope of leaky_relu, scale of elu."""
+    """An elementwise function (softmax, log_softmax: over the values of one step), with the numbers it takes."""
 
     name: str
     alpha: float = 0.0
+    beta: float = 0.0
+    gamma: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in ACTIVATIONS:
             raise ModelError(f"unknown activation {self.name!r}; known: {', '.join(ACTIVATIONS)}")
-        if not np.isfinite(self.alpha):
-            raise ModelError(f"activation {self.name}: alpha is {self.alpha}")
+        for key in ("alpha", "beta", "gamma"):
+            value = getattr(self, key)
+            if not abs(value) <= LARGEST:
+                raise ModelError(f"activation {self.name}: {key} is {value}")
+            if ACTIVATIONS.index(self.name) > ACTIVATIONS.index("softmax"):
+                put(self, **{key: float(np.float32(value))})  # as frameworks compare with it
+        if self.name in ("celu", "scaled_softplus") and self.alpha == 0:
+            raise ModelError(f"activation {self.name}: alpha is 0, by which it would divide")
+        if self.name == "squareplus" and self.alpha < 0:
+            raise ModelError(f"activation squareplus: alpha is {self.alpha}, and it has no root")
 
 
 LINEAR = Activation("linear")
@@ -716,8 +747,8 @@ def padding(layer: Any, steps: int) -> tuple[int, int]:
 
 def _check_cell(layer: Cell, cell_activation: Activation | None) -> None:
     activations = [layer.activation, getattr(layer, "gate_activation", None), cell_activation]
-    if any(a is not None and a.name == "softmax" for a in activations):
-        raise ModelError(f"{layer.name}: softmax is not elementwise and cannot be a cell's activation")
+    for name in (a.name for a in activations if a is not None and a.name in OVER_VALUES):
+        raise ModelError(f"{layer.name}: {name} is not elementwise and cannot be a cell's activation")
     if layer.clip is not None and not 0 < layer.clip < np.inf:
         raise ModelError(f"{layer.name}: clip is {layer.clip}, expected a positive number")
 

@@ -11,7 +11,19 @@ import numpy as np
 from . import reference_s8_cells
 from .activations import activate
 from .calibration import Calibration, before
-from .curves import BOUNDED, HEADROOM, SMALLEST, TABLE_HEADROOM, Curve, curve, doubled, gate_curve, span, tabled
+from .curves import (
+    HEADROOM,
+    SMALLEST,
+    TABLE_HEADROOM,
+    Curve,
+    bounded,
+    curve,
+    doubled,
+    gate_curve,
+    negative,
+    span,
+    tabled,
+)
 from .errors import QuantizeError
 from .fixedpoint import activate_s8
 from .layers import Activation, Cell, Gru, Lstm, Rnn
@@ -33,7 +45,6 @@ HIDDEN_HEADROOM = 1.25  # of an unbounded h; a bounded one does better with fine
 FINEST = 12 * 127  # hm of a bounded h: finer steps would drown in what 16-bit gates and cells leave
 FINEST_16 = 256 * 127  # hm of an int16 h, at most: 256 times an int8 one's
 _HARDLY_WORSE = 1.02  # the widest cell range whose error is within this factor of the best is taken
-_NEGATIVE = ("linear", "tanh", "softsign", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +136,7 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
     z = seen.clipped(seen.named(f"{layer.name}.z"))
     used = (0, 3) if layer.coupled else (0, 1, 3)
     gate, exponent = gate_curve(layer.gate_activation, z[:, used].ravel())
-    if layer.coupled and layer.gate_activation.name in _NEGATIVE:
+    if layer.coupled and negative(layer.gate_activation):
         raise QuantizeError(
             f"its gates are coupled and {layer.gate_activation.name} can be negative, so that 1 - i exceeds 1; "
             "it cannot be int8"
@@ -136,7 +147,7 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
         cell = _reaching(cell, layer.cell_activation or layer.activation, seen.started / 2.0**exponent)
     inner = 2.0**exponent * cell.out  # real value of p's 32768
     largest = seen.largest(layer.writes[0], 0)
-    bounded = (layer.cell_activation or layer.activation).name in BOUNDED and exponent == 0 and layer.projection is None
+    fixed = bounded(layer.cell_activation or layer.activation) and exponent == 0 and layer.projection is None
     reach = inner if layer.projection is None else HEADROOM * (largest or 1.0)
     x_seen = seen.named(layer.reads[0])
     h_seen = seen.steps(seen.before(layer.writes[0], 0))
@@ -158,7 +169,7 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
     if kind == "s16":
         multiplier = _quietest(layer, rows_for, reach, x_seen, h_seen)
     else:
-        multiplier = _multiplier(bounded, reach, largest, seen.started, 32767)
+        multiplier = _multiplier(fixed, reach, largest, seen.started, 32767)
     rows = {layer.name: rows_for(multiplier, seen.compensate)}
     scale = float(np.float32(reach / multiplier))
     projection = None
@@ -245,7 +256,7 @@ def _cell(layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: Curve, 
     least = _doublings(added / base.full)
     covering = max(least, _doublings(span(cs, 1.25) / base.full))
     chosen = covering
-    if activation.name in BOUNDED and least < covering and layer.peephole is None and len(layer.writes) == 1:
+    if bounded(activation) and least < covering and layer.peephole is None and len(layer.writes) == 1:
         candidates = range(max(least, covering - 5), covering + 1)
         errors = [_cell_error(layer, kind, gate, exponent, candidate, doubled(base, k), seen) for k in candidates]
         best = _HARDLY_WORSE * min(errors)
@@ -310,7 +321,7 @@ def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
     largest = seen.largest(layer.writes[0], 0)
     # h lies between what n can be, unless gates leave 0 ... 1 or it starts elsewhere.
     held = candidate.out
-    if layer.gate_activation.name not in ("sigmoid", "hard_sigmoid", "hard_sigmoid_fifth"):
+    if not bounded(layer.gate_activation) or negative(layer.gate_activation):
         held = max(held, HEADROOM * largest)
     held = max([held, *(HIDDEN_HEADROOM * float(np.abs(h).max()) for h in seen.initial(0))])
     kappa = int(np.clip(np.floor(32768 * candidate.out / held), 1, 32768))
@@ -354,8 +365,8 @@ def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
     if kind == "s16":
         multiplier = min((32768 >> k for k in range(9)), key=noise)
     else:
-        bounded = layer.activation.name in BOUNDED and exponent == 0
-        multiplier = _multiplier(bounded, reach, largest, seen.started, 32768)
+        fixed = bounded(layer.activation) and exponent == 0
+        multiplier = _multiplier(fixed, reach, largest, seen.started, 32768)
     gates, entering, after = all_rows(multiplier, seen.compensate)
     rows = {name: gates, f"{name}.n": entering} | ({f"{name}.reset": after} if after else {})
     last = after or entering
@@ -418,7 +429,7 @@ def _rnn(layer: Rnn, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
     function = curve(layer.activation, z)
     if kind == "s16":
         function = _reaching(function, layer.activation, seen.started)
-    largest, bounded = seen.largest(layer.writes[0], 0), layer.activation.name in BOUNDED
+    largest, fixed = seen.largest(layer.writes[0], 0), bounded(layer.activation)
     x_seen = seen.named(layer.reads[0])
     h_seen = seen.steps(seen.before(layer.writes[0], 0))
 
@@ -436,7 +447,7 @@ def _rnn(layer: Rnn, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
     if kind == "s16":
         multiplier = _quietest(layer, rows_for, function.out, x_seen, h_seen)
     else:
-        multiplier = _multiplier(bounded, function.out, largest, seen.started, 32767)
+        multiplier = _multiplier(fixed, function.out, largest, seen.started, 32767)
     rows = rows_for(multiplier, seen.compensate)
     scale = float(np.float32(function.out / multiplier))
     quantized = QuantizedRnn(
@@ -471,11 +482,11 @@ def _fields(name: str, rows: Rows, kernel: Any, recurrent: Any) -> dict[str, Arr
     return fields
 
 
-def _multiplier(bounded: bool, reach: float, largest: float, started: float, most: int) -> int:
+def _multiplier(fixed: bool, reach: float, largest: float, started: float, most: int) -> int:
     """hm of an int8 h, which expresses its scale exactly; `reach`: real value of the 32768 it is made of; `started`:
     the largest h to start from, which bounds of the functions do not hold for."""
-    wanted = max(min(largest, reach), started) if bounded else HIDDEN_HEADROOM * largest
-    most = FINEST if bounded else most
+    wanted = max(min(largest, reach), started) if fixed else HIDDEN_HEADROOM * largest
+    most = FINEST if fixed else most
     return int(np.clip(127 * reach / wanted, 1, most)) if wanted else most
 
 

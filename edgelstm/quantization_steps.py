@@ -70,6 +70,12 @@ def refuse(model: Model) -> None:
                     f"{layer.name}: {kind.__name__} runs in f32 alone: {why}; convert this model without int8, or "
                     "train it without this layer"
                 )
+        if getattr(layer, "activation", LINEAR).name == "log_softmax":
+            raise QuantizeError(
+                f"{layer.name}: log_softmax runs in f32 alone: its answers reach as far below 0 as a class is "
+                "unlikely, for which int16 has no common scale; convert this model without int8, or end it with "
+                "softmax, whose answers are the exponentials of these, the largest of them the same"
+            )
         if isinstance(layer, Embedding) and layer.vocabulary > MOST_IDS:
             raise QuantizeError(
                 f"{layer.name}: a vocabulary of {layer.vocabulary}; ids in int8 models are 16-bit integers, so at most "

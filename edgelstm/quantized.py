@@ -24,9 +24,9 @@ class QuantizedTensor:
 class QuantizedActivation:
     """An activation from int16 to int16, as docs/numerics.md defines it."""
 
-    kind: str  # "sigmoid", "tanh", "relu", "linear", "table" or "softmax"
+    kind: str  # "sigmoid", "tanh", "relu", "linear", "table", "softmax" or "jumps"
     doublings: int = 0  # v = sat16(2 v) so many times before the function
-    table: Array | None = None  # int16 [257], for "table" and "softmax"
+    table: Array | None = None  # int16 [257], for "table" and "softmax"; [263] for "jumps"
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,63 @@ static float sigmoid_f32(float x) {
 
 static float clip(float v, float low, float high) { return v < low ? low : v > high ? high : v; }
 
+/* tanh with a small relative error: e / (e + 2), e = e^2x - 1. */
+static float tanh_f32(float x) {
+    const float e = expm1_f32(2.0f * x);
+    return e / (e + 2.0f);
+}
+
+/* x tanh(ln(1 + e)), e = e^x: (1 + e)^2 - 1 = e (e + 2) over (1 + e)^2 + 1. */
+static float mish_f32(float x) {
+    if (x > 20.0f) return x;
+    const float e = exp_f32(x), n = e * (e + 2.0f);
+    return x * (n / (n + 2.0f));
+}
+
+/* ln(1 + e^x). */
+static float softplus_f32(float x) { return (x < 0 ? 0 : x) + log1p_f32(exp_f32(x < 0 ? x : -x)); }
+
+/* sqrt of v from 0 on: a guess from the exponent within 3.5 %, then Newton's steps, each of which
+ * squares the error. */
+static float root_f32(float v) {
+    uint32_t bits;
+    float y;
+    if (!(v > 0)) return v;
+    memcpy(&bits, &v, sizeof bits);
+    bits = 0x1FBD1DF5u + (bits >> 1);
+    memcpy(&y, &bits, sizeof y);
+    for (int k = 0; k < 4; ++k) y = 0.5f * (y + v / y);
+    return y;
+}
+
+/* (x + sqrt(x^2 + b)) / 2; below 0 what is the same without a difference. */
+static float squareplus_f32(float x, float b) {
+    const float a = x < 0 ? -x : x;
+    if (a > 1e18f) return x < 0 ? 0 : x; /* b is nothing beside x^2, which may overflow */
+    const float sum = a + root_f32(x * x + b);
+    if (x >= 0) return 0.5f * sum;
+    return sum > 0 ? 0.5f * (b / sum) : 0;
+}
+
+/* ln v of v from 1 on, finite: the exponent's ln 2s and ln(1 + fraction). */
+static float log_f32(float v) {
+    uint32_t bits;
+    float fraction;
+    memcpy(&bits, &v, sizeof bits);
+    const int32_t exponent = (int32_t)(bits >> 23 & 255) - 127;
+    bits = (bits & 0x7FFFFFu) | 0x3F800000u;
+    memcpy(&fraction, &bits, sizeof fraction);
+    return (float)exponent * 0.693147181f + log1p_f32(fraction - 1.0f);
+}
+
+static void log_softmax_f32(float *v, uint32_t count) {
+    float most = v[0], sum = 0;
+    for (uint32_t k = 1; k < count; ++k) most = v[k] > most ? v[k] : most;
+    for (uint32_t k = 0; k < count; ++k) sum += exp_f32(v[k] - most);
+    sum = log_f32(sum);
+    for (uint32_t k = 0; k < count; ++k) v[k] = (v[k] - most) - sum;
+}
+
 static void softmax_f32(float *v, uint32_t count) {
     float most = v[0], sum = 0;
     for (uint32_t k = 1; k < count; ++k) most = v[k] > most ? v[k] : most;
@@ -114,13 +171,14 @@ static void softmax_f32(float *v, uint32_t count) {
 }
 
 static float elementwise_f32(elstm_activation_f32 f, float v) {
+    const float a = f.alpha, b = f.beta;
     switch (f.kind) {
     case ELSTM_RELU: return v < 0 ? 0 : v;
     case ELSTM_RELU6: return clip(v, 0, 6);
-    case ELSTM_LEAKY_RELU: return v < 0 ? f.alpha * v : v;
-    case ELSTM_ELU: return v < 0 ? f.alpha * expm1_f32(v) : v;
+    case ELSTM_LEAKY_RELU: return v < 0 ? a * v : v;
+    case ELSTM_ELU: return v < 0 ? a * expm1_f32(v) : v;
     case ELSTM_SELU: return 1.05070099f * (v < 0 ? 1.67326324f * expm1_f32(v) : v);
-    case ELSTM_SOFTPLUS: return (v < 0 ? 0 : v) + log1p_f32(exp_f32(v < 0 ? v : -v));
+    case ELSTM_SOFTPLUS: return softplus_f32(v);
     case ELSTM_SOFTSIGN: return v / (1.0f + (v < 0 ? -v : v));
     case ELSTM_GELU: return 0.5f * v * (1.0f + erf_f32(0.707106781f * v));
     /* 0.5 (1 + tanh(t)) = sigmoid(2 t); sqrt(8 / pi) = 1.5957691 */
@@ -129,6 +187,20 @@ static float elementwise_f32(elstm_activation_f32 f, float v) {
     case ELSTM_EXPONENTIAL: return exp_f32(v);
     case ELSTM_HARD_SIGMOID: return clip(v * (1.0f / 6) + 0.5f, 0, 1);
     case ELSTM_HARD_SIGMOID_FIFTH: return clip(0.2f * v + 0.5f, 0, 1);
+    case ELSTM_CLIP: v = v < a ? a : v; return v > b ? b : v; /* crossed bounds give the upper */
+    case ELSTM_RAMP: return clip(a * v + b, 0, 1);
+    case ELSTM_AFFINE: return a * v + b;
+    case ELSTM_RECTIFY: return v > a ? (v > f.gamma ? f.gamma : v) : b * (v - a);
+    case ELSTM_THRESHOLD: return v > a ? v : b;
+    case ELSTM_SHRINK: return v < -a ? v + b : v > a ? v - b : 0;
+    case ELSTM_TANH_SHRINK: return v - tanh_f32(v);
+    case ELSTM_SQUAREPLUS: return squareplus_f32(v, a);
+    case ELSTM_SPARSE_PLUS: return v < -1 ? 0 : v > 1 ? v : 0.25f * (v + 1) * (v + 1);
+    case ELSTM_HARD_SILU: return v * clip(v * (1.0f / 6) + 0.5f, 0, 1);
+    case ELSTM_MISH: return mish_f32(v);
+    case ELSTM_CELU: return v < 0 ? a * expm1_f32(v / a) : v;
+    case ELSTM_SCALED_SOFTPLUS: return a * v > b ? v : softplus_f32(a * v) / a;
+    case ELSTM_SCALED_TANH: return a * tanh_f32(b * v);
     default: return v;
     }
 }
@@ -140,6 +212,7 @@ void elstm_activate_f32(const elstm_kernels *kernels, elstm_activation_f32 f, fl
     case ELSTM_SIGMOID: kernels->sigmoid_f32(v, count); return;
     case ELSTM_TANH: kernels->tanh_f32(v, count); return;
     case ELSTM_SOFTMAX: softmax_f32(v, count); return;
+    case ELSTM_LOG_SOFTMAX: log_softmax_f32(v, count); return;
     default:
         for (uint32_t k = 0; k < count; ++k) v[k] = elementwise_f32(f, v[k]);
     }
@@ -149,6 +222,20 @@ void elstm_activate_f32(const elstm_kernels *kernels, elstm_activation_f32 f, fl
 static int32_t interpolate(const int16_t *table, uint32_t at) {
     const int32_t low = table[at >> 8], high = table[(at >> 8) + 1];
     return low + (((high - low) * (int32_t)(at & 255) + 128) >> 8);
+}
+
+/* The same of v where each of two jumps ends the line of its entry and begins another. */
+static int32_t interpolate_jumps(const int16_t *table, int32_t v) {
+    const uint32_t entry = (uint32_t)(v + 32768) >> 8;
+    int32_t low = table[entry], high = table[entry + 1];
+    for (const int16_t *jump = table + 257; jump < table + 263; jump += 3) {
+        if ((uint32_t)(jump[0] + 32768) >> 8 != entry) continue;
+        if (v > jump[0])
+            low = jump[2];
+        else
+            high = jump[1];
+    }
+    return low + (((high - low) * (v & 255) + 128) >> 8);
 }
 
 static void softmax_s16(const elstm_activation_s16 *f, int16_t *v, uint32_t count) {
@@ -185,6 +272,9 @@ void elstm_activate_s16(const elstm_kernels *kernels, const elstm_activation_s16
     case ELSTM_S16_TABLE:
         for (uint32_t k = 0; k < count; ++k)
             v[k] = (int16_t)interpolate(f->table, (uint32_t)(v[k] + 32768));
+        return;
+    case ELSTM_S16_JUMPS:
+        for (uint32_t k = 0; k < count; ++k) v[k] = (int16_t)interpolate_jumps(f->table, v[k]);
         return;
     default: return;
     }

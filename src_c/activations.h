@@ -23,13 +23,34 @@ typedef enum {
     ELSTM_HARD_SIGMOID,
     ELSTM_HARD_SIGMOID_FIFTH,
     ELSTM_SOFTMAX,
+    /* from here on with beta and gamma in the image */
+    ELSTM_LOG_SOFTMAX,
+    ELSTM_CLIP,
+    ELSTM_RAMP,
+    ELSTM_AFFINE,
+    ELSTM_RECTIFY,
+    ELSTM_THRESHOLD,
+    ELSTM_SHRINK,
+    ELSTM_TANH_SHRINK,
+    ELSTM_SQUAREPLUS,
+    ELSTM_SPARSE_PLUS,
+    ELSTM_HARD_SILU,
+    ELSTM_MISH,
+    ELSTM_CELU,
+    ELSTM_SCALED_SOFTPLUS,
+    ELSTM_SCALED_TANH,
     ELSTM_ACTIVATIONS
 } elstm_activation;
 
 typedef struct {
     elstm_activation kind;
-    float alpha; /* slope of leaky relu, scale of elu */
+    float alpha, beta, gamma; /* docs/format.md says what they are to each */
 } elstm_activation_f32;
+
+/* Whether it works value by value, as a cell's must. */
+static inline int elstm_elementwise(elstm_activation_f32 f) {
+    return f.kind != ELSTM_SOFTMAX && f.kind != ELSTM_LOG_SOFTMAX;
+}
 
 /* An s8 model's functions: int16 to int16. */
 typedef enum {
@@ -39,16 +60,17 @@ typedef enum {
     ELSTM_S16_RELU,
     ELSTM_S16_TABLE,
     ELSTM_S16_SOFTMAX,
+    ELSTM_S16_JUMPS,
     ELSTM_S16_ACTIVATIONS
 } elstm_activation_kind_s16;
 
 typedef struct {
     elstm_activation_kind_s16 kind;
     uint32_t doublings;
-    const int16_t *table; /* 257 entries, or NULL */
+    const int16_t *table; /* 257 entries, or NULL; of jumps at, left and right of two more */
 } elstm_activation_s16;
 
-/* v[k] = f(v[k]) for k < count; softmax runs over all count values. */
+/* v[k] = f(v[k]) for k < count; softmax and its logarithm run over all count values. */
 void elstm_activate_f32(const elstm_kernels *kernels, elstm_activation_f32 f, float *v,
                         uint32_t count);
 void elstm_activate_s16(const elstm_kernels *kernels, const elstm_activation_s16 *f, int16_t *v,

@@ -84,7 +84,7 @@ static void run(elstm_runner *runner, const elstm_op *op) {
     const elstm_tensor *mask = a->masked ? &runner->tensors[op->reads[MASK]] : NULL;
     const elstm_tensor *out = &runner->tensors[op->out];
     const uint32_t width = queries->width / a->heads, part = values->width / a->heads;
-    const elstm_activation_f32 softmax = {ELSTM_SOFTMAX, 0};
+    const elstm_activation_f32 softmax = {ELSTM_SOFTMAX, 0, 0, 0};
     float *scores = runner->scratch, *sum = scores + keys->rows;
     if (keys->rows == 0) return;
     for (uint32_t k = 0; k < queries->rows * a->heads; ++k) {

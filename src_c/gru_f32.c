@@ -14,7 +14,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_RESET_AFTER;
     if (reader->failed || g->gaps.options & ~known || io->in[0].type != ELSTM_F32 ||
         io->out[0].type != ELSTM_F32 || io->in[0].width != inputs || io->out[0].width != g->units ||
-        io->writes != 1 || g->gate.kind == ELSTM_SOFTMAX || g->activation.kind == ELSTM_SOFTMAX ||
+        io->writes != 1 || !elstm_elementwise(g->gate) || !elstm_elementwise(g->activation) ||
         g->clip < 0 || !elstm_gaps_fit(&g->gaps, io, ELSTM_F32, 1))
         return 0;
     if (g->gaps.options & ELSTM_INITIAL && io->in[io->reads - 1].width != g->units) return 0;

@@ -14,8 +14,8 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->activation = elstm_read_activation_f32(reader);
     l->cell_clip = elstm_read_f32(reader);
     if (reader->failed || in->type != ELSTM_F32 || out->type != ELSTM_F32 || in->width != inputs ||
-        out->width != l->units || l->gate.kind == ELSTM_SOFTMAX ||
-        l->activation.kind == ELSTM_SOFTMAX || l->cell_clip < 0)
+        out->width != l->units || !elstm_elementwise(l->gate) ||
+        !elstm_elementwise(l->activation) || l->cell_clip < 0)
         return 0;
     const uint32_t groups = elstm_groups(l->units);
     const uint64_t rows = (uint64_t)groups * 4 * ELSTM_GROUP;

@@ -28,8 +28,8 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
         io->in[0].width != inputs || io->out[0].width != l->outputs ||
         (io->writes == 2 && io->out[1].width != l->units) ||
         (!(options & ELSTM_PROJECTION) && l->outputs != l->units) || l->cell_clip < 0 ||
-        l->clip < 0 || l->gate.kind == ELSTM_SOFTMAX || l->activation.kind == ELSTM_SOFTMAX ||
-        l->cell.kind == ELSTM_SOFTMAX || !elstm_gaps_fit(&l->gaps, io, ELSTM_F32, 2))
+        l->clip < 0 || !elstm_elementwise(l->gate) || !elstm_elementwise(l->activation) ||
+        !elstm_elementwise(l->cell) || !elstm_gaps_fit(&l->gaps, io, ELSTM_F32, 2))
         return 0;
     if (options & ELSTM_INITIAL &&
         (io->in[io->reads - 2].width != l->outputs || io->in[io->reads - 1].width != l->units))

@@ -128,8 +128,14 @@ const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size
 elstm_activation_f32 elstm_read_activation_f32(elstm_reader *reader) {
     const uint32_t kind = elstm_read_u32(reader);
     const float alpha = elstm_read_f32(reader);
-    if (kind >= ELSTM_ACTIVATIONS) reader->failed = 1;
-    return (elstm_activation_f32){reader->failed ? ELSTM_LINEAR : (elstm_activation)kind, alpha};
+    float beta = 0, gamma = 0;
+    if (kind > ELSTM_SOFTMAX) beta = elstm_read_f32(reader), gamma = elstm_read_f32(reader);
+    const int divides = kind == ELSTM_CELU || kind == ELSTM_SCALED_SOFTPLUS;
+    if (kind >= ELSTM_ACTIVATIONS || (divides && !(alpha < 0 || alpha > 0)) ||
+        (kind == ELSTM_SQUAREPLUS && alpha < 0))
+        reader->failed = 1;
+    return (elstm_activation_f32){reader->failed ? ELSTM_LINEAR : (elstm_activation)kind, alpha,
+                                  beta, gamma};
 }
 
 elstm_activation_s16 elstm_read_activation_s16(elstm_reader *reader) {
@@ -140,8 +146,9 @@ elstm_activation_s16 elstm_read_activation_s16(elstm_reader *reader) {
 }
 
 void elstm_read_table(elstm_reader *reader, elstm_activation_s16 *f) {
-    if (f->kind != ELSTM_S16_TABLE && f->kind != ELSTM_S16_SOFTMAX) return;
-    f->table = elstm_read_array(reader, 257, sizeof(int16_t), 16);
+    const int jumps = f->kind == ELSTM_S16_JUMPS;
+    if (f->kind != ELSTM_S16_TABLE && f->kind != ELSTM_S16_SOFTMAX && !jumps) return;
+    f->table = elstm_read_array(reader, jumps ? 263 : 257, sizeof(int16_t), 16);
     if (reader->failed || f->kind != ELSTM_S16_SOFTMAX) return;
     /* so that a sum of exponentials is positive and fits 32 bits */
     if (f->table[0] != 32767) reader->failed = 1;

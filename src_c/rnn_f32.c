@@ -12,7 +12,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->gaps.options = elstm_read_u32(reader);
     if (reader->failed || l->gaps.options & ~(uint32_t)(ELSTM_MASKED | ELSTM_INITIAL) ||
         io->in[0].type != ELSTM_F32 || io->out[0].type != ELSTM_F32 || io->in[0].width != inputs ||
-        io->out[0].width != l->units || io->writes != 1 || l->activation.kind == ELSTM_SOFTMAX ||
+        io->out[0].width != l->units || io->writes != 1 || !elstm_elementwise(l->activation) ||
         l->clip < 0 || !elstm_gaps_fit(&l->gaps, io, ELSTM_F32, 1))
         return 0;
     if (l->gaps.options & ELSTM_INITIAL && io->in[io->reads - 1].width != l->units) return 0;

@@ -25,7 +25,7 @@ static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *k
 static void run(elstm_runner *runner, const elstm_op *op) {
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
     const uint32_t width = in->width, rows = in->rows;
-    const elstm_activation_f32 exponential = {ELSTM_EXPONENTIAL, 0};
+    const elstm_activation_f32 exponential = {ELSTM_EXPONENTIAL, 0, 0, 0};
     float *restrict most = runner->scratch, *restrict sums = most + width;
     if (rows == 0) return;
     memcpy(most, in->data, width * sizeof *most);

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
-from nets import signal
+from nets import activation, signal
 
-from edgelstm.layers import ACTIVATIONS, SIGMOID, TANH, Activation, Constant, Gru, Lstm, Rnn
+from edgelstm.layers import ACTIVATIONS, OVER_VALUES, SIGMOID, TANH, Activation, Constant, Gru, Lstm, Rnn
 from edgelstm.model import Model, Tensor
 
 RELU = Activation("relu")
@@ -122,8 +122,9 @@ def samples_of(model, seed=9):
 
 
 BOUNDED = [Activation(name) for name in ("tanh", "sigmoid", "hard_sigmoid", "hard_sigmoid_fifth", "softsign")]
-ANY = [Activation(name, 0.3) for name in ACTIVATIONS if name not in ("softmax", "exponential")]
-GATES = [SIGMOID, Activation("hard_sigmoid"), Activation("hard_sigmoid_fifth")]
+BOUNDED += [activation(name) for name in ("clip", "ramp", "scaled_tanh")]
+ANY = [activation(name) for name in ACTIVATIONS if name not in (*OVER_VALUES, "exponential")]
+GATES = [SIGMOID, Activation("hard_sigmoid"), Activation("hard_sigmoid_fifth"), activation("ramp")]
 
 
 @st.composite

@@ -14,9 +14,10 @@ import golden_around
 import golden_cells
 import golden_rows
 import numpy as np
-from nets import lstm, signal, stack, two_heads
+from nets import activation, lstm, signal, stack, two_heads
 
 from edgelstm import reference_s8
+from edgelstm.curves import bounded
 from edgelstm.description import describe
 from edgelstm.image import pack
 from edgelstm.layers import ACTIVATIONS, Activate, Activation, Dense, Last
@@ -27,9 +28,11 @@ from edgelstm.quantized import QuantizedActivate, QuantizedActivation, Quantized
 FOLDER = Path(__file__).parent / "golden" / "images"
 ANSWERS = FOLDER / "answers.txt"  # a checksum of every s8 image's answers, from the NumPy reference
 STEPS = 67  # of the inputs `drawn`
-ELEMENTWISE = [Activation(name, 0.3) for name in ACTIVATIONS if name != "softmax"]
+ELEMENTWISE = [Activation(name, 0.3) for name in ACTIVATIONS[: ACTIVATIONS.index("softmax")]]
+MORE = [activation(name) for name in ACTIVATIONS[ACTIVATIONS.index("log_softmax") + 1 :]]
 # what grows without bound when fed back; the clip keeps it within what float32 and int8 hold
 UNBOUNDED = ("linear", "relu", "leaky_relu", "elu", "selu", "softplus", "gelu", "gelu_tanh", "silu", "exponential")
+UNBOUNDED += tuple(function.name for function in MORE if not bounded(function))
 
 
 def model(inputs, layers, outputs, meta=None):
@@ -44,41 +47,41 @@ def model(inputs, layers, outputs, meta=None):
 # ---- float ----
 
 
-def cells(first):
-    """Four LSTM layers side by side; in all, each activation is once the cell's and once the gates'."""
+def cells(first, count=4, functions=ELEMENTWISE):
+    """LSTM layers side by side; in all, each activation is once the cell's and once the gates'."""
     random = np.random.default_rng(first)
     layers = []
-    for k in range(first, first + 4):
-        activation, gate = ELEMENTWISE[k], ELEMENTWISE[(k + 5) % 16]
-        clip = 1.5 if {activation.name, gate.name} & set(UNBOUNDED) or k % 4 == 0 else None
-        layers.append(lstm(f"l{k}", "x", f"h{k}", 1, 2, random, activation=activation, gate=gate, clip=clip, scale=0.2))
+    for k in range(first, first + count):
+        own, gate = functions[k], functions[(k + 5) % len(functions)]
+        clip = 1.5 if {own.name, gate.name} & set(UNBOUNDED) or k % 4 == 0 else None
+        layers.append(lstm(f"l{k}", "x", f"h{k}", 1, 2, random, activation=own, gate=gate, clip=clip, scale=0.2))
     return model({"x": 1}, layers, [layer.writes[0] for layer in layers])
 
 
-def heads(first):
-    """Eight Dense layers side by side, an activation each."""
+def heads(first, count=8, functions=ELEMENTWISE):
+    """Dense layers side by side, an activation each."""
     random = np.random.default_rng(first)
     layers = [
-        Dense(f"d{k}", ("x",), (f"y{k}",), random.uniform(-2, 2, (3, 2)), random.uniform(-1, 1, 3), ELEMENTWISE[k])
-        for k in range(first, first + 8)
+        Dense(f"d{k}", ("x",), (f"y{k}",), random.uniform(-2, 2, (3, 2)), random.uniform(-1, 1, 3), functions[k])
+        for k in range(first, first + count)
     ]
     return model({"x": 2}, layers, [layer.writes[0] for layer in layers])
 
 
-def alone():
-    """Activations that stand alone, two in a row eight times, so that both number types are read."""
-    layers = []
-    for k in range(8):
-        layers.append(Activate(f"a{k}", ("x",), (f"a{k}",), ELEMENTWISE[k]))
-        layers.append(Activate(f"b{k}", (f"a{k}",), (f"b{k}",), ELEMENTWISE[8 + k]))
-    return model({"x": 3}, layers, [f"b{k}" for k in range(8)])
+def alone(functions=ELEMENTWISE):
+    """Activations that stand alone, two in a row as often as they suffice, so that both number types are read."""
+    layers, half = [], len(functions) // 2
+    for k in range(half):
+        layers.append(Activate(f"a{k}", ("x",), (f"a{k}",), functions[k]))
+        layers.append(Activate(f"b{k}", (f"a{k}",), (f"b{k}",), functions[half + k]))
+    return model({"x": 3}, layers, [f"b{k}" for k in range(half)])
 
 
-def softmaxes():
-    """Softmax of a Dense layer and alone, after an LSTM."""
+def softmaxes(function="softmax"):
+    """Softmax or its logarithm of a Dense layer and alone, after an LSTM."""
     random = np.random.default_rng(5)
-    head = Dense("d", ("h",), ("y",), random.uniform(-3, 3, (5, 3)), random.uniform(-1, 1, 5), Activation("softmax"))
-    layers = [lstm("l", "x", "h", 2, 3, random), head, Activate("s", ("h",), ("z",), Activation("softmax"))]
+    head = Dense("d", ("h",), ("y",), random.uniform(-3, 3, (5, 3)), random.uniform(-1, 1, 5), Activation(function))
+    layers = [lstm("l", "x", "h", 2, 3, random), head, Activate("s", ("h",), ("z",), Activation(function))]
     return model({"x": 2}, layers, ["y", "z"])
 
 
@@ -110,7 +113,12 @@ FLOATS = (
         "cells_d": cells(12),
         "heads_a": heads(0),
         "heads_b": heads(8),
+        "cells_e": cells(0, 7, MORE),
+        "cells_f": cells(7, 7, MORE),
+        "heads_c": heads(0, 7, MORE),
+        "heads_d": heads(7, 7, MORE),
         "alone": alone(),
+        "alone_more": alone(MORE),
         "softmax": softmaxes(),
         "after_last": after_last(),
         "branch": two_heads(3, 4),
@@ -130,6 +138,13 @@ def table(random):
     """A table with jumps between its entries."""
     return QuantizedActivation(
         "table", int(random.integers(0, 3)), random.integers(-32768, 32768, 257).astype(np.int16)
+    )
+
+
+def jumps(random):
+    """A table with two jumps, anywhere."""
+    return QuantizedActivation(
+        "jumps", int(random.integers(0, 3)), random.integers(-32768, 32768, 263).astype(np.int16)
     )
 
 
@@ -227,13 +242,34 @@ def wild_heads():
     return quantized_model({"x": 3}, layers, outputs)
 
 
+def wild_jumps():
+    """Tables with jumps in Dense layers, alone, and as a cell's functions."""
+    random = np.random.default_rng(11)
+    f = [jumps(random) for _ in range(8)]
+    layers = [
+        wild_lstm("l", "x", "h", 3, 9, random, (f[0], f[1], f[2]), gate_exponent=4),
+        wild_dense("d", "x", "y", 3, 20, random, f[3]),
+        wild_dense("e", "h", "e", 9, 5, random, f[4], wide=False),
+        QuantizedActivate("a", ("y",), ("z",), 8, 0, f[5]),
+        QuantizedActivate("b", ("h",), ("k",), 3, 20000, f[6]),
+        QuantizedActivate("c", ("x",), ("u",), 7, 900, f[7]),
+    ]
+    return quantized_model({"x": 3}, layers, ["y", "e", "z", "k", "u"])
+
+
 PACKED = {f"f32_{name}": made for name, made in (FLOATS | golden_rows.FLOATS_ALONE).items()}
+PACKED |= {"f32_log_softmax": softmaxes("log_softmax")}
 PACKED |= {f"s8_{name}": made for name, made in golden_around.WILD.items()}
 PACKED |= {
     "f32_convolutions": golden_around.FLOATS["convolutions"],
     "f32_reductions": golden_around.FLOATS["reductions"],
 }
-PACKED |= {"s8_wild_cells": wild_cells(), "s8_wild_heads": wild_heads(), "s8_wide_cells": wild_cells("s16")}
+PACKED |= {
+    "s8_wild_cells": wild_cells(),
+    "s8_wild_heads": wild_heads(),
+    "s8_wild_jumps": wild_jumps(),
+    "s8_wide_cells": wild_cells("s16"),
+}
 PACKED |= {f"s8_{name}": made for name, made in golden_cells.WILD.items()}
 
 

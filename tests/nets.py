@@ -7,6 +7,16 @@ import numpy as np
 from edgelstm.layers import LINEAR, SIGMOID, TANH, Activate, Activation, Dense, Last, Lstm
 from edgelstm.model import Meta, Model, Tensor
 
+_NUMBERS = {
+    "clip": (-0.8, 0.6), "ramp": (0.4, 0.3), "affine": (0.7, -0.2), "rectify": (0.2, 0.3, 1.1), "threshold": (0.1, 0.4),
+    "shrink": (0.3, 0.2), "squareplus": (0.5,), "scaled_softplus": (-1.5, 0.9), "scaled_tanh": (0.9, 1.7),
+}  # fmt: skip
+
+
+def activation(name):
+    """The activation of a name, with numbers of its own."""
+    return Activation(name, *_NUMBERS.get(name, (0.3,)))
+
 
 def lstm(name, read, write, inputs, units, random, *, activation=TANH, gate=SIGMOID, clip=None, scale=1.5):
     """A layer with uniform weights of a trained layer's size."""
@@ -38,7 +48,7 @@ def stack(inputs, units, head=2, *, seed=0, last=True, head_activation=LINEAR, a
     if last:
         add(Last("last", (tensors[-1].name,), ("kept",)), tensors[-1].width)
     if activate is not None:
-        add(Activate("activate", (tensors[-1].name,), ("activated",), Activation(activate, 0.3)), tensors[-1].width)
+        add(Activate("activate", (tensors[-1].name,), ("activated",), activation(activate)), tensors[-1].width)
     if head is not None:
         width = tensors[-1].width
         bound = 2 / np.sqrt(width)

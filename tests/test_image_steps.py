@@ -22,7 +22,7 @@ from nets import signal
 from edgelstm.description import checksum, describe
 from edgelstm.errors import ImageError
 from edgelstm.image import pack
-from edgelstm.layers import Conv1d
+from edgelstm.layers import ACTIVATIONS, Conv1d
 from edgelstm.quantization import quantize
 from edgelstm.quantized import QuantizedActivation, QuantizedConv1d, QuantizedEmbedding, QuantizedPool1d
 from edgelstm.runner import Runner
@@ -81,7 +81,7 @@ FIELDS = {
     "same that is neither": (CONV, "normalized", 28, "<I", 2),
     "same and padding": (CONV, "plain", 28, "<I", 1),
     "a period too long": (CONV, "plain", 32, "<I", 65537),
-    "an activation": (CONV, "plain", 36, "<I", 17),
+    "an activation": (CONV, "plain", 36, "<I", len(ACTIVATIONS)),
     "a kind of pool": (pools(), "p0", 0, "<I", 2),
     "no size": (pools(), "p3", 4, "<I", 0),
     "a size too long": (pools(), "p0", 4, "<I", 65537),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import nets
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from edgelstm import calibration, reference, reference_cells, reference_s8
 from edgelstm.balance import balance
 from edgelstm.comparison import DECIBELS
 from edgelstm.errors import QuantizeError
-from edgelstm.layers import ACTIVATIONS, Activate, Activation, Dense, Last, Lstm
+from edgelstm.layers import ACTIVATIONS, OVER_VALUES, Activate, Activation, Dense, Last, Lstm
 from edgelstm.model import Model, Tensor
 from edgelstm.quantization import quantize, quantize_with_rows
 from edgelstm.quantization_cells import FINEST, FINEST_16
@@ -149,15 +150,17 @@ def test_s8_is_near_the_float_model(seed, inputs, units, heavy, scale):
     reference_s8.run(quantized, (extremes,))  # asserts every width
 
 
-@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "softmax"])
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name not in OVER_VALUES])
 @pytest.mark.parametrize("place", ["cell", "gates", "head", "alone"])
 def test_every_activation_everywhere(name, place):
-    activation, random = Activation(name, 0.3), np.random.default_rng(ACTIVATIONS.index(name))
+    activation, random = nets.activation(name), np.random.default_rng(ACTIVATIONS.index(name))
     cell = {"cell": {"activation": activation}, "gates": {"gate_activation": activation}}.get(place, {})
     # Small weights and a low forget gate: cells and gates without bounds would grow without bounds otherwise.
     calm, free = {"forget": -1.5, "scale": 0.1}, {"forget": 0.0, "scale": 0.3}
     options = {"cell": calm, "gates": calm if name in ("softplus", "exponential") else free}.get(place, {})
-    model = random_model(random, 3, [10], outputs=3, head=name if place == "head" else "linear", **options, **cell)
+    model = random_model(random, 3, [10], outputs=3, **options, **cell)
+    if place == "head":
+        model = replace(model, layers=(*model.layers[:-1], replace(model.layers[-1], activation=activation)))
     if place == "alone":
         tensors = (*model.tensors, Tensor("a", 3))
         layers = (*model.layers, Activate("alone", ("y",), ("a",), activation))
@@ -169,7 +172,8 @@ def test_every_activation_everywhere(name, place):
     (ideal,) = simulate(model, quantized, rows, (data,))
     per_sequence = [(decibels(e, f), decibels(e, i)) for e, f, i in zip(exact, found, ideal, strict=True)]
     s8, simulated = np.mean(per_sequence, axis=0)
-    assert s8 > 20 and s8 > simulated - 1, f"{s8:.1f} dB, {simulated:.1f} dB with exact functions"
+    wanted = min(simulated - 1, 75)  # beyond that the 16 bits of the functions decide, which the other run has not
+    assert s8 > 20 and s8 > wanted, f"{s8:.1f} dB, {simulated:.1f} dB with exact functions"
 
 
 @pytest.mark.parametrize("largest", [0.01, 3.0, 300.0, 1e5])

@@ -379,10 +379,13 @@ def test_a_table_of_16_bits_is_worth_its_bytes(bits, gained):
         LayerNorm("odd one", ("x",), ("y",), np.ones(4), np.zeros(4), 1e-3),
         SoftmaxSteps("odd one", ("x",), ("y",)),
         Attention("odd one", ("x", "x", "x"), ("y",)),
+        Activate("odd one", ("x",), ("y",), Activation("log_softmax")),
+        Dense("odd one", ("x",), ("y",), np.eye(4), np.zeros(4), Activation("log_softmax")),
     ],
 )
 def test_layers_of_float_alone_are_refused_by_name(layer):
-    with pytest.raises(QuantizeError, match=rf"^odd one: {type(layer).__name__} runs in f32 alone: .*; convert"):
+    kind = "log_softmax" if hasattr(layer, "activation") else type(layer).__name__
+    with pytest.raises(QuantizeError, match=rf"^odd one: {kind} runs in f32 alone: .*; convert"):
         quantize(of({"x": 4}, [layer], ["y"]), signal((2, 5, 4)))
 
 

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from nets import signal, stack, two_heads
+from nets import activation, signal, stack, two_heads
 
 from edgelstm import reference, reference_cells
 from edgelstm.activations import FUNCTIONS, activate
 from edgelstm.errors import InputError, ModelError
-from edgelstm.layers import ACTIVATIONS, Activation, Dense, Lstm
+from edgelstm.layers import ACTIVATIONS, OVER_VALUES, PARAMETERS, Activation, Dense, Lstm
 from edgelstm.model import Model, Tensor
 
 EQUATIONS = {
@@ -18,8 +18,8 @@ EQUATIONS = {
     "tanh": math.tanh,
     "relu": lambda v: max(v, 0.0),
     "relu6": lambda v: min(max(v, 0.0), 6.0),
-    "leaky_relu": lambda v: v if v > 0 else 0.3 * v,
-    "elu": lambda v: v if v > 0 else 0.3 * (math.exp(v) - 1),
+    "leaky_relu": lambda v, a: v if v > 0 else a * v,
+    "elu": lambda v, a: v if v > 0 else a * (math.exp(v) - 1),
     "selu": lambda v: 1.05070098735548 * (v if v > 0 else 1.67326324235437 * (math.exp(v) - 1)),
     "softplus": lambda v: math.log(1 + math.exp(v)),
     "softsign": lambda v: v / (1 + abs(v)),
@@ -29,24 +29,53 @@ EQUATIONS = {
     "exponential": math.exp,
     "hard_sigmoid": lambda v: min(max(v / 6 + 0.5, 0.0), 1.0),
     "hard_sigmoid_fifth": lambda v: min(max(0.2 * v + 0.5, 0.0), 1.0),
+    "clip": lambda v, a, b: a if v < a else b if v > b else v,
+    "ramp": lambda v, a, b: min(max(a * v + b, 0.0), 1.0),
+    "affine": lambda v, a, b: a * v + b,
+    "rectify": lambda v, a, b, c: min(v, c) if v > a else b * (v - a),
+    "threshold": lambda v, a, b: v if v > a else b,
+    "shrink": lambda v, a, b: v - b if v > a else v + b if v < -a else 0.0,
+    "tanh_shrink": lambda v: v - math.tanh(v),
+    "squareplus": lambda v, a: (v + math.sqrt(v * v + a)) / 2,
+    "sparse_plus": lambda v: 0.0 if v <= -1 else v if v >= 1 else (v + 1) ** 2 / 4,
+    "hard_silu": lambda v: v * min(max(v + 3, 0), 6) / 6,
+    "mish": lambda v: v * math.tanh(math.log(1 + math.exp(v))),
+    "celu": lambda v, a: max(0.0, v) + min(0.0, a * (math.exp(v / a) - 1)),
+    "scaled_softplus": lambda v, a, b: v if a * v > b else math.log(1 + math.exp(a * v)) / a,
+    "scaled_tanh": lambda v, a, b: a * math.tanh(b * v),
 }
 
 
 def test_every_activation_has_an_equation_here():
-    assert set(EQUATIONS) == set(ACTIVATIONS) - {"softmax"} == set(FUNCTIONS) - {"softmax"}
+    assert set(EQUATIONS) == set(ACTIVATIONS) - set(OVER_VALUES) == set(FUNCTIONS) - set(OVER_VALUES)
 
 
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_activations(name):
     values = np.linspace(-12, 12, 4801)
-    expected = [EQUATIONS[name](v) for v in values]
-    np.testing.assert_allclose(activate(Activation(name, 0.3), values), expected, rtol=1e-12, atol=1e-12)
+    function = activation(name)
+    numbers = (function.alpha, function.beta, function.gamma)[: PARAMETERS.get(name, 0)]
+    expected = [EQUATIONS[name](v, *numbers) for v in values]
+    np.testing.assert_allclose(activate(function, values), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("celu", 0.0), ("scaled_softplus", 0.0), ("squareplus", -1.0), ("clip", np.inf), ("ramp", np.nan), ("clip", 1e39)],
+)
+def test_numbers_no_activation_can_have(name, number):
+    with pytest.raises(ModelError, match=f"activation {name}: alpha is "):
+        Activation(name, number)
 
 
 def test_softmax():
     y = activate(Activation("softmax"), np.array([[1.0, 2.0, 3.0], [1000.0, 1000.0, -1000.0]]))
     e = [math.exp(k) for k in (1, 2, 3)]
     np.testing.assert_allclose(y, [[v / sum(e) for v in e], [0.5, 0.5, 0]], rtol=1e-15)
+    logs = activate(Activation("log_softmax"), np.array([[1.0, 2.0, 3.0], [1000.0, 1000.0, -1000.0]]))
+    np.testing.assert_allclose(
+        logs, [[v - math.log(sum(e)) for v in (1, 2, 3)], [-math.log(2)] * 2 + [-2000 - math.log(2)]]
+    )
 
 
 def test_the_cell_written_out():

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from edgelstm import fixedpoint, reference_s8, reference_s8_cells
+from edgelstm.activations import activate
+from edgelstm.curves import tabled
 from edgelstm.errors import InputError
 from edgelstm.fixedpoint import activate_s8, mh, requantize, rs, sat16, sh, sigmoid_table, tanh_table
-from edgelstm.layers import Last
+from edgelstm.layers import Activation, Last
 from edgelstm.model import QuantizedModel
 from edgelstm.quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm, QuantizedTensor
 
@@ -65,6 +67,31 @@ def test_a_straight_table_is_the_identity_and_doublings_saturate():
     assert (activate_s8(QuantizedActivation("tanh", 2), EVERY) == tanh_table()[sat16(4 * EVERY) + 32768]).all()
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        Activation("threshold", 0.31, 0.4),
+        Activation("threshold", -0.7, -1.0),
+        Activation("rectify", 0.2, 0.3, 0.5),
+        Activation("rectify", -0.4, -0.3, 9.0),
+        Activation("shrink", 0.3),
+        Activation("shrink", 0.001, -0.2),
+        Activation("shrink", -0.3, 0.1),
+        Activation("scaled_softplus", 1.5, 0.4),
+        Activation("scaled_softplus", -1.5, 0.4),
+    ],
+)
+def test_a_function_that_jumps_does_so_between_two_integers(function):
+    made = tabled(function, 1.0, 1.3)
+    assert made.activation.kind == "jumps"
+    x = EVERY / 32768
+    found = activate_s8(made.activation, EVERY) * 1.3 / 32768
+    assert np.abs(found - np.clip(activate(function, x), -1.3, 1.3)).max() < 1e-3  # where it bends it is a polygon
+    assert [scalar_function(made.activation, v) for v in EVERY[::97].tolist()] == list(
+        activate_s8(made.activation, EVERY[::97])
+    )
+
+
 def test_softmax_sums_to_one_and_doubles_differences_not_values():
     table = np.rint(32767 * np.exp(-12 * np.arange(257) / 256)).astype(np.int16)
     v = np.array([[100, 100, 100, 100], [0, -4000, -30000, -32768], [32767, -32768, 0, 32767]])
@@ -106,6 +133,13 @@ def scalar_function(f, v):
     if f.kind == "table":
         j, rest = divmod(v + 32768, 256)
         return int(f.table[j]) + (((int(f.table[j + 1]) - int(f.table[j])) * rest + 128) >> 8)
+    if f.kind == "jumps":
+        j, rest = divmod(v + 32768, 256)
+        low, high = int(f.table[j]), int(f.table[j + 1])
+        for at, left, right in (f.table[257:260].tolist(), f.table[260:263].tolist()):
+            if (at + 32768) // 256 == j:
+                low, high = (right, high) if v > at else (low, left)
+        return low + (((high - low) * rest + 128) >> 8)
     tables = {"tanh": tanh_table, "sigmoid": sigmoid_table}
     if f.kind in tables:
         return int(tables[f.kind]()[v + 32768])

@@ -5,18 +5,20 @@ import signal as signals
 import sys
 import threading
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
+import nets
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import signal, stack, two_heads
 
-from edgelstm import reference, reference_s8
+from edgelstm import curves, reference, reference_s8
 from edgelstm.errors import BusyError, ImageError, InputError
 from edgelstm.image import pack
-from edgelstm.layers import ACTIVATIONS, Activation
+from edgelstm.layers import ACTIVATIONS, OVER_VALUES, Activation
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner, kernels
 
@@ -47,32 +49,33 @@ def test_f32_is_within_its_bound_of_float64(name, inputs, units):
 
 
 @pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a != "softmax"])
+@pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a not in OVER_VALUES])
 def test_every_activation_in_cell_gates_and_dense(name, activation):
-    f = Activation(activation, 0.3)
-    bounded = activation not in (
-        "exponential",
-        "gelu",
-        "gelu_tanh",
-        "silu",
-        "softplus",
-        "elu",
-        "selu",
-        "linear",
-        "relu",
-    )
+    f = nets.activation(activation)
     steps = 2 if activation == "exponential" else 12  # e^c of e^c overflows soon, in any number type
     models = [
         stack(3, (9,), activation=f, scale=0.4),
         stack(3, (9,), head_activation=f),
         stack(3, (9,), activate=activation),
     ]
-    if bounded:
+    if curves.bounded(f) or activation in ("leaky_relu", "relu6", "shrink", "sparse_plus"):
         models.append(stack(3, (9,), gate=f))
     x = signal((2, 12, 3), 3)[:, :steps]
     for model in models:
         expected = reference.run(model, (x,))[0]
         assert np.abs(Runner(model, name).run(x) - expected).max() <= 5e-6 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("width", [1, 2, 300])
+def test_log_softmax(name, width):
+    model = stack(3, (9,), head=width, head_activation=Activation("log_softmax"))
+    x = signal((2, 12, 3), 3)
+    for factor in (1, 1000):
+        *before, head = model.layers
+        made = replace(model, layers=(*before, replace(head, kernel=head.kernel * factor)))
+        expected = reference.run(made, (x,))[0]
+        assert np.abs(Runner(made, name).run(x) - expected).max() <= 2e-6 * max(1, np.abs(expected).max())
 
 
 @settings(max_examples=40, deadline=None)
