@@ -30,12 +30,14 @@ _erf = np.vectorize(erf, otypes=[np.float64])
 
 
 def _sigmoid(v: Array) -> Array:
-    return 0.5 + 0.5 * np.tanh(0.5 * v)
+    y: Array = 0.5 + 0.5 * np.tanh(0.5 * v)
+    return y
 
 
 def _expm1(v: Array) -> Array:
     """e^v - 1 below 0."""
-    return np.expm1(np.minimum(v, 0))
+    y: Array = np.expm1(np.minimum(v, 0))
+    return y
 
 
 def _shrink(v: Array, f: Activation) -> Array:

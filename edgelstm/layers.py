@@ -97,6 +97,7 @@ class Activation:
 LINEAR = Activation("linear")
 SIGMOID = Activation("sigmoid")
 TANH = Activation("tanh")
+LOG_SIGMOID = Activation("scaled_softplus", -1.0, LARGEST)  # -softplus(-x)
 
 
 # ---- recurrent cells ----

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..layers import Activation
+from ..layers import LARGEST, Activation
 from .keras_config import Settings
 
 
 def relu(settings: Settings) -> Activation:
-    """ReLU: what relu, relu6 or leaky_relu compute; a threshold or another maximum is refused."""
+    """ReLU: min(x, max_value) above the threshold, negative_slope (x - threshold) elsewhere."""
     top, slope = settings.number("max_value", None), settings.number("negative_slope", 0.0) or 0.0
     threshold = settings.number("threshold", 0.0) or 0.0
-    if threshold != 0.0:
-        raise settings.refuse("threshold", threshold, "only 0 is supported")
+    if threshold < 0:
+        raise settings.refuse("threshold", threshold, "expected a number from 0 on, as Keras does")
+    if top is not None and top < 0:
+        raise settings.refuse("max_value", top, "expected a number from 0 on, as Keras does")
+    if threshold:
+        return Activation("rectify", threshold, slope, LARGEST if top is None else top)
     if top is None:
         return Activation("leaky_relu", slope) if slope else Activation("relu")
-    if top == 6.0 and slope == 0.0:
-        return Activation("relu6")
-    raise settings.refuse("max_value", top, "only 6 without a negative_slope is supported")
+    if slope:
+        return Activation("rectify", 0.0, slope, top)
+    return Activation("relu6") if top == 6.0 else Activation("clip", 0.0, top)
+
+
+def thresholded_relu(settings: Settings) -> Activation:
+    """ThresholdedReLU of Keras 1 and 2: x above theta, 0 elsewhere."""
+    theta = settings.number("theta", 1.0)
+    if theta is None:
+        raise settings.refuse("theta", theta, "expected a number")
+    return Activation("threshold", theta)
 
 
 def leaky_relu(settings: Settings) -> Activation:
@@ -49,5 +61,6 @@ LAYERS: dict[str, Callable[[Settings], Activation]] = {
     "ReLU": relu,
     "LeakyReLU": leaky_relu,
     "ELU": elu,
+    "ThresholdedReLU": thresholded_relu,
     "Softmax": softmax,
 }

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from ..errors import CheckpointError
-from ..layers import LINEAR, Activation, Combine, Group, Last, Reverse, Split
+from ..layers import LINEAR, OVER_VALUES, Activation, Combine, Group, Last, Reverse, Split
 from ..model import Array, Tensor
 from .keras_activations import LAYERS as ACTIVATION_LAYERS
 from .keras_config import Settings, major, named_activation, plain, precision, shown
@@ -175,6 +175,21 @@ class Call:
         if len(x.shape) != 2:
             raise self.refuse(f"it reads shape {shown(list(x.shape))}, expected (steps, values)")
         return x
+
+    def function(self, key: str, default: str) -> Activation:
+        """Takes the activation of a cell."""
+        value = self.settings.values.get(key, default)
+        found = self.activation(key, default)
+        if found.name in OVER_VALUES:
+            raise self.settings.refuse(key, value, "a cell's functions work value by value, this one over all units")
+        return found
+
+    def halves(self, key: str) -> bool:
+        """Takes an activation if it is glu."""
+        value = self.settings.values.get(key)
+        if isinstance(value, dict) and value.get("class_name") == "function":
+            value = value.get("config")
+        return value == "glu" and bool(self.settings.take(key))
 
     def activation(self, key: str, default: str = "linear") -> Activation:
         """Takes an activation: a name, a serialized function or a serialized layer; null is linear."""

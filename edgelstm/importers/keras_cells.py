@@ -72,8 +72,8 @@ def lstm(call: Call, inputs: int) -> Cell:
     biased = cudnn or settings.flag("use_bias", default=True)
     activation, gate = TANH, SIGMOID
     if not cudnn:
-        activation = call.activation("activation", "tanh")
-        gate = call.activation(
+        activation = call.function("activation", "tanh")
+        gate = call.function(
             "inner_activation" if old else "recurrent_activation", "hard_sigmoid" if old else "sigmoid"
         )
     if biased and _bias_shape(call) == (8 * units,):
@@ -99,8 +99,8 @@ def gru(call: Call, inputs: int) -> Cell:
     after = cudnn or settings.flag("reset_after", default=(call.build.generation or 3) >= 3 and not old)
     activation, gate = TANH, SIGMOID
     if not cudnn:
-        activation = call.activation("activation", "tanh")
-        gate = call.activation(
+        activation = call.function("activation", "tanh")
+        gate = call.function(
             "inner_activation" if old else "recurrent_activation", "hard_sigmoid" if old else "sigmoid"
         )
     reset_bias = None
@@ -132,7 +132,7 @@ def simple_rnn(call: Call, inputs: int) -> Cell:
     settings = call.settings
     units = settings.whole("units", "output_dim")
     biased = settings.flag("use_bias", default=True)
-    activation = call.activation("activation", "tanh")
+    activation = call.function("activation", "tanh")
     kernel, recurrent, *rest = _joined(call, 1, inputs, units, (units,) if biased else None)
     bias = rest[0] if rest else np.zeros(units, np.float32)
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..errors import CheckpointError
-from ..layers import LINEAR, Activation
+from ..layers import LINEAR, LOG_SIGMOID, Activation
 
 HARMLESS = frozenset(
     (
@@ -93,6 +93,17 @@ ACTIVATIONS = {
     "leaky_relu": Activation("leaky_relu", 0.2),  # the function; the layer LeakyReLU starts at 0.3
     "elu": Activation("elu", 1.0),
     "celu": Activation("elu", 1.0),  # with its alpha of 1 the same function
+    "hard_tanh": Activation("clip", -1.0, 1.0),
+    "hard_silu": Activation("hard_silu"),
+    "hard_swish": Activation("hard_silu"),
+    "hard_shrink": Activation("shrink", 0.5),
+    "soft_shrink": Activation("shrink", 0.5, 0.5),
+    "tanh_shrink": Activation("tanh_shrink"),
+    "log_sigmoid": LOG_SIGMOID,
+    "mish": Activation("mish"),
+    "squareplus": Activation("squareplus", 4.0),
+    "sparse_plus": Activation("sparse_plus"),
+    "sparse_sigmoid": Activation("ramp", 0.5, 0.5),
     "selu": Activation("selu"),
     "softplus": Activation("softplus"),
     "softsign": Activation("softsign"),
@@ -101,8 +112,15 @@ ACTIVATIONS = {
     "swish": Activation("silu"),
     "exponential": Activation("exponential"),
     "softmax": Activation("softmax"),
+    "log_softmax": Activation("log_softmax"),
 }
-"""Keras' names of activations, except hard_sigmoid, which depends on the version."""
+"""Keras' names of activations, except hard_sigmoid, which depends on the version, and glu, which is no function of one
+value."""
+
+_OTHERS = {
+    "glu": "it halves the values, which only the end of a Dense, Conv1D or Activation layer may",
+    "threshold": "it takes two numbers, which a name does not tell; Keras cannot run it either",
+}
 
 PRECISIONS = {"float32": None, "float64": "float64", "float16": "float16", "bfloat16": "bfloat16"}
 PRECISIONS |= {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
@@ -244,6 +262,8 @@ def named_activation(name: str, generation: int | None, settings: Settings, key:
                 key, name, "its slope changed with Keras 3: add the keras_version that wrote it to the configuration"
             )
         return Activation("hard_sigmoid" if generation >= 3 else "hard_sigmoid_fifth")
+    if name in _OTHERS:
+        raise settings.refuse(key, name, _OTHERS[name])
     if name not in ACTIVATIONS:
         known = ", ".join(sorted((*ACTIVATIONS, "hard_sigmoid")))
         raise settings.refuse(key, name, f"the activation is not supported; supported: {known}")

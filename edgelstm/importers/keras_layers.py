@@ -54,7 +54,6 @@ LAYERS: dict[str, Callable[[Call], Value | list[Value]]] = {
     "MultiHeadAttention": keras_attention.multi_head_attention,
     "Activation": keras_steps.activation_layer,
     **dict.fromkeys(keras_activations.LAYERS, keras_steps.activation_layer),
-    "ReLU": keras_steps.relu_layer,
     "Softmax": keras_steps.softmax_layer,
     "PReLU": keras_steps.prelu,
     **dict.fromkeys(IDENTITIES, keras_steps.identity),

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import Activation, Reduce
+from ..layers import OVER_VALUES, Activation, Reduce
 from .keras_attention import as_mask
 from .keras_build import Call, Truth, Value
 from .keras_config import ACTIVATIONS, shown
 from .keras_joins import elementwise, joined_masks, side_by_side
 from .keras_spec import OPERATIONS
-from .keras_steps import activated, affine, missing
+from .keras_steps import activated, affine, halved, missing
 
 # ---- two operands ----
 
@@ -90,13 +90,49 @@ def _only(call: Call) -> Value:
 def _function(activation: Activation) -> Callable[[Call], Value]:
     def compute(call: Call) -> Value:
         x = _only(call)
-        for key in ("axis",) if activation.name == "softmax" else ():
-            axis = call.keywords.pop(key, call.settings.take(key, -1))
-            if axis not in (-1, None):
-                raise call.refuse(f"axis = {shown(axis)}: only -1, over the values of a step, is supported")
+        if activation.name in OVER_VALUES:
+            _over_values(call)
         return activated(call, x, activation)
 
     return compute
+
+
+def _over_values(call: Call) -> None:
+    axis = call.keywords.pop("axis", call.settings.take("axis", -1))
+    if axis not in (-1, None):
+        raise call.refuse(f"axis = {shown(axis)}: only -1, over the values of a step, is supported")
+
+
+def _numbered(name: str, **defaults: float | None) -> Callable[[Call], Value]:
+    """An activation with the numbers that the operation was made with."""
+
+    def compute(call: Call) -> Value:
+        x, numbers = _only(call), [call.settings.number(key, value) for key, value in defaults.items()]
+        found = [number for number in numbers if number is not None]
+        if len(found) != len(numbers):
+            raise call.refuse(f"{' and '.join(defaults)}: expected numbers")
+        return activated(call, x, Activation(name, *found))
+
+    return compute
+
+
+def _soft_shrink(call: Call) -> Value:
+    x, threshold = _only(call), call.settings.number("threshold", 0.5)
+    if threshold is None:
+        raise call.refuse("threshold: expected a number")
+    return activated(call, x, Activation("shrink", threshold, threshold))
+
+
+def _gelu(call: Call) -> Value:
+    return activated(
+        call, _only(call), Activation("gelu_tanh" if call.settings.flag("approximate", default=True) else "gelu")
+    )
+
+
+def _glu(call: Call) -> Value:
+    x = _only(call)
+    _over_values(call)
+    return halved(call, x)
 
 
 def _reduction(kind: str) -> Callable[[Call], Value]:
@@ -313,6 +349,27 @@ OPERATION_LAYERS: dict[str, Callable[[Call], Value]] = {
     **{name.capitalize(): _function(ACTIVATIONS[name]) for name in ("relu", "relu6", "sigmoid", "tanh", "softplus")},
     "Silu": _function(ACTIVATIONS["silu"]),
     "Softmax": _function(ACTIVATIONS["softmax"]),
+    "LogSoftmax": _function(ACTIVATIONS["log_softmax"]),
+    "Softsign": _function(ACTIVATIONS["softsign"]),
+    "Selu": _function(ACTIVATIONS["selu"]),
+    "Exp": _function(ACTIVATIONS["exponential"]),
+    "HardSigmoid": _function(Activation("hard_sigmoid")),
+    "HardSilu": _function(ACTIVATIONS["hard_silu"]),
+    "HardTanh": _function(ACTIVATIONS["hard_tanh"]),
+    "LogSigmoid": _function(ACTIVATIONS["log_sigmoid"]),
+    "SparsePlus": _function(ACTIVATIONS["sparse_plus"]),
+    "SparseSigmoid": _function(ACTIVATIONS["sparse_sigmoid"]),
+    "TanhShrink": _function(ACTIVATIONS["tanh_shrink"]),
+    "Mish": _function(ACTIVATIONS["mish"]),
+    "LeakyRelu": _numbered("leaky_relu", negative_slope=0.2),
+    "Elu": _numbered("elu", alpha=1.0),
+    "Celu": _numbered("celu", alpha=1.0),
+    "Squareplus": _numbered("squareplus", b=4.0),
+    "HardShrink": _numbered("shrink", threshold=0.5),
+    "Threshold": _numbered("threshold", threshold=None, default_value=None),
+    "SoftShrink": _soft_shrink,
+    "Gelu": _gelu,
+    "Glu": _glu,
 }
 """Classes of keras.ops."""
 
@@ -332,7 +389,21 @@ TENSORFLOW: dict[str, Callable[[Call], Value]] = {
     "__operators__.getitem": _slice,
     "math.tanh": _function(ACTIVATIONS["tanh"]),
     "math.sigmoid": _function(ACTIVATIONS["sigmoid"]),
-    **{f"nn.{name}": _function(ACTIVATIONS[name]) for name in ("relu", "relu6", "silu", "softmax", "tanh", "sigmoid")},
+    **{
+        f"nn.{name}": _function(ACTIVATIONS[name])
+        for name in (
+            "relu",
+            "relu6",
+            "silu",
+            "softmax",
+            "log_softmax",
+            "tanh",
+            "sigmoid",
+            "softplus",
+            "softsign",
+            "selu",
+        )
+    },
 }
 """Functions of TensorFlow."""
 

@@ -7,7 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import LINEAR, Activate, Activation, Combine, Dense, Embedding, LayerNorm, Mask, SoftmaxSteps
+from ..layers import (
+    LINEAR,
+    OVER_VALUES,
+    SIGMOID,
+    Activate,
+    Activation,
+    Combine,
+    Dense,
+    Embedding,
+    LayerNorm,
+    Mask,
+    SoftmaxSteps,
+)
 from ..model import Array
 from . import keras_activations
 from .keras_build import Call, Value
@@ -25,9 +37,11 @@ def dense(call: Call) -> Value:
     biased = settings.flag("bias" if old else "use_bias", default=True)
     kernel, bias = ("W", "b") if old else ("kernel", "bias")
     found = call.arrays({kernel: (last_axis(call, x), units), **({bias: (units,)} if biased else {})})
+    halves = call.halves("activation")
     activation = call.activation("activation")
     values = found[bias] if biased else np.zeros(units, np.float32)
-    return call.by_rows(x, units, lambda name, s, y: Dense(name, (s,), (y,), found[kernel].T, values, activation))
+    y = call.by_rows(x, units, lambda name, s, y: Dense(name, (s,), (y,), found[kernel].T, values, activation))
+    return halved(call, y) if halves else y
 
 
 def last_axis(call: Call, x: Value) -> int:
@@ -93,18 +107,36 @@ def identity(call: Call) -> Value:
 def activation_layer(call: Call) -> Value:
     """Activation, LeakyReLU and ELU as layers."""
     make = keras_activations.LAYERS.get(call.spec.kind)
+    if not make and call.halves("activation"):
+        return halved(call, call.x)
     return activated(call, call.x, make(call.settings) if make else call.activation("activation"))
 
 
 def activated(call: Call, x: Value, activation: Activation, suffix: str = "") -> Value:
     if activation == LINEAR:
         return x
-    if activation.name == "softmax":
+    if activation.name in OVER_VALUES:
         if len(x.shape) == 1 and x.rows:
-            raise call.refuse("softmax over the steps of a sequence of single numbers is not supported")
+            raise call.refuse(f"{activation.name} over the steps of a sequence of single numbers is not supported")
         return call.by_rows(x, last_axis(call, x), lambda name, s, y: Activate(name, (s,), (y,), activation), suffix)
     y = call.add(lambda name, y: Activate(name, (x.tensor,), (y,), activation), x.width, suffix)
     return replace(x, tensor=y)
+
+
+def halved(call: Call, x: Value) -> Value:
+    """glu: the first half of a step's values times the sigmoid of the second."""
+    width = last_axis(call, x)
+    if width % 2:
+        raise call.refuse(f"glu halves the values of a step, and these are {width}")
+    first = _half(call, x, slice(width // 2), LINEAR, "_first")
+    gate = _half(call, x, slice(width // 2, width), SIGMOID, "_gate")
+    return replace(first, tensor=call.combine("multiply", (first.tensor, gate.tensor), first.width, "_glu"))
+
+
+def _half(call: Call, x: Value, part: slice, activation: Activation, suffix: str) -> Value:
+    chosen = np.eye(last_axis(call, x))[part]
+    zeros = np.zeros(len(chosen))
+    return call.by_rows(x, len(chosen), lambda name, s, y: Dense(name, (s,), (y,), chosen, zeros, activation), suffix)
 
 
 def softmax_layer(call: Call) -> Value:
@@ -121,18 +153,6 @@ def softmax_layer(call: Call) -> Value:
     raise call.refuse(f"axis = {axis}: not supported for shape {shown(list(x.shape))}")
 
 
-def relu_layer(call: Call) -> Value:
-    """ReLU; a maximum other than 6 by scaling what relu6 sees."""
-    settings, x = call.settings, call.x
-    top = settings.number("max_value", None)
-    settings.values["max_value"] = top
-    if top is None or top == 6.0 or not top > 0 or settings.number("negative_slope", 0.0):
-        return activated(call, x, keras_activations.relu(settings))
-    settings.values["max_value"] = 6.0
-    inner = affine(call, x, 6.0 / top, 0.0, "_in")
-    return affine(call, activated(call, inner, keras_activations.relu(settings)), top / 6.0, 0.0, "_out")
-
-
 def prelu(call: Call) -> Value:
     """x where it is positive, alpha x elsewhere: relu(x) - alpha relu(-x). One alpha for all steps."""
     x, axes = call.x, call.settings.take("shared_axes")
@@ -141,9 +161,15 @@ def prelu(call: Call) -> Value:
         shape = (last_axis(call, x),)
     elif len(x.shape) == 2 and axes in ([1], [1, 2]):
         shape = (1, last_axis(call, x) if axes == [1] else 1)
+    elif len(x.shape) == 2 and x.shape[0] and axes in (None, [], [2]):
+        shape = (x.shape[0], 1 if axes else last_axis(call, x))
     else:
-        raise call.settings.refuse("shared_axes", axes, "one alpha for all steps is supported: shared_axes = [1]")
-    alpha = call.arrays({"alpha": shape})["alpha"].reshape(-1)
+        raise call.settings.refuse("shared_axes", axes, f"not supported for shape {shown(list(x.shape))}")
+    every = call.arrays({"alpha": shape})["alpha"]
+    alpha = every.reshape(-1, shape[-1])[0]
+    if (every != alpha).any():
+        reason = "its alpha differs from step to step, which no layer has; share it: shared_axes = [1]"
+        raise call.settings.refuse("shared_axes", axes, reason)
     if (alpha == alpha[0]).all():
         return activated(call, x, Activation("leaky_relu", float(alpha[0])))
     relu = Activation("relu")

@@ -12,6 +12,7 @@ from ..layers import LINEAR, Conv1d, Crop, Dense, Pad, Pool1d, Reduce, windows
 from ..model import Array
 from .keras_build import Call, Value
 from .keras_config import shown
+from .keras_steps import halved
 
 
 def _windowed(call: Call, x: Value, width: int, make: Callable[[str, str], Any]) -> Value:
@@ -87,14 +88,16 @@ def conv1d(call: Call) -> Value:
         kernel = found["kernel"]
     kernel = flipped(call, kernel).transpose(2, 0, 1)
     bias = found[roles[1]] if biased else np.zeros(units, np.float32)
+    halves = call.halves("activation")
     activation = call.activation("activation")
     # softmax runs over the values of a step in both, so it may stay in the layer
-    return _windowed(
+    y = _windowed(
         call,
         x,
         units,
         lambda name, y: Conv1d(name, (x.tensor,), (y,), kernel, bias, activation, groups, **shape),
     )
+    return halved(call, y) if halves else y
 
 
 def depthwise_conv1d(call: Call) -> Value:

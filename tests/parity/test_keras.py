@@ -21,9 +21,12 @@ TOLERANCE = 5e-6  # of max(1, max|y|)
 
 SHARED = ("linear", "sigmoid", "tanh", "relu", "elu", "selu", "softplus", "softsign", "gelu", "swish")
 NAMES = {
-    "tf_keras": (*SHARED, "hard_sigmoid"),
-    "keras": (*SHARED, "hard_sigmoid", "silu", "relu6", "leaky_relu", "celu"),
-}
+    "tf_keras": (*SHARED, "hard_sigmoid", "mish"),
+    "keras": (
+        *SHARED, "hard_sigmoid", "silu", "relu6", "leaky_relu", "celu", "mish", "hard_tanh", "hard_silu", "hard_shrink",
+        "soft_shrink", "tanh_shrink", "log_sigmoid", "squareplus", "sparse_plus", "sparse_sigmoid",
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])
@@ -87,9 +90,10 @@ def test_every_activation_of_dense_and_alone(keras: Any, tmp_path: Path) -> None
     k = keras.layers
     slope = "negative_slope" if keras.__name__ == "keras" else "alpha"
     layers: dict[str, Callable[[Any], Any]] = {}
-    for name in (*NAMES[keras.__name__], "softmax"):
+    for name in (*NAMES[keras.__name__], "softmax", "log_softmax", *(("glu",) if keras.__name__ == "keras" else ())):
         layers[f"dense {name}"] = k.Dense(4, activation=name)
-        layers[f"alone {name}"] = k.Activation(name)
+        if name != "glu":  # which halves the values, and of these there are three
+            layers[f"alone {name}"] = k.Activation(name)
     layers |= {
         "relu": k.ReLU(),
         "relu6": k.ReLU(max_value=6.0),

@@ -291,9 +291,56 @@ def test_activation_layers(keras: Any, suffix: str, tmp_path: Path) -> None:
         "softmax of values": k.Softmax(axis=2),
         "relu to 2": k.ReLU(max_value=2.0),
         "relu behind dense": chain(k.Dense(4), k.ReLU(max_value=0.5)),
+        "relu of a cell": k.LSTM(3, activation=k.ReLU(max_value=0.2, negative_slope=0.1, threshold=0.05)),
+        "log softmax": k.Conv1D(3, 2, activation="log_softmax"),
     }
+    numbers = {"max_value": 0.6, "negative_slope": 0.2, "threshold": 0.3}
+    for chosen in [list(numbers)[:n] for n in (2, 3)] + [list(numbers)[1:], ["threshold"], ["max_value", "threshold"]]:
+        settings = {key: numbers[key] for key in chosen}
+        layers[f"relu {settings}"] = k.ReLU(**settings)
+        layers[f"relu {settings} in a dense"] = k.Dense(3, activation=k.ReLU(**settings))
+    if keras.__name__ == "keras":
+        layers["half of a convolution"] = k.Conv1D(4, 2, activation="glu")
+    else:
+        layers["thresholded"] = k.ThresholdedReLU(0.4)
     model, names = heads(keras, layers)
     compare(model, tmp_path / f"m{suffix}", names, 11)
+
+
+def test_a_prelu_whose_alpha_is_the_same_in_every_step(keras: Any, tmp_path: Path) -> None:
+    k, path = keras.layers, tmp_path / "m.keras"
+    model, names = heads(keras, {"each": k.PReLU(), "one a step": k.PReLU(shared_axes=[2])})
+    random = np.random.default_rng(14)
+    each = np.tile(random.uniform(-1, 1, INPUTS), (STEPS, 1)).astype(np.float32)
+    model.set_weights([each, np.full((STEPS, 1), 0.3, np.float32)])
+    compare(model, path, names, 14, weights=False)
+    each[2, 1] += 0.1
+    model.set_weights([each, np.full((STEPS, 1), 0.3, np.float32)])
+    model.save(path)
+    with pytest.raises(CheckpointError, match="its alpha differs from step to step"):
+        importers.read(path)
+
+
+def test_activations_as_operations(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    keras = pytest.importorskip("keras")
+    ops, x = keras.ops, keras.Input((STEPS, 4), name="x")
+    names = (
+        "relu", "relu6", "sigmoid", "softplus", "softsign", "silu", "selu", "hard_sigmoid", "hard_silu", "hard_tanh",
+        "log_sigmoid", "sparse_plus", "sparse_sigmoid", "tanh_shrink", "leaky_relu", "elu", "celu", "squareplus",
+        "hard_shrink", "soft_shrink", "gelu", "glu", "softmax", "log_softmax",
+    )  # fmt: skip
+    outputs = {name: getattr(ops, name)(x) for name in names} | {
+        "threshold": ops.threshold(x, 0.3, -0.4),
+        "celu 2": ops.celu(x, alpha=2.0),
+        "elu 2": ops.elu(x, alpha=0.5),
+        "leaky 2": ops.leaky_relu(x, negative_slope=0.4),
+        "squareplus 1": ops.squareplus(x, b=1),
+        "hard shrink 1": ops.hard_shrink(x, threshold=1.0),
+        "soft shrink 1": ops.soft_shrink(x, threshold=1.0),
+        "gelu erf": ops.gelu(x, approximate=False),
+    }
+    compare(keras.Model(x, list(outputs.values())), tmp_path / "m.keras", list(outputs), 15, weights=False)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
