@@ -18,7 +18,7 @@ import pytest
 from edgelstm import importers, reference
 from edgelstm.errors import CheckpointError
 from edgelstm.importers.keras_fold import merge
-from edgelstm.layers import LINEAR, Activate, Activation, Dense, Last, Lstm
+from edgelstm.layers import LARGEST, LINEAR, Activate, Activation, Dense, Last, Lstm
 from edgelstm.model import Model
 
 h5py = pytest.importorskip("h5py")
@@ -261,8 +261,11 @@ def test_a_whole_model_takes_neither_head_nor_architecture(name: str) -> None:
         (1, {"use_bias": False}, ["no layer uses", "lstm"]),
         (1, {"return_sequences": False}, ["'lstm_1'", "single step", "return_sequences"]),
         (1, {"return_sequences": None}, ["return_sequences"]),
-        (1, {"activation": "mish"}, ["activation", "'mish'", "supported"]),
-        (1, {"activation": "softmax"}, ["softmax"]),
+        (1, {"activation": "swirl"}, ["activation", "'swirl'", "supported"]),
+        (1, {"activation": "softmax"}, ["activation = 'softmax'", "value by value"]),
+        (1, {"recurrent_activation": "log_softmax"}, ["recurrent_activation = 'log_softmax'", "value by value"]),
+        (1, {"activation": "glu"}, ["activation = 'glu'", "halves the values"]),
+        (4, {"activation": "threshold"}, ["activation = 'threshold'", "two numbers"]),
         (1, {"activation": {"class_name": "function", "config": "<lambda>", "module": "builtins"}}, ["<lambda>"]),
         (1, {"activation": {"class_name": "Lambda", "config": {}}}, ["activation"]),
         (1, {"activation": {"class_name": "function", "config": "relu", "module": "my.own"}}, ["activation"]),
@@ -340,8 +343,11 @@ def test_activations_by_name_and_serialized(tmp_path: Path, value: Any, name: st
         ("ReLU", {"max_value": None, "negative_slope": 0.25}, Activation("leaky_relu", 0.25)),
         ("ReLU", {}, Activation("relu")),
         ("ReLU", {"max_value": -1.0}, "max_value"),
-        ("ReLU", {"max_value": 6.0, "negative_slope": 0.1}, "max_value"),
-        ("ReLU", {"threshold": 0.5}, "threshold"),
+        ("ReLU", {"max_value": 2.0}, Activation("clip", 0.0, 2.0)),
+        ("ReLU", {"max_value": 6.0, "negative_slope": 0.1}, Activation("rectify", 0.0, 0.1, 6.0)),
+        ("ReLU", {"threshold": 0.5}, Activation("rectify", 0.5, 0.0, LARGEST)),
+        ("ReLU", {"threshold": -0.5}, "threshold"),
+        ("ThresholdedReLU", {"theta": 0.5}, Activation("threshold", 0.5)),
         ("ReLU", {"threshold": "0"}, "threshold"),
         ("ReLU", {"negative_slope": float("nan")}, "negative_slope"),
         ("LeakyReLU", {"negative_slope": 0.3}, Activation("leaky_relu", 0.3)),

@@ -282,14 +282,16 @@ def onnx_rows() -> Iterator[Row]:
             probes.append((op, settings, options))
         names = ("Affine", "Elu", "HardSigmoid", "LeakyRelu", "Relu", "ScaledTanh", "Sigmoid", "Softplus", "Softsign",
                  "Tanh", "ThresholdedRelu")  # fmt: skip
-        gates = {"LSTM": 1, "GRU": 1, "RNN": 0}[op]
+        numbers = {"Affine": ([0.7], [0.1]), "ScaledTanh": ([1.7], [0.7]), "ThresholdedRelu": ([0.2], [])}
+        gates, others = {"LSTM": 1, "GRU": 1, "RNN": 0}[op], {"LSTM": 2, "GRU": 1, "RNN": 1}[op]
         for name in names:
-            chosen = ["Sigmoid"] * gates + [name] * {"LSTM": 2, "GRU": 1, "RNN": 1}[op]
-            probes.append((op, f"activations={chosen}", {"activations": chosen}))
-        if gates:
-            for name in names:
-                chosen = [name, *["Tanh"] * {"LSTM": 2, "GRU": 1}[op]]
-                probes.append((op, f"activations={chosen}", {"activations": chosen}))
+            for chosen in (["Sigmoid"] * gates + [name] * others, *([[name, *["Tanh"] * others]] * gates)):
+                alpha, beta = (each * chosen.count(name) for each in numbers.get(name, ([], [])))
+                options = {"activations": chosen, "activation_alpha": alpha, "activation_beta": beta}
+                options = {key: value for key, value in options.items() if value}
+                probes.append((op, ", ".join(f"{key}={value!r}" for key, value in options.items()), options))
+        probes.append((op, "activations=..., without the numbers of Affine, ScaledTanh or ThresholdedRelu",
+                       {"activations": ["Sigmoid"] * gates + ["ScaledTanh"] * others}))  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.onnx"
         for op, setting, options in probes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,23 +19,18 @@ from .torch_pickle import shown
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
-_ALPHA = {"leakyrelu": 0.01, "hardsigmoid": 0.2, "elu": 1.0, "thresholdedrelu": 1.0, "affine": 1.0, "scaledtanh": 1.0}
-_BETA = {"hardsigmoid": 0.5, "affine": 0.0, "scaledtanh": 1.0}
+# Where none is given, ONNX means 1 (beta of affine: 0) by those of None, and ONNX Runtime computes with 0.
+_ALPHA = {
+    "leakyrelu": 0.01,
+    "hardsigmoid": 0.2,
+    "elu": 1.0,
+    "thresholdedrelu": None,
+    "affine": None,
+    "scaledtanh": None,
+}
+_BETA = {"hardsigmoid": 0.5, "affine": None, "scaledtanh": None}
 _PLAIN = {"sigmoid": SIGMOID, "tanh": TANH, "relu": Activation("relu"), "softsign": Activation("softsign")}
 _PLAIN |= {"softplus": Activation("softplus")}
-
-
-@dataclass(frozen=True, slots=True)
-class _Function:
-    """activation(scale * x + shift)."""
-
-    activation: Activation
-    scale: float = 1.0
-    shift: float = 0.0
-
-    @property
-    def plain(self) -> bool:
-        return self.scale == 1 and self.shift == 0
 
 
 def cell(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> list[Value]:
@@ -113,7 +107,7 @@ class _Cell:
         found = self._constant(7, (self.directions, 3 * self.units), "P")
         return None if found is None else found.reshape(self.directions, 3, self.units)[:, [0, 2, 1]]  # i o f
 
-    def _functions(self, settings: Settings) -> list[list[_Function]]:
+    def _functions(self, settings: Settings) -> list[list[Activation]]:
         defaults = _DEFAULTS[self.node.op]
         names = settings.list("activations", str) or defaults * self.directions
         alphas, betas = (list(settings.list(f"activation_{w}", float) or []) for w in ("alpha", "beta"))
@@ -128,30 +122,34 @@ class _Cell:
             )
         return [found[k : k + len(defaults)] for k in range(0, len(found), len(defaults))]
 
-    def _function(self, name: str, alphas: list[float], betas: list[float]) -> _Function:
+    def _function(self, name: str, alphas: list[float], betas: list[float]) -> Activation:
         """An activation; those that take numbers take the next of the lists."""
         key = name.lower()
         alpha = (alphas.pop(0) if alphas else _ALPHA[key]) if key in _ALPHA else 0.0
         beta = (betas.pop(0) if betas else _BETA[key]) if key in _BETA else 0.0
+        if alpha is None or beta is None:
+            raise CheckpointError(
+                f"{self.node.label}: activation {shown(name)} without its activation_alpha or activation_beta, for "
+                "which ONNX and its runtime take different numbers; write them into the file"
+            )
         if not (np.isfinite(alpha) and np.isfinite(beta)):
             raise CheckpointError(f"{self.node.label}: activation {shown(name)} with {alpha} and {beta}")
         match key:
             case "leakyrelu":
-                return _Function(Activation("leaky_relu", alpha))
+                return Activation("leaky_relu", alpha)
             case "elu":
-                return _Function(Activation("elu", alpha))
+                return Activation("elu", alpha)
             case "hardsigmoid":
                 return hard_sigmoid(alpha, beta)
             case "affine":
-                return _Function(LINEAR, alpha, beta)
-            case "scaledtanh" if alpha == 1:
-                return _Function(TANH, beta)
-            case "thresholdedrelu" if alpha == 0:
-                return _Function(Activation("relu"))
+                return LINEAR if alpha == 1 and beta == 0 else Activation("affine", alpha, beta)
+            case "scaledtanh":
+                return TANH if alpha == 1 and beta == 1 else Activation("scaled_tanh", alpha, beta)
+            case "thresholdedrelu":
+                return Activation("threshold", alpha) if alpha else Activation("relu")
         if key in _PLAIN:
-            return _Function(_PLAIN[key])
-        numbers = f" with alpha {alpha:g}" if key in _ALPHA else ""
-        raise CheckpointError(f"{self.node.label}: activation {shown(name)}{numbers} cannot be expressed exactly")
+            return _PLAIN[key]
+        raise CheckpointError(f"{self.node.label}: ONNX has no activation {shown(name)}")
 
     # ---- what is read ----
 
@@ -320,30 +318,14 @@ class _Cell:
 
     # ---- each kind ----
 
-    def _rows(self, direction: int, gates: list[int], functions: list[_Function]) -> tuple[Array, Array, Array]:
-        """Kernel, recurrent and both biases of gates in this order, with what their functions scale and shift."""
-        if self.clip is not None and any(not function.plain for function in functions):
-            raise CheckpointError(
-                f"{self.node.label}: a clip before an activation that scales cannot be expressed exactly"
-            )
-        scale = np.array([function.scale for function in functions])
-        shift = np.array([function.shift for function in functions])
-        kernel, recurrent = self.kernel[direction][gates], self.recurrent[direction][gates]
-        bias = self.bias[direction][:, gates] * scale[:, None]
-        bias[0] += shift[:, None]
-        if (scale == 1).all():  # no copy in float64, which may be large
-            return kernel, recurrent, bias
-        return kernel * scale[:, None, None], recurrent * scale[:, None, None], bias
+    def _rows(self, direction: int, gates: list[int]) -> tuple[Array, Array, Array]:
+        """Kernel, recurrent and both biases of gates in this order."""
+        return self.kernel[direction][gates], self.recurrent[direction][gates], self.bias[direction][:, gates]
 
     def _lstm(self, direction: int) -> tuple[Any, dict[str, Any]]:
         gate, candidate, cell = self.functions[direction]
-        if not cell.plain:
-            raise CheckpointError(
-                f"{self.node.label}: the activation of its cell scales, which cannot be expressed exactly"
-            )
-        functions = [gate, gate, candidate, gate]
-        kernel, recurrent, bias = self._rows(direction, [0, 2, 3, 1], functions)  # ONNX: i o f c
-        peephole = None if self.peephole is None else self.peephole[direction] * gate.scale
+        kernel, recurrent, bias = self._rows(direction, [0, 2, 3, 1])  # ONNX: i o f c
+        peephole = None if self.peephole is None else self.peephole[direction].copy()
         total = bias.sum(axis=0)
         if self.coupled:
             for array in (kernel, recurrent, total, *([] if peephole is None else [peephole])):
@@ -352,16 +334,16 @@ class _Cell:
             "kernel": kernel,
             "recurrent": recurrent,
             "bias": total,
-            "activation": candidate.activation,
-            "gate_activation": gate.activation,
-            "cell_activation": cell.activation if cell != candidate else None,
+            "activation": candidate,
+            "gate_activation": gate,
+            "cell_activation": cell if cell != candidate else None,
             "peephole": peephole,
             "coupled": self.coupled,
         }
 
     def _gru(self, direction: int) -> tuple[Any, dict[str, Any]]:
         gate, candidate = self.functions[direction]
-        kernel, recurrent, bias = self._rows(direction, [0, 1, 2], [gate, gate, candidate])
+        kernel, recurrent, bias = self._rows(direction, [0, 1, 2])
         reset_bias = None
         if self.reset_after:
             reset_bias, bias = bias[1, 2].copy(), bias.copy()
@@ -372,18 +354,18 @@ class _Cell:
             "bias": bias.sum(axis=0),
             "reset_bias": reset_bias,
             "reset_after": self.reset_after,
-            "activation": candidate.activation,
-            "gate_activation": gate.activation,
+            "activation": candidate,
+            "gate_activation": gate,
         }
 
     def _rnn(self, direction: int) -> tuple[Any, dict[str, Any]]:
         (function,) = self.functions[direction]
-        kernel, recurrent, bias = self._rows(direction, [0], [function])
+        kernel, recurrent, bias = self._rows(direction, [0])
         return Rnn, {
             "kernel": kernel[0],
             "recurrent": recurrent[0],
             "bias": bias.sum(axis=0)[0],
-            "activation": function.activation,
+            "activation": function,
         }
 
 
@@ -392,10 +374,10 @@ def node_writes(node: Node, output: int) -> bool:
     return output < len(node.outputs) and bool(node.outputs[output])
 
 
-def hard_sigmoid(alpha: float, beta: float) -> _Function:
-    """clip(alpha x + beta, 0, 1) as one of the two hard sigmoids, of x scaled and shifted unless it is one itself."""
+def hard_sigmoid(alpha: float, beta: float) -> Activation:
+    """clip(alpha x + beta, 0, 1)."""
     if beta == 0.5 and np.float32(alpha) == np.float32(0.2):
-        return _Function(Activation("hard_sigmoid_fifth"))
+        return Activation("hard_sigmoid_fifth")
     if beta == 0.5 and abs(alpha - 1 / 6) < 1e-7:
-        return _Function(Activation("hard_sigmoid"))
-    return replace(_Function(Activation("hard_sigmoid_fifth")), scale=alpha / 0.2, shift=(beta - 0.5) / 0.2)
+        return Activation("hard_sigmoid")
+    return Activation("ramp", alpha, beta)

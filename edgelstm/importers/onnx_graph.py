@@ -12,7 +12,7 @@ from .onnx_build import Build, Feed
 from .onnx_file import Graph, Node, Port, ordered
 from .onnx_fold import fold
 from .onnx_inputs import BATCH, LENGTHS, STEPS, Roles, is_whole, roles
-from .onnx_ops import OPERATIONS, REFUSED, normalised
+from .onnx_ops import OPERATIONS, normalised
 from .onnx_settings import Settings
 from .onnx_sizes import MAX_ELEMENTS, Dim, Known, known, product, symbol, uniform
 from .onnx_values import Atom, Data, Lengths, Refused, Value
@@ -88,7 +88,7 @@ class Walk:
                 return list(made)
         operation = OPERATIONS.get(node.op)
         if operation is None:
-            raise CheckpointError(REFUSED.get(node.op, "an operation that no layer does"))
+            raise CheckpointError("an operation that no layer does")
         settings = Settings(node)
         found = operation(self.build, node, settings, inputs)
         settings.finish()

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ..errors import CheckpointError
-from ..layers import Activation, Combine, Embedding, LayerNorm, SoftmaxSteps
+from ..layers import LARGEST, LINEAR, LOG_SIGMOID, Activate, Activation, Combine, Embedding, LayerNorm, SoftmaxSteps
 from ..model import Array
 from . import onnx_cells, onnx_joins, onnx_windows
 from .onnx_build import Build
@@ -342,27 +342,33 @@ def _function(name: str, alpha: float | None = None) -> Operation:
 
 def _selu(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
     alpha, gamma = settings.float("alpha", 1.6732632), settings.float("gamma", 1.0507010)
-    if abs(alpha - 1.6732632) > 1e-4 or abs(gamma - 1.0507010) > 1e-4:
-        raise CheckpointError(f"{node.label}: alpha {alpha} and gamma {gamma} are not SELU's")
-    return build.activated(node, data_of(node, given(node, inputs, 0)), Activation("selu"))
+    data = data_of(node, given(node, inputs, 0))
+    if abs(alpha - 1.6732632) < 1e-6 and abs(gamma - 1.0507010) < 1e-6:
+        return build.activated(node, data, Activation("selu"))
+    return build.scaled(node, build.activated(node, data, Activation("elu", alpha)), gamma, 0, ".gamma")
+
+
+def _numbered(name: str, **defaults: float) -> Operation:
+    """A function of values with numbers that stand in the attributes."""
+
+    def made(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
+        values = [settings.float(key, value) for key, value in defaults.items()]
+        return build.activated(node, data_of(node, given(node, inputs, 0)), Activation(name, *values))
+
+    return made
 
 
 def _hard_sigmoid(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
     function = onnx_cells.hard_sigmoid(settings.float("alpha", 0.2), settings.float("beta", 0.5))
-    data = build.scaled(node, data_of(node, given(node, inputs, 0)), function.scale, function.shift, ".scale")
-    return build.activated(node, data, function.activation)
-
-
-def _hard_swish(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
-    data = data_of(node, given(node, inputs, 0))
-    gate = build.read(node, build.activated(node, data, Activation("hard_sigmoid")))
-    tensor = build.emit(Combine, node, (build.read(node, data), gate), data.width, ".product", kind="multiply")
-    return replace(data, pieces=((tensor, 0),))
+    return build.activated(node, data_of(node, given(node, inputs, 0)), function)
 
 
 def _swish(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
-    settings.only("alpha", float, 1.0, "only 1 is a function of the model's layers")
-    return build.activated(node, data_of(node, given(node, inputs, 0)), Activation("silu"))
+    data, alpha = data_of(node, given(node, inputs, 0)), settings.float("alpha", 1.0)
+    if alpha == 1:
+        return build.activated(node, data, Activation("silu"))
+    gate = build.activated(node, build.scaled(node, data, alpha, 0, ".alpha"), Activation("sigmoid"))
+    return onnx_joins.combined(build, node, [data, gate], "multiply")
 
 
 def _gelu(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
@@ -386,17 +392,12 @@ def _clip(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value
     low, high = (None if bound is None or abs(bound) > 3e38 else bound for bound in bounds)
     if low == 0 and high == 6:
         return build.activated(node, data, Activation("relu6"))
-    if low == 0 and high == 1:  # clip(0.2 v + 0.5, 0, 1) of v = 5 x - 2.5
-        data = build.scaled(node, data, 5, -2.5, ".scale")
-        return build.activated(node, data, Activation("hard_sigmoid_fifth"))
-    made = data
-    if low == 0:
-        made = build.activated(node, data, Activation("relu"))
-    elif low is not None:
-        made = onnx_joins.combined(build, node, [made, build.scaled(node, data, 0, low, ".low")], "maximum")
-    if high is not None:  # last, as ONNX has it: where the bounds cross it wins
-        made = onnx_joins.combined(build, node, [made, build.scaled(node, data, 0, high, ".high")], "minimum")
-    return made
+    if low is None and high is None:
+        return data
+    if low == 0 and high is None:
+        return build.activated(node, data, Activation("relu"))
+    clip = Activation("clip", -LARGEST if low is None else low, LARGEST if high is None else high)
+    return build.activated(node, data, clip)
 
 
 def _prelu(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
@@ -405,6 +406,19 @@ def _prelu(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Valu
     if one is None:
         raise CheckpointError(f"{node.label}: a slope for each value, which no function has")
     return build.activated(node, data_of(node, given(node, inputs, 0)), Activation("leaky_relu", one))
+
+
+_LOGARITHMS = {"sigmoid": LOG_SIGMOID, "softmax": Activation("log_softmax"), "exponential": LINEAR}
+
+
+def _log(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
+    """The logarithm of a sigmoid or softmax, with neither's small values on the way."""
+    data = data_of(node, given(node, inputs, 0))
+    before = build.writers.get(build.read(node, data))
+    if not isinstance(before, Activate) or before.activation.name not in _LOGARITHMS:
+        raise CheckpointError(f"{node.label}: a logarithm of other than Sigmoid, Softmax or Exp, which no layer does")
+    source = replace(data, pieces=((before.reads[0], 0),))
+    return build.activated(node, source, _LOGARITHMS[before.activation.name])
 
 
 def _negative(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
@@ -426,7 +440,7 @@ def _softmax(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Va
     rank = len(value.shape)
     axis = axis_of(node, axis, rank)
     if isinstance(value, Scores):
-        if axis != rank - 1 or value.weights:
+        if axis != rank - 1 or value.weights or node.op != "Softmax":
             raise CheckpointError(f"{node.label}: a softmax over other than the keys of an attention")
         return replace(value, weights=True)
     data = data_of(node, value)
@@ -434,6 +448,10 @@ def _softmax(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Va
     atoms = [atom for k in over for atom in data.axes[k]]
     if build.batch in atoms:
         raise CheckpointError(f"{node.label}: a softmax over the sequences of a batch")
+    if node.op == "LogSoftmax":
+        if any(atom in data.steps for atom in atoms):
+            raise CheckpointError(f"{node.label}: the logarithm of a softmax over the steps, which no layer does")
+        return build.activated(node, build.settle(node, data, atoms), Activation("log_softmax"))
     if atoms and all(atom in data.steps for atom in atoms):
         data = build.settle(node, data, [a for a in data.order if a not in atoms])
         if {a for a in data.steps if a.size != 1} == set(atoms):
@@ -536,7 +554,11 @@ OPERATIONS: dict[str, Operation] = {
     "Elu": _function("elu", 1.0),
     "Selu": _selu,
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _hard_swish,
+    "HardSwish": _function("hard_silu"),
+    "Mish": _function("mish"),
+    "ThresholdedRelu": _numbered("threshold", alpha=1.0),
+    "Shrink": _numbered("shrink", lambd=0.5, bias=0.0),
+    "Celu": _function("celu", 1.0),
     "Swish": _swish,
     "Gelu": _gelu,
     "Clip": _clip,
@@ -544,6 +566,8 @@ OPERATIONS: dict[str, Operation] = {
     "Neg": _negative,
     "Pow": _power,
     "Softmax": _softmax,
+    "LogSoftmax": _softmax,
+    "Log": _log,
     "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
     "RMSNormalization": _layer_norm,
@@ -568,9 +592,3 @@ OPERATIONS: dict[str, Operation] = {
     "ReduceSum": onnx_windows.reduce,
     "Pad": onnx_windows.pad,
 }
-
-REFUSED = {
-    "LogSoftmax": "a logarithm, which no layer does; export the model with a Softmax in its place, whose answers are "
-    "the exponentials of these, the largest of them the same",
-}
-"""Operations that no layer does where there is something to advise."""

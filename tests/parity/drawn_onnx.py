@@ -16,14 +16,16 @@ from edgelstm.model import Model
 OPSETS = (9, 11, 13, 17, 20)
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 FUNCTIONS = {"LSTM": 3, "GRU": 2, "RNN": 1}  # a direction
-CELL = ("Tanh", "Tanh", "Relu", "Sigmoid", "Softsign", "Elu", "LeakyRelu", "HardSigmoid", "Softplus")
+CELL = ("Tanh", "Tanh", "Relu", "Sigmoid", "Softsign", "Elu", "LeakyRelu", "HardSigmoid", "Softplus", "ScaledTanh",
+        "Affine", "ThresholdedRelu")  # fmt: skip
 GATE = ("Sigmoid", "Sigmoid", "HardSigmoid", "Tanh")
-ALPHA = {"Elu": 0.7, "LeakyRelu": 0.1, "HardSigmoid": 0.3}
-PLAIN = ("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Elu", "LeakyRelu", "HardSigmoid", "Selu")
+ALPHA = {"Elu": 0.7, "LeakyRelu": 0.1, "HardSigmoid": 0.3, "ScaledTanh": 1.2, "Affine": 0.8, "ThresholdedRelu": 0.1}
+BETA = {"HardSigmoid": 0.4, "ScaledTanh": 0.9, "Affine": -0.1}
+PLAIN = ("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Elu", "LeakyRelu", "HardSigmoid", "Selu",
+         "ThresholdedRelu", "Shrink")  # fmt: skip
+NEWER = {"Celu": 12, "HardSwish": 14, "Mish": 18}  # by the opset they came with
 
 ALLOWED = {
-    "the activation of its cell scales": "a HardSigmoid of another slope as an LSTM's cell activation",
-    "a clip before an activation that scales": "a clip before a HardSigmoid of another slope",
     r"from \(\d+ \+ .* mixes sequences": "two directions joined behind padding of an open number of steps",
 }
 """Reasons to refuse that drawn models may meet, and what docs/support.md says of them."""
@@ -93,7 +95,7 @@ class Builder:
             names = [draw.one(*GATE), *(draw.one(*CELL) for _ in names[1:])] if op != "RNN" else names
             attributes["activations"] = names * sides
             alphas = [ALPHA[name] for name in names * sides if name in ALPHA]
-            betas = [0.4 for name in names * sides if name == "HardSigmoid"]
+            betas = [BETA[name] for name in names * sides if name in BETA]
             attributes |= ({"activation_alpha": alphas} if alphas else {}) | (
                 {"activation_beta": betas} if betas else {}
             )
@@ -148,7 +150,7 @@ class Builder:
         self.width = units
 
     def activation(self) -> None:
-        self.x = self.node(self.draw.one(*PLAIN), [self.x])
+        self.x = self.node(self.draw.one(*PLAIN, *(op for op, since in NEWER.items() if since <= self.opset)), [self.x])
 
     def conv(self) -> None:
         draw = self.draw
@@ -182,7 +184,7 @@ class Builder:
 
     def softmax(self) -> None:
         if self.opset >= 13 or not self.sequence:
-            self.x = self.node("Softmax", [self.x], axis=-1)
+            self.x = self.node(self.draw.one("Softmax", "LogSoftmax"), [self.x], axis=-1)
 
     def norm(self) -> None:
         if self.opset >= 17:

@@ -121,16 +121,15 @@ FUNCTIONS: list[tuple[str, list[float], list[float]]] = [
     ("Softplus", [], []),
     ("Affine", [0.5], [0.1]),
     ("ScaledTanh", [1.0], [0.7]),
+    ("ScaledTanh", [1.0], [0.7]),
+    ("ScaledTanh", [1.4], [0.8]),
+    ("ScaledTanh", [1.0], [1.0]),
     ("ThresholdedRelu", [0.0], []),
+    ("ThresholdedRelu", [0.05], []),
 ]
 DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 PLACES = [(op, k) for op, names in DEFAULTS.items() for k in range(len(names))]
-SCALED = ("Affine", "ScaledTanh", "HardSigmoid")  # refused of an LSTM's cell, which tests/test_onnx.py holds
-FITTING = [
-    (*place, function)
-    for place, function in product(PLACES, FUNCTIONS)
-    if place != ("LSTM", 2) or function[0] not in SCALED or function[1] in ([], [1 / 6])
-]
+FITTING = [(*place, function) for place, function in product(PLACES, FUNCTIONS)]
 
 
 @pytest.mark.parametrize(("op", "place", "function"), FITTING, ids=str)
@@ -146,6 +145,7 @@ def test_each_activation(op: str, place: int, function: tuple[str, list[float], 
     if op == "GRU":
         agree(cell(op, linear_before_reset=1, **attributes))
     agree(cell(op, **attributes))
+    agree(cell(op, clip=0.5, **attributes))
 
 
 def test_activations_of_both_directions_and_their_numbers_in_order() -> None:
@@ -221,6 +221,18 @@ LAYERS: dict[str, bytes] = {
     "hard sigmoid": around(node("HardSigmoid", ["x"], ["y"])),
     "hard sigmoid, sixth": around(node("HardSigmoid", ["x"], ["y"], alpha=1 / 6)),
     "hard sigmoid, other": around(node("HardSigmoid", ["x"], ["y"], alpha=0.4, beta=0.3)),
+    "mish": around(node("Mish", ["x"], ["y"])),
+    "celu": around(node("Celu", ["x"], ["y"], alpha=0.7)),
+    "selu": around(node("Selu", ["x"], ["y"])),
+    "selu, other": around(node("Selu", ["x"], ["y"], alpha=1.1, gamma=0.7)),
+    "thresholded relu": around(node("ThresholdedRelu", ["x"], ["y"])),
+    "thresholded relu, other": around(node("ThresholdedRelu", ["x"], ["y"], alpha=0.2)),
+    "shrink": around(node("Shrink", ["x"], ["y"])),
+    "soft shrink": around(node("Shrink", ["x"], ["y"], lambd=0.4, bias=0.4)),
+    "log softmax": around(node("LogSoftmax", ["x"], ["y"])),
+    "log softmax of a row, opset 11": around(node("LogSoftmax", ["x"], ["y"]), shape=("N", 6), opset=11),
+    "log of a softmax": around(node("Softmax", ["x"], ["s"]), node("Log", ["s"], ["y"])),
+    "log of a sigmoid": around(node("Sigmoid", ["x"], ["s"]), node("Log", ["s"], ["y"])),
     "gelu": around(node("Gelu", ["x"], ["y"])),
     "gelu tanh": around(node("Gelu", ["x"], ["y"], approximate="tanh")),
     "clip 6": around(node("Clip", ["x", "z", "s"], ["y"]),
