@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import CheckpointError
 from ..layers import (
     MAX_READS,
+    OVER_VALUES,
     SIGMOID,
     TANH,
     Activate,
@@ -260,7 +261,7 @@ def select(builder: Builder, name: str, x: str, columns: list[int]) -> str:
             del left[: builder.width(found[-1])]
         if found and not left:
             return joined(builder, name, tuple(found))
-    if isinstance(before, Dense) and before.activation.name != "softmax":
+    if isinstance(before, Dense) and before.activation.name not in OVER_VALUES:
         settings = before.kernel[columns], before.bias[columns], before.activation
         return builder.add(Dense, name, before.reads, *settings)
     if len(columns) * width > 1 << 24:

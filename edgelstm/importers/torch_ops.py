@@ -8,7 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import Activate, Activation, Conv1d, Dense, Embedding, LayerNorm, Pad, Pool1d, Reduce, SoftmaxSteps
+from ..layers import (
+    LARGEST,
+    LOG_SIGMOID,
+    Activate,
+    Activation,
+    Conv1d,
+    Dense,
+    Embedding,
+    LayerNorm,
+    Pad,
+    Pool1d,
+    Reduce,
+    SoftmaxSteps,
+)
 from ..meta import Array
 from . import torch_attention, torch_build, torch_names
 from .torch_cells import CELLS, SEQUENCES
@@ -36,8 +49,6 @@ from .torch_values import (
     values,
     viewed,
 )
-
-_LARGEST = float(np.finfo(np.float32).max)
 
 # ---- rows ----
 
@@ -156,19 +167,26 @@ def _plain(function: str) -> Handler:
     return lambda walk, name, a: activated(walk, function, a.rows("self"), Activation(function))
 
 
-def _leaky(walk: Walk, name: str, a: Args) -> Rows:
-    return activated(walk, "leaky_relu", a.rows("self"), Activation("leaky_relu", float(a.take("negative_slope", 0))))
+def _numbered(function: str, **defaults: float) -> Handler:
+    """A function with numbers that the operation takes."""
+
+    def numbered(walk: Walk, name: str, a: Args) -> Rows:
+        x, numbers = a.rows("self"), [float(a.take(key, default)) for key, default in defaults.items()]
+        return activated(walk, function, x, Activation(function, *numbers))
+
+    return numbered
 
 
-def _elu(walk: Walk, name: str, a: Args) -> Rows:
-    return activated(walk, "elu", a.rows("self"), Activation("elu", float(a.take("alpha", 0))))
+def _rrelu(walk: Walk, name: str, a: Args) -> Rows:
+    x, lower, upper = a.rows("self"), float(a.take("lower", 1 / 8)), float(a.take("upper", 1 / 3))
+    if a.take("training", False):
+        raise Refuse("it draws its slopes, as in training; call .eval()")
+    return activated(walk, "leaky_relu", x, Activation("leaky_relu", (lower + upper) / 2))
 
 
-def _celu(walk: Walk, name: str, a: Args) -> Rows:
-    x, alpha = a.rows("self"), float(a.take("alpha", 1))
-    if alpha != 1:
-        raise Refuse(f"its alpha is {alpha}")
-    return activated(walk, "elu", x, Activation("elu", 1.0))
+def _softshrink(walk: Walk, name: str, a: Args) -> Rows:
+    x, reach = a.rows("self"), float(a.take("lambd", 0.5))
+    return activated(walk, "shrink", x, Activation("shrink", reach, reach))
 
 
 def _gelu(walk: Walk, name: str, a: Args) -> Rows:
@@ -179,11 +197,10 @@ def _gelu(walk: Walk, name: str, a: Args) -> Rows:
 
 
 def _softplus(walk: Walk, name: str, a: Args) -> Rows:
-    beta, threshold = float(a.take("beta")), float(a.take("threshold"))
-    if threshold < 20:
-        raise Refuse(f"its threshold is {threshold}")
-    x = activated(walk, "softplus", scaled(walk, "scaled", a.rows("self"), beta, 0), Activation("softplus"))
-    return scaled(walk, name, x, 1 / beta, 0)
+    x, beta, threshold = a.rows("self"), float(a.take("beta", 1)), float(a.take("threshold", 20))
+    plain = beta == 1 and threshold >= 20  # beyond that both are x in float32
+    function = Activation("softplus") if plain else Activation("scaled_softplus", beta, threshold)
+    return activated(walk, "softplus", x, function)
 
 
 def _clamped(low: str, high: str) -> Handler:
@@ -191,35 +208,33 @@ def _clamped(low: str, high: str) -> Handler:
         x, bounds = a.rows("self"), [a.values.pop(key, None) for key in (low, high)]
         if any(isinstance(bound, Const | Rows) or bound != bound for bound in bounds):
             raise Refuse("it clamps by other than numbers")
-        bottom, top = (None if bound is None or abs(bound) > _LARGEST else bound for bound in bounds)
+        bottom, top = (None if bound is None or abs(bound) > LARGEST else bound for bound in bounds)
+        if bottom is None and top is None:
+            return x
+        if bottom == 0 and top is None:
+            return activated(walk, "relu", x, Activation("relu"))
         if bottom == 0 and top == 6:
             return activated(walk, "relu6", x, Activation("relu6"))
-        made = x
-        if bottom == 0:
-            made = activated(walk, "relu", x, Activation("relu"))
-        elif bottom is not None:
-            made = combined(walk.builder, "maximum", [made, scaled(walk, "bottom", x, 0, bottom)], name)
-        if top is not None:  # last: where the bounds cross it is what PyTorch returns
-            made = combined(walk.builder, "minimum", [made, scaled(walk, "top", x, 0, top)], name)
-        return made
+        clip = Activation("clip", -LARGEST if bottom is None else bottom, LARGEST if top is None else top)
+        return activated(walk, "clip", x, clip)
 
     return clamp
 
 
-def _hardswish(walk: Walk, name: str, a: Args) -> Rows:
-    x = a.rows("self")
-    return combined(walk.builder, "multiply", [x, activated(walk, "gate", x, Activation("hard_sigmoid"))], name)
+_LOGARITHMS = {"sigmoid": LOG_SIGMOID, "softmax": Activation("log_softmax"), "exponential": Activation("linear")}
 
 
-def _mish(walk: Walk, name: str, a: Args) -> Rows:
+def _log(walk: Walk, name: str, a: Args) -> Rows:
+    """The logarithm of a sigmoid or softmax, with neither's small values on the way."""
     x = a.rows("self")
-    gate = activated(walk, "tanh", activated(walk, "softplus", x, Activation("softplus")), Activation("tanh"))
-    return combined(walk.builder, "multiply", [x, gate], name)
+    before = next((layer for layer in walk.builder.layers if x.tensor in layer.writes), None)
+    if not isinstance(before, Activate) or before.activation.name not in _LOGARITHMS:
+        raise Refuse("a logarithm of other than a sigmoid, softmax or exp, which no layer does")
+    return activated(walk, name, replace(x, tensor=before.reads[0]), _LOGARITHMS[before.activation.name])
 
 
 def _log_sigmoid(walk: Walk, name: str, a: Args) -> Rows:
-    x = activated(walk, "softplus", scaled(walk, "negated", a.rows("self"), -1, 0), Activation("softplus"))
-    return scaled(walk, name, x, -1, 0)
+    return activated(walk, "log_sigmoid", a.rows("self"), LOG_SIGMOID)
 
 
 def _abs(walk: Walk, name: str, a: Args) -> Rows:
@@ -241,24 +256,29 @@ def _glu(walk: Walk, name: str, a: Args) -> Rows:
 
 
 def _softmax(walk: Walk, name: str, a: Args) -> Any:
-    x, dim = a.values.pop("self"), a.values.pop("dim")
-    a.values.pop("dtype", None)
-    if isinstance(x, Score):
-        return torch_attention.softmax(x, dim)
-    dim = axis_of(x, dim)
-    if x.axes[dim].kind == "steps":
-        return replace(x, tensor=walk.builder.add(SoftmaxSteps, name, (x.tensor,)))
-    x = features(walk, x, dim)
-    if x.axes[dim].kind != "values":
-        raise Refuse(f"axis {dim} is not that of the values")
-    return activated(walk, "softmax", x, Activation("softmax"))
+    return _over_axis(walk, name, a, "softmax")
 
 
 def _log_softmax(walk: Walk, name: str, a: Args) -> Any:
-    raise Refuse(
-        "no layer takes a logarithm; give the module with nn.Softmax(dim=-1) in place of LogSoftmax (torch.softmax in "
-        "place of log_softmax), whose answers are the exponentials of these, the largest of them the same"
-    )
+    return _over_axis(walk, name, a, "log_softmax")
+
+
+def _over_axis(walk: Walk, name: str, a: Args, function: str) -> Any:
+    x, dim = a.values.pop("self"), a.values.pop("dim")
+    a.values.pop("dtype", None)
+    if isinstance(x, Score) and function == "softmax":
+        return torch_attention.softmax(x, dim)
+    if not isinstance(x, Rows):
+        raise Refuse("the logarithm of an attention's weights")
+    dim = axis_of(x, dim)
+    if x.axes[dim].kind == "steps" and function == "softmax":
+        return replace(x, tensor=walk.builder.add(SoftmaxSteps, name, (x.tensor,)))
+    if x.axes[dim].kind == "steps":
+        raise Refuse("the logarithm of a softmax over the steps, which no layer does")
+    x = features(walk, x, dim)
+    if x.axes[dim].kind != "values":
+        raise Refuse(f"axis {dim} is not that of the values")
+    return activated(walk, function, x, Activation(function))
 
 
 def _binary(kind: str) -> Handler:
@@ -771,7 +791,7 @@ def _filled(number: float | None) -> Handler:
 
 _SELF = {
     "relu": "relu", "relu6": "relu6", "sigmoid": "sigmoid", "tanh": "tanh", "selu": "selu", "silu": "silu",
-    "hardsigmoid": "hard_sigmoid", "exp": "exponential",
+    "hardsigmoid": "hard_sigmoid", "exp": "exponential", "hardswish": "hard_silu", "mish": "mish",
 }  # fmt: skip
 
 ROWWISE: dict[str, Handler] = {
@@ -784,17 +804,20 @@ ROWWISE: dict[str, Handler] = {
     "prelu": _prelu,
     "_prelu_kernel": _prelu,
     "embedding": _embedding,
-    "leaky_relu": _leaky,
-    "elu": _elu,
-    "celu": _celu,
+    "leaky_relu": _numbered("leaky_relu", negative_slope=0.01),
+    "elu": _numbered("elu", alpha=1.0),
+    "celu": _numbered("celu", alpha=1.0),
+    "threshold": _numbered("threshold", threshold=0.0, value=0.0),
+    "hardshrink": _numbered("shrink", lambd=0.5),
+    "softshrink": _softshrink,
+    "rrelu": _rrelu,
+    "log": _log,
     "gelu": _gelu,
     "softplus": _softplus,
     "hardtanh": _clamped("min_val", "max_val"),
     "clamp": _clamped("min", "max"),
     "clamp_min": _clamped("min", "max"),
     "clamp_max": _clamped("min", "max"),
-    "hardswish": _hardswish,
-    "mish": _mish,
     "log_sigmoid": _log_sigmoid,
     "abs": _abs,
     "glu": _glu,

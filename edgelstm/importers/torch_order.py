@@ -143,7 +143,7 @@ def _split(head: str | None) -> tuple[str | None, list[str] | None]:
     """(what of a sequence goes on or None if unsaid, the activations or None if there is no head)."""
     if head is None:
         return None, None
-    words = [word.strip() for word in head.split(",")] if head.strip() else []
+    words = [word.strip() for word in re.split(r",(?![^(]*\))", head)] if head.strip() else []
     if words and words[0].lower() in _WORDS:
         return words[0].lower(), words[1:]
     return None, words

@@ -11,6 +11,8 @@ from ..errors import CheckpointError, ModelError
 from ..layers import (
     ACTIVATIONS,
     LINEAR,
+    LOG_SIGMOID,
+    PARAMETERS,
     Activate,
     Activation,
     Conv1d,
@@ -27,8 +29,22 @@ from . import torch_build
 from .torch_build import Builder, Options, Recurrent
 from .torch_names import BatchNorm, Conv, Heads, Linear, Norm, Part, Stack, Table, Weight, label, values, weights_of
 
-_DEFAULT_ALPHA = {"leaky_relu": 0.01, "elu": 1.0}  # PyTorch's
-_ACTIVATION = re.compile(r"([a-z0-9_]+)(?:\(\s*([^()\s]+)\s*\))?")
+_DEFAULTS = {
+    "leaky_relu": (0.01,), "elu": (1.0,), "celu": (1.0,), "clip": (-1.0, 1.0), "shrink": (0.5, 0.0),
+    "scaled_softplus": (1.0, 20.0), "squareplus": (4.0,),
+}  # fmt: skip
+"""The numbers of activations written without: PyTorch's, Keras'."""
+
+_SYNONYMS = {
+    "none": "linear", "hardtanh": "clip", "hard_tanh": "clip", "hardswish": "hard_silu", "hard_swish": "hard_silu",
+    "hardshrink": "shrink", "hard_shrink": "shrink", "tanhshrink": "tanh_shrink", "hardsigmoid": "hard_sigmoid",
+    "logsoftmax": "log_softmax",
+}  # fmt: skip
+_WHOLE = {
+    "log_sigmoid": LOG_SIGMOID, "logsigmoid": LOG_SIGMOID, "softshrink": Activation("shrink", 0.5, 0.5),
+    "soft_shrink": Activation("shrink", 0.5, 0.5),
+}  # fmt: skip
+_ACTIVATION = re.compile(r"([a-z0-9_]+)(?:\(([^()]*)\))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,25 +155,39 @@ Step = (
 
 
 def parse_activation(text: str, where: str) -> Activation:
-    """An activation as people write it: "relu", "none", "leaky_relu(0.2)"."""
+    """An activation as people write it: "relu", "none", "leaky_relu(0.2)", "clip(-1, 1)"."""
     found = _ACTIVATION.fullmatch(text.strip().lower())
-    name = {"none": "linear"}.get(found[1], found[1]) if found else ""
+    name = _SYNONYMS.get(found[1], found[1]) if found else ""
+    if found and name in _WHOLE and found[2] is None:
+        return _WHOLE[name]
     if not found or name not in ACTIVATIONS:
         raise CheckpointError(f"{where}: unknown activation {text.strip()!r}; known: none, {', '.join(ACTIVATIONS)}")
+    count = PARAMETERS.get(name, 0)
     if found[2] is None:
-        return Activation(name, _DEFAULT_ALPHA.get(name, 0.0))
-    if name not in _DEFAULT_ALPHA:
-        raise CheckpointError(f"{where}: activation {name} takes no number")
+        if count and name not in _DEFAULTS:
+            raise CheckpointError(f"{where}: activation {name} needs {count} numbers, as {name}(0.5, ...)")
+        return Activation(name, *_DEFAULTS.get(name, ()))
+    words = found[2].split(",")
+    if len(words) != count:
+        wanted = "no number" if not count else "one number" if count == 1 else f"{count} numbers"
+        raise CheckpointError(f"{where}: activation {name} takes {wanted}")
     try:
-        return Activation(name, float(found[2]))
-    except (ValueError, ModelError):
-        raise CheckpointError(f"{where}: {found[2]!r} in {text.strip()!r} is not a finite number") from None
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = [np.nan]
+    if not np.isfinite(numbers).all():
+        raise CheckpointError(f"{where}: {found[2].strip()!r} in {text.strip()!r} is not a finite number")
+    try:
+        return Activation(name, *numbers)
+    except ModelError as error:
+        raise CheckpointError(f"{where}: {error}") from None
 
 
 def spelled(activation: Activation) -> str:
     """An activation as `parse_activation` reads it."""
     name = "none" if activation == LINEAR else activation.name
-    return f"{name}({activation.alpha})" if name in _DEFAULT_ALPHA else name
+    numbers = (activation.alpha, activation.beta, activation.gamma)[: PARAMETERS.get(activation.name, 0)]
+    return f"{name}({', '.join(str(number) for number in numbers)})" if numbers else name
 
 
 def build(steps: list[Step], source: Source, notes: list[str], inputs: int | None = None) -> Model:

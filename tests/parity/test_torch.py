@@ -24,7 +24,12 @@ ACTIVATIONS = {
     "softsign": nn.Softsign, "silu": nn.SiLU, "hard_sigmoid": nn.Hardsigmoid, "softplus": nn.Softplus, "gelu": nn.GELU,
     "gelu_tanh": lambda: nn.GELU(approximate="tanh"), "leaky_relu": nn.LeakyReLU, "elu": nn.ELU,
     "leaky_relu(0.3)": lambda: nn.LeakyReLU(0.3), "elu(0.7)": lambda: nn.ELU(0.7),
-    "softmax": lambda: nn.Softmax(dim=-1),
+    "softmax": lambda: nn.Softmax(dim=-1), "log_softmax": lambda: nn.LogSoftmax(dim=-1), "mish": nn.Mish,
+    "celu": nn.CELU, "celu(0.6)": lambda: nn.CELU(0.6), "hardtanh": nn.Hardtanh, "hardswish": nn.Hardswish,
+    "clip(-0.3, 0.2)": lambda: nn.Hardtanh(-0.3, 0.2), "hardshrink": nn.Hardshrink, "softshrink": nn.Softshrink,
+    "shrink(0.1, 0)": lambda: nn.Hardshrink(0.1), "shrink(0.1, 0.1)": lambda: nn.Softshrink(0.1),
+    "tanhshrink": nn.Tanhshrink, "threshold(0.1, 2.0)": lambda: nn.Threshold(0.1, 2.0), "log_sigmoid": nn.LogSigmoid,
+    "scaled_softplus(2, 1)": lambda: nn.Softplus(2, 1), "leaky_relu(0.25)": lambda: nn.RReLU(0.2, 0.3).eval(),
 }  # fmt: skip
 
 
@@ -230,10 +235,11 @@ def branches(s: Any, x: Any) -> Any:
         (lambda: Forward(lambda s, x: s.rnn(x)[0].mean((0, 1)), rnn=nn.LSTM(3, 3, batch_first=True)), "over the batch"),
         (lambda: Forward(lambda s, x: s.rnn(x)[0][:, ::2], rnn=nn.LSTM(3, 3, batch_first=True)), "every so many steps"),
         (lambda: Forward(lambda s, x: s.rnn(x)[0].cumsum(1), rnn=nn.LSTM(3, 3)), "cumsum.*not supported"),
-        (lambda: nn.Sequential(nn.Linear(2, 3), nn.LogSoftmax(dim=-1)), "log_softmax"),
+        (lambda: nn.Sequential(nn.Linear(2, 3), nn.LogSoftmax(dim=1)), "give the one it is for: example=array"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=0)), "softmax"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=1)), "give the one it is for: example=array"),
-        (lambda: nn.Sequential(nn.LSTM(2, 3), TakeAll(), nn.CELU(0.5)), "its alpha is 0.5"),
+        (lambda: nn.Sequential(nn.LSTM(2, 3), TakeAll(), nn.CELU(0.0)), "alpha is 0"),
+        (lambda: nn.Sequential(nn.LSTM(2, 3), TakeAll(), nn.Softplus(0.0)), "alpha is 0"),
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, track_running_stats=False)), "running|training"),
         (lambda: nn.Sequential(nn.ReLU()), "no weights"),
         (lambda: nn.Bilinear(2, 3, 4), "reads 2 inputs .input1, input2."),

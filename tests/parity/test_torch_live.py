@@ -97,6 +97,9 @@ def elementwise(m: Any, x: Any) -> Any:
     made = [
         F.softsign(x), F.hardswish(x), F.mish(x), F.logsigmoid(x), F.glu(torch.cat([x, x], -1)), F.hardtanh(x),
         F.elu(x, 0.7), F.leaky_relu(x, 0.2), F.softplus(x, 2), F.relu6(x), x.abs(), x.clamp(min=0), 1 - x, x * x, x**2,
+        F.celu(x, 0.7), F.softplus(x, 2, 0.5), F.softplus(x, -1), F.threshold(x, 0.1, 0.7), F.hardshrink(x, 0.3),
+        F.softshrink(x, 0.3), F.tanhshrink(x), F.rrelu(x), F.log_softmax(x, -1), F.hardtanh(x, -0.2, 0.3), F.selu(x),
+        torch.log(torch.softmax(x, -1)), torch.log(torch.sigmoid(x)), F.softmin(x, -1), F.rrelu(x, 0.1, 0.4),
         -x, 2 / torch.tensor([1.0, 2.0, 4.0]) * x, m.p(x.transpose(1, 2)).transpose(1, 2), m.p1(x), m.n(x),
     ]  # fmt: skip
     return torch.cat(made, -1)
@@ -431,8 +434,8 @@ def test_answers_in_a_dict() -> None:
         (lambda m, x: F.max_pool1d(m.c(x.transpose(1, 2)), 2, ceil_mode=True), {"c": nn.Conv1d(3, 4, 3)},
          noise(1, 9, 3), "ceil_mode is True"),
         (lambda m, x: torch.softmax(m.r(x)[0], 0), {"r": rnn("LSTM")}, noise(1, 9, 3), "axis 0 is not"),
-        (lambda m, x: F.log_softmax(m.r(x)[0], -1), {"r": rnn("LSTM")}, noise(1, 9, 3),
-         r"give .* nn.Softmax\(dim=-1\)"),
+        (lambda m, x: F.log_softmax(m.r(x)[0], 1), {"r": rnn("LSTM")}, noise(1, 9, 3), "the steps, which no layer"),
+        (lambda m, x: torch.log(m.r(x)[0] + 2), {"r": rnn("LSTM")}, noise(1, 9, 3), "a logarithm of other than"),
     ],
 )  # fmt: skip
 def test_what_is_not_honoured_is_refused(function: Any, modules: Any, example: Any, reason: str) -> None:
