@@ -145,7 +145,7 @@ def describe(image: bytes) -> Description:
         raise ImageError("the image is damaged: its length or checksum is wrong")
     try:
         return _describe(image)
-    except (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (struct.error, ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ImageError(f"the image is inconsistent: {error}") from None
 
 

@@ -4,6 +4,7 @@ import struct
 import zlib
 from dataclasses import replace
 
+import around
 import numpy as np
 import pytest
 from golden_models import PLAIN, quantized_model, wild_lstm
@@ -103,6 +104,19 @@ def test_hostile_meta_is_an_image_error():
     image[offset : offset + size] = b"[" * size
     with pytest.raises(ImageError):
         Runner(mended(image))
+
+
+def test_a_convolution_of_no_groups_is_an_image_error():
+    layer = around.conv("c", "x", "y", 8, 3, 4, np.random.default_rng(0))
+    image = bytearray(pack(around.of({"x": 4}, [layer], ["y"])))
+    (ops,) = struct.unpack_from("<I", image, 64 + 8 * 1)
+    units, taps, groups = struct.unpack_from("<3I", image, ops + 12)
+    assert (units, taps, groups) == (8, 3, 1)
+    struct.pack_into("<I", image, ops + 12 + 8, 0)
+    with pytest.raises(ImageError):
+        Runner(mended(image))
+    with pytest.raises(ImageError, match="inconsistent"):
+        describe(mended(image))
 
 
 def test_save_leaves_no_file_behind_when_it_fails(tmp_path):

@@ -563,6 +563,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "infinite": (edited(None, w=np.full((6, 3), np.inf, np.float32)), "NaN or infinite"),
     "a circle": (edited(circle), "runs in circles"),
     "one that reads itself": (edited(lambda m: m.graph.node[0].input.__setitem__(0, "y")), "runs in circles"),
+    "a constant that nothing is called": (edited(lambda m: m.graph.node.add(op_type="Constant")), "writes nothing"),
     "two of one name": (edited(lambda m: m.graph.node.append(m.graph.node[0])), "written already"),
     "two tensors of one name": (edited(lambda m: m.graph.initializer.append(m.graph.initializer[0])), "two tensors"),
     "a function": (edited(function), "function of its own"),

@@ -224,6 +224,8 @@ def _dtype(onnx: Any, elem_type: int) -> str:
 def _node(onnx: Any, proto: Any) -> Node:
     names = [tuple(map(_text, names)) for names in (proto.input, proto.output)]
     found = Node(_text(proto.op_type), _text(proto.domain), _text(proto.name), names[0], names[1], {})
+    if not any(found.outputs):
+        raise CheckpointError(f"{found.label} writes nothing")
     for attribute in proto.attribute:
         try:
             found.attributes[_text(attribute.name)] = _attribute(onnx, attribute)
