@@ -10,6 +10,7 @@ of known layers with what the file holds of numbers. What else could run code ne
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import importlib.util
 import io
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -227,11 +229,12 @@ def run_keras(
 ) -> Answers:
     """Run a Keras checkpoint in a Keras of its generation: `keras` 3, or `tf_keras` for files of Keras 1 and 2.
 
-    Keras gets a bare configuration and the numbers, of the same bytes that the importer read, never the file. With
+    Keras gets a bare configuration and the numbers, of the same bytes that the importer read, never the file, and
+    computes in float32 whatever policy the file had: what is compared is the reading, not roundings. With
     `trust` it gets the file itself where the importer cannot read it, and may run what that holds.
     """
     from .importers import keras as importer
-    from .importers.keras_bare import bare
+    from .importers.keras_bare import bare, in_float32
 
     path = Path(path)
     try:
@@ -242,10 +245,12 @@ def run_keras(
         checkpoint = importer.open_checkpoint(path, data, Path(architecture) if architecture else None)
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r}: {error}") from None
-    config, safe = checkpoint.config, True
+    config, safe, lifted = checkpoint.config, True, False
     try:
         importer.model_of(checkpoint, Source("keras", path.name, ""))
-        config = bare(config, importer.generation(checkpoint))
+        stated = bare(config, importer.generation(checkpoint))
+        config = in_float32(stated)
+        lifted = config != stated
     except (CheckpointError, RecursionError) as error:
         if not trust:
             reason = error if isinstance(error, CheckpointError) else "its configuration nests too deep"
@@ -261,7 +266,8 @@ def run_keras(
         if not whole:
             (Path(folder) / "config.json").write_text(json.dumps(config))
         generation = importer.generation(checkpoint) if safe else version[0]
-        return call("keras_file", file, xs, timeout, path.name, generation=generation, whole=whole, safe=safe)
+        answers = call("keras_file", file, xs, timeout, path.name, generation=generation, whole=whole, safe=safe)
+    return replace(answers, peer=f"{answers.peer} in float32") if lifted else answers
 
 
 def _rebuilt(data: bytes, config: Any, version: str) -> bytes:
@@ -471,13 +477,15 @@ def _torch(module: Any, xs: Sequence[Array]) -> Answers:
     torch = importlib.import_module("torch")
     training = [(child, child.training) for child in module.modules()]
     first = next(iter(module.parameters()), None)
-    kind, device = (first.dtype, first.device) if first is not None else (torch.float32, "cpu")
+    device = first.device if first is not None else "cpu"
+    narrow = {v.dtype for v in (*module.parameters(), *module.buffers()) if v.is_floating_point()} - {torch.float32}
     try:
         with contextlib.suppress(NotImplementedError):  # of a module that torch.export made, which is trained already
             module.eval()
+        made = copy.deepcopy(module).float() if narrow else module
         with torch.no_grad():
             given = (torch.from_numpy(np.array(x)) for x in xs)
-            answer = module(*(x.to(device) if x.dtype == torch.int64 else x.to(device, kind) for x in given))
+            answer = made(*(x.to(device) if x.dtype == torch.int64 else x.to(device, torch.float32) for x in given))
     except Exception as error:  # a user's forward() may raise anything
         gist = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise PeerError(f"the module does not take such inputs: {gist}") from None
@@ -489,7 +497,7 @@ def _torch(module: Any, xs: Sequence[Array]) -> Answers:
     if not all(hasattr(y, "detach") for y in answers):
         raise PeerError("the module gives answers that are no tensors")
     ys = tuple(y.detach().cpu().float().numpy() for y in answers)
-    return Answers(ys, f"torch {torch.__version__}", left_out=bool(notes))
+    return Answers(ys, f"torch {torch.__version__}" + " in float32" * bool(narrow), left_out=bool(notes))
 
 
 def program(path: Path) -> str:

@@ -157,6 +157,11 @@ def _tensor(dataset: Any, path: str, attributes: dict[str, Texts]) -> Array:
     if dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2 and attributes.get("dtype") == "bfloat16":
         halves = np.frombuffer(dataset[()].tobytes(), "<u2").astype(np.uint32)  # bfloat16: float32's upper half
         return (halves << 16).view(np.float32).reshape(dataset.shape)
+    if dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2:
+        raise CheckpointError(
+            f"tensor {path!r} holds two bytes a number and not of which kind; Keras writes bfloat16 so and cannot "
+            "load it either: save the model as .keras of Keras 3, or in float32"
+        )
     if dataset.dtype.kind not in "fiu":
         raise CheckpointError(f"tensor {path!r} holds {str(dataset.dtype)!r}, expected numbers; refused")
     return np.asarray(dataset[()])

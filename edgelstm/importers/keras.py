@@ -16,7 +16,7 @@ from ..errors import CheckpointError, ModelError
 from ..model import Meta, Model, Source, Tensor
 from . import hdf5, keras_files
 from .keras_build import NEWEST, Build, Shape, Value
-from .keras_config import plain, shown
+from .keras_config import PRECISIONS, plain, shown
 from .keras_files import Checkpoint
 from .keras_fold import settled
 from .keras_graph import expand
@@ -102,7 +102,7 @@ def _model(spec: Spec, version: str | None, backend: str | None, source: Source,
         outputs=tuple(given),
         source=source,
         meta=Meta(window=steps.pop() if len(steps) == 1 else None),
-        notes=notes + tuple(build.notes) + _shared(build.repeated.values()),
+        notes=notes + tuple(build.notes) + _precisions(build.policies) + _shared(build.repeated.values()),
     )
 
 
@@ -119,6 +119,22 @@ def _whole(build: Build, value: Value) -> str:
 def _note_shape(build: Build, what: str, value: Value) -> None:
     inner = " x ".join(str(n) for n in value.shape[1:])
     build.note(f"{what} {value.tensor}: a step is {inner} numbers in Keras; here they are {value.width} in that order")
+
+
+def _precisions(policies: dict[str, list[str]]) -> tuple[str, ...]:
+    """What is said of layers that Keras does not compute in float32."""
+    notes = []
+    for policy in policies:
+        if f"mixed_{policy}" in policies:  # whose layers have casts between them
+            continue
+        layers = policies[policy] + policies.get(policy.removeprefix("mixed_"), []) * policy.startswith("mixed_")
+        names = list(dict.fromkeys(map(plain, layers)))
+        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        notes.append(
+            f"under the file's policy {policy} Keras computes {listed} in {PRECISIONS[policy]}; EdgeLSTM computes in "
+            "float32, and so does the Keras that a conversion is proven by"
+        )
+    return tuple(notes)
 
 
 def _shared(specs: Iterable[Spec]) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import CheckpointError
-from .keras_config import ALIASES, HARMLESS, shown
+from .keras_config import ALIASES, HARMLESS, PRECISIONS, shown
 from .keras_layers import LAYERS
-from .keras_spec import MODELS, OPERATIONS
+from .keras_spec import MODELS, OPERATIONS, is_operation
 
 CELLS = ("LSTMCell", "GRUCell", "SimpleRNNCell", "StackedRNNCells")
 MADE = ("TimeDistributed", "InputLayer", *CELLS)  # beside the layers that are called by themselves
@@ -20,6 +20,10 @@ KEPT = ("class_name", "module", "registered_name", "name", "config", "inbound_no
 
 MODULES = ("keras", "tf_keras", "builtins")  # others would be imported
 HOMES = {"Sequential": "keras", "Functional": "keras.src.models.functional", "InputLayer": "keras.layers"}
+OPERATION_HOMES = {"Cast": "core", "ConvertToTensor": "core"}
+OPERATION_HOMES |= dict.fromkeys(("Relu", "Relu6", "Sigmoid", "Silu", "Softmax", "Softplus"), "nn")
+"""Where in keras.src.ops an operation stands, if not in `numpy`."""
+
 NUMBERS = ("__numpy__", "ndarray")
 POLICIES = ("DTypePolicy", "Policy")
 
@@ -52,13 +56,27 @@ def bare(value: Any, generation: str = "2") -> Any:
     if isinstance(shapes, dict) and isinstance(shapes.get("input_shape"), list) and _is_plain(shapes["input_shape"]):
         kept["build_config"] = {"input_shape": shapes.get("input_shape")}
     module = kept.get("module")
-    if module is None and generation == "3" and (kind in HOMES or kind in LAYERS):
+    if module is None and generation == "3" and is_operation(kind, config, None, value.get("inbound_nodes")):
+        kept["module"] = module = f"keras.src.ops.{OPERATION_HOMES.get(kind, 'numpy')}"
+    elif module is None and generation == "3" and (kind in HOMES or kind in LAYERS):
         kept["module"] = module = HOMES.get(kind, "keras.layers")
     if "module" in kept and (not isinstance(module, str) or module.split(".")[0] not in MODULES):
         kept["module"] = None
     if "registered_name" in kept:
         kept["registered_name"] = kind if kept["registered_name"] == kind else None
     return kept
+
+
+def in_float32(value: Any) -> Any:
+    """A bare configuration of which every layer computes in float32, as this package does, whatever its policy was."""
+    if isinstance(value, list):
+        return [in_float32(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: "float32" if key == "dtype" and isinstance(item, str) and item in PRECISIONS else in_float32(item)
+        for key, item in value.items()
+    }
 
 
 def _stays(key: str, value: Any) -> bool:

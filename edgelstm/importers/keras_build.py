@@ -90,6 +90,7 @@ class Build:
     forms: dict[str, bool] = field(default_factory=dict)  # inputs of one axis: whether that is steps
     known: dict[tuple[Any, ...], str] = field(default_factory=dict)  # tensors made before: reversed ones, masks
     unmasked: dict[str, str] = field(default_factory=dict)  # tensors whose masks that output's layer has taken off
+    policies: dict[str, list[str]] = field(default_factory=dict)  # other than float32, and the layers under each
     readers: dict[str, list[str]] = field(default_factory=dict)  # masked tensors, and what was made under that mask
     calls: int = 0
     copied: int = 0  # numbers in tensors used once more

@@ -206,9 +206,9 @@ def _cells(call: Call, x: Value) -> list[Cell]:
 
 
 def note_precision(call: Call) -> None:
-    computed = precision(call.settings)
-    if computed is not None:
-        call.build.note(f"layer {call.spec.name} computes in {computed} in Keras; here it computes in float32")
+    policy = precision(call.settings)
+    if policy is not None:
+        call.build.policies.setdefault(policy, []).append(call.spec.name)
 
 
 def _arguments(call: Call) -> tuple[Value, list[Value], str | None]:

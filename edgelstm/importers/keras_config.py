@@ -122,9 +122,9 @@ _OTHERS = {
     "threshold": "it takes two numbers, which a name does not tell; Keras cannot run it either",
 }
 
-PRECISIONS = {"float32": None, "float64": "float64", "float16": "float16", "bfloat16": "bfloat16"}
+PRECISIONS = {name: name for name in ("float32", "float64", "float16", "bfloat16")}
 PRECISIONS |= {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
-"""Keras' dtype policies, and the number type to name in a note where Keras does not compute in float32."""
+"""Keras' dtype policies, and the number type Keras computes in under each."""
 
 
 class Settings:
@@ -233,7 +233,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def precision(settings: Settings) -> str | None:
-    """Takes `dtype`; the number type Keras computes in, None for float32."""
+    """Takes `dtype`; the policy, None where Keras computes in float32 as this package does."""
     value = settings.take("dtype", "float32")
     name = value
     if isinstance(value, dict):
@@ -245,7 +245,7 @@ def precision(settings: Settings) -> str | None:
         return None
     if not isinstance(name, str) or name not in PRECISIONS:
         raise settings.refuse("dtype", name, f"expected one of {', '.join(PRECISIONS)}")
-    return PRECISIONS[name]
+    return name if PRECISIONS[name] != "float32" else None
 
 
 def major(version: str | None) -> int | None:

@@ -316,6 +316,20 @@ def _unchanged(call: Call) -> Value:
     return x
 
 
+def _cast(call: Call) -> Value:
+    """From one type of floats to another, as layers of several types have it between them: all are float32 here."""
+    x = _only(call)
+    policy = _option(call, "dtype", call.args[0] if call.args else None)
+    if x.truth is not None or policy not in FLOATS:
+        raise call.refuse(f"dtype = {shown(policy)}: only numbers are cast, to one of {', '.join(FLOATS)}")
+    if policy != "float32":
+        call.build.policies.setdefault(policy, []).append(call.spec.name)
+    return x
+
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+
+
 def given_mask(call: Call, mask: Any) -> str | None:
     """A mask a layer is called with; None if it is known to count every step."""
     if isinstance(mask, Value) and mask.truth is not None and mask.truth.items == (True,):
@@ -336,6 +350,7 @@ OPERATION_LAYERS: dict[str, Callable[[Call], Value]] = {
     "Max": _reduction("max"),
     "Concatenate": _concatenation,
     "ConvertToTensor": _unchanged,
+    "Cast": _cast,
     "GetItem": _slice,
     "NotEqual": _differs,
     "Any": _reduced("any"),
@@ -386,6 +401,7 @@ TENSORFLOW: dict[str, Callable[[Call], Value]] = {
     "math.reduce_sum": _reduction("sum"),
     "math.reduce_max": _reduction("max"),
     "concat": _concatenation,
+    "cast": _cast,
     "__operators__.getitem": _slice,
     "math.tanh": _function(ACTIVATIONS["tanh"]),
     "math.sigmoid": _function(ACTIVATIONS["sigmoid"]),

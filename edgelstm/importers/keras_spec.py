@@ -92,7 +92,7 @@ def parse(entry: Any, depth: int = 0, fallback: str = "model") -> Spec:
         raise CheckpointError(f"a layer is named {shown(name)}, expected a text of 1 to {MAX_NAME} characters")
     _check_origin(name, kind, entry)
     nodes = entry.get("inbound_nodes", [])
-    if _is_operation(str(kind), config, entry.get("module"), nodes):
+    if is_operation(str(kind), config, entry.get("module"), nodes):
         return Spec(name, f"{OPERATIONS}{kind}", config, nodes)
     kind = ALIASES.get(str(kind), str(kind))
     if kind in MODELS:
@@ -102,11 +102,13 @@ def parse(entry: Any, depth: int = 0, fallback: str = "model") -> Spec:
     return Spec(name, kind, config, nodes)
 
 
-def _is_operation(kind: str, config: dict[str, Any], module: Any, nodes: Any) -> bool:
-    """Whether an entry is an operation: in .h5 files no module tells, but operations have no number type."""
+def is_operation(kind: str, config: Any, module: Any, nodes: Any) -> bool:
+    """Whether an entry is an operation: in .h5 files no module tells, but of operations only Cast has a number type."""
     if module is not None:
         return isinstance(module, str) and ".ops." in module
     called = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], dict)
+    if kind == "Cast" or not isinstance(config, dict):
+        return called and isinstance(config, dict)
     return called and kind not in (*MODELS, "InputLayer") and "trainable" not in config and config.get("dtype") is None
 
 
