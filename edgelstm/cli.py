@@ -364,7 +364,7 @@ def _run_lines(runner: Runner, raw: bool, windows: bool, gaps: Any, form: str | 
 @click.option("--decibels", type=float, callback=_number, help="Least signal to error ratio of s8. [20]")
 @click.option("--runtime", type=click.Choice(["tflite-runtime", "ai-edge-litert"]), help="TFLite runtime to use.")
 @click.option("--head", help="As in convert, for a PyTorch reference.")
-@click.option("--architecture", type=FILE, help="As in convert.")
+@click.option("--architecture", type=FILE, help="As in convert; a .npz is then the checkpoint, not answers.")
 @click.option("--kernels", help="Kernel set by name.")
 @click.option("--trust", is_flag=True, help="Let code that the reference may hold run; see docs/validation.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

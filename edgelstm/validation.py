@@ -49,11 +49,11 @@ def validate(
 
     model: what a Runner takes. reference: a checkpoint's path (its framework runs it; where that is not installed, or
     fails, this package's float64 reference stands in and a note says so), a .tflite path, recorded answers (array,
-    tuple of arrays, .npy or .npz), a live torch module or a Model. `head` and `architecture` as `read` takes them.
-    trust: whether a checkpoint that `read` refuses may run in its framework, and whatever code it holds with it.
-    data: what `Runner.run` takes, or a file; scaled as the model was
-    trained, since neither checkpoints nor this function apply an image's scalers. None: seeded slow random walks,
-    within the samples' range, or that of an s8 image's calibration, or -1 ... 1.
+    tuple of arrays, .npy, or .npz without `architecture`), a live torch module or a Model. `head` and `architecture` as
+    `read` takes them. trust: whether a checkpoint that `read` refuses may run in its framework, and whatever code it
+    holds with it. data: what `Runner.run` takes, or a file; scaled as the model was trained, since neither checkpoints
+    nor this function apply an image's scalers. None: seeded slow random walks, within the samples' range, or that of an
+    s8 image's calibration, or -1 ... 1.
     samples: as `quantize` takes them, or a file; they make an s8 model of a float one, and give TFLite's int8 its
     ranges, which else come from the data.
     Judged are f32, by `limit` times max(1, max|y|) on its largest error, and s8, by `decibels` of signal to error; f32
@@ -108,7 +108,7 @@ class _Reference:
 def _recognised(
     reference: Any, subject: Runner, head: str | None, architecture: str | os.PathLike[str] | None, notes: list[str]
 ) -> _Reference:
-    found = _kind(reference, subject)
+    found = _kind(reference, subject, architecture is not None)
     if found.kind not in ("checkpoint", "module"):
         if head is not None or architecture is not None:
             raise InputError("`head` and `architecture` describe a checkpoint; the reference is none")
@@ -126,7 +126,8 @@ def _recognised(
     return found
 
 
-def _kind(reference: Any, subject: Runner) -> _Reference:
+def _kind(reference: Any, subject: Runner, described: bool) -> _Reference:
+    """What a reference is. A .npz holds answers, or the matrices of a model that an architecture describes."""
     if isinstance(reference, Model):
         return _Reference("model", reference, reference)
     if isinstance(reference, np.ndarray | tuple | list):
@@ -140,8 +141,13 @@ def _kind(reference: Any, subject: Runner) -> _Reference:
     path = Path(reference)
     if peers.is_tflite(path):
         return _Reference("tflite", path)
-    if _is_recorded(path):
-        return _Reference("recorded", _tuple(arrays.load(path, subject.description.output_names)))
+    if _is_recorded(path) and not (described and zipfile.is_zipfile(path)):
+        try:
+            return _Reference("recorded", _tuple(arrays.load(path, subject.description.output_names)))
+        except InputError as error:
+            if described or not zipfile.is_zipfile(path):
+                raise
+            raise InputError(f"{error}; if it holds a model's matrices, give its architecture too") from None
     return _Reference("checkpoint", path)
 
 

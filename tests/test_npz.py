@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from edgelstm import importers, reference
-from edgelstm.errors import CheckpointError
+from edgelstm.errors import CheckpointError, InputError
 from edgelstm.importers import npz
 from edgelstm.layers import Gru, Lstm, Rnn
+from edgelstm.validation import validate
 
 INPUTS, UNITS = 3, 4
 RANDOM = np.random.default_rng(0)
@@ -275,3 +276,22 @@ def test_not_a_number(tmp_path: Path) -> None:
     broken = LSTM | {"Wi": np.full((INPUTS, UNITS), np.nan)}
     with pytest.raises(CheckpointError, match=r"w\.toml: .*NaN"):
         saved(tmp_path, broken, CELL)
+
+
+def test_validate_takes_an_archive_with_its_architecture_for_a_checkpoint(tmp_path: Path) -> None:
+    """Without one for recorded answers, and says what it would take for a checkpoint."""
+    text = '[[layers]]\nkind = "lstm"\norder = "ifgo"\ntransposed = true\n' + lists("ifgo")
+    model = saved(tmp_path, LSTM, text)
+    report = validate(model, tmp_path / "w.npz", X, architecture=tmp_path / "w.toml")
+    assert "in float64, by this package's own reference" in report.reference and not report.independent
+    assert report.passed and 0 < report.rows[0].difference.max_error < 5e-6
+    with pytest.raises(InputError, match="no array .*; if it holds a model's matrices, give its architecture too"):
+        validate(model, tmp_path / "w.npz", X)
+    np.savez(tmp_path / "y.npz", y=reference.run(model, [X])[0])
+    recorded = validate(model, tmp_path / "y.npz", X)
+    assert recorded.passed and recorded.reference == "recorded answers"
+    with pytest.raises(CheckpointError, match=r"w\.toml: layer 1: no unused array 'Wi'"):
+        validate(model, tmp_path / "y.npz", X, architecture=tmp_path / "w.toml")
+    np.save(tmp_path / "y.npy", np.load(tmp_path / "y.npz")["y"])
+    with pytest.raises(InputError, match="the reference is none"):
+        validate(model, tmp_path / "y.npy", X, architecture=tmp_path / "w.toml")
