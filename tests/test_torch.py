@@ -21,6 +21,7 @@ from edgelstm.errors import CheckpointError
 from edgelstm.importers import torch, torch_files, torch_pickle
 from edgelstm.layers import Dense, Last, Lstm
 from edgelstm.model import Model
+from edgelstm.proof import prove
 
 FOLDER = Path(__file__).parent / "golden" / "torch"
 ANSWERS = np.load(FOLDER / "answers.npz")
@@ -181,6 +182,19 @@ def test_one_linear_layer_without_a_head_is_read_with_a_note(write: Any) -> None
     notes = "; ".join(model.notes)
     assert 'no activation after fc; otherwise name it, e.g. head="softmax"' in notes
     assert 'fc reads the last step alone of the LSTM; otherwise begin the head with "sequence"' in notes
+
+
+def test_an_rnn_of_unknown_activation_is_warned_of(tmp_path: Path, write: Any) -> None:
+    shapes = {"rnn.weight_ih_l0": (3, 2), "rnn.weight_hh_l0": (3, 3), "rnn.bias_ih_l0": (3,), "rnn.bias_hh_l0": (3,)}
+    path = write(checkpoint(shapes))
+    (warning,) = [note for note in torch.read(path).notes if note.startswith("warning")]
+    assert "whether rnn is an RNN of tanh or of relu; read with tanh" in warning and 'nonlinearity = "relu"' in warning
+    assert str(prove(torch.read(path), path)).startswith("unverified: ")
+    file = tmp_path / "net.toml"
+    for name in ("relu", "tanh"):
+        file.write_text(f'[[layers]]\nkind = "rnn"\nweights = "rnn"\nnonlinearity = "{name}"\n')
+        model = torch.read(path, architecture=file)
+        assert model.layers[0].activation.name == name and not any("tanh or" in note for note in model.notes)
 
 
 def test_without_a_linear_layer_every_step_is_the_output() -> None:

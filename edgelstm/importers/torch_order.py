@@ -88,7 +88,11 @@ def apply_head(chain: list[Link], head: str | None, notes: list[str]) -> list[St
     for part in stacks:
         steps.append(RecurrentStep(part))
         if part.kind == "rnn":
-            notes.append(f'assumed: tanh in {label(part)}; otherwise say nonlinearity = "relu" in an architecture file')
+            notes.append(
+                f"warning: a state dict does not tell whether {label(part)} is an RNN of tanh or of relu; read with "
+                "tanh, PyTorch's default. If it is relu, all answers are wrong: say "
+                'nonlinearity = "relu" in an architecture file'
+            )
     if reads in ("last", "state"):
         steps.append(LastStep(reads))
     steps += [DenseStep(part, activation) for part, activation in zip(linears, activations, strict=True)]
