@@ -31,22 +31,25 @@ from edgelstm.layers import (
 
 
 def simulate(model, quantized, rows, xs, doublings=0, narrow=False):
-    """Every step of each output, float64 [N, T, width]. `rows` as quantize_with_rows gives them.
+    """What reference.run gives of the model, float64: of a causal one all rows that stepping would give, of another
+    those of the run. `rows` as quantize_with_rows gives them.
 
     With `doublings` the steps of an int8 h are halved anew at each step, up to so many times, as far as its largest
     value lets them. With `narrow` a GRU goes on from the h that it writes, not from the finer one behind it.
     """
-    tensors = {}
-    for name, x in zip(model.inputs, xs, strict=True):
-        tensors[name] = _16_bits(np.asarray(x), reference_s8.tensor(quantized, name).scale)
+    every_step, tensors = model.timing.causal, {}
+    for name, x in zip(model.inputs, reference.check_inputs(model, xs, every_step), strict=True):
+        tensors[name] = _16_bits(x, reference_s8.tensor(quantized, name).scale)
     for layer in model.layers:
-        x = tensors[layer.reads[0]]
+        reads = [tensors[name] for name in layer.reads]
+        if made := reference.unwritten(model, layer, reads):
+            tensors.update(zip(layer.writes, made, strict=True))
+            continue
+        x = reads[0]
         match layer:
             case Lstm() | Gru() | Rnn():
                 hidden = reference_s8.tensor(quantized, layer.writes[0])
-                written = simulated_cell(
-                    layer, rows, [tensors[name] for name in layer.reads], hidden, doublings, narrow
-                )
+                written = simulated_cell(layer, rows, reads, hidden, doublings, narrow)
                 tensors.update(zip(layer.writes, written, strict=False))
                 continue
             case Dense():
@@ -55,7 +58,7 @@ def simulate(model, quantized, rows, xs, doublings=0, narrow=False):
             case Activate():
                 y = activate(layer.activation, x)
             case Last():
-                y = x
+                y = reference.moved(layer, x, every_step)
             case Mask():
                 scale = reference_s8.tensor(quantized, layer.reads[0]).scale
                 missing = reference_s8.to_int16(np.float32(layer.value), scale) * scale
@@ -63,16 +66,20 @@ def simulate(model, quantized, rows, xs, doublings=0, narrow=False):
                 tensors.update(zip(layer.writes, (x * counts, counts.astype(np.float64)), strict=True))
                 continue
             case _:
-                written = _around(layer, rows.get(layer.name), [tensors[name] for name in layer.reads])
+                written = _around(layer, rows.get(layer.name), reads, every_step)
                 for name, values in zip(layer.writes, written, strict=True):
                     tensors[name] = _16_bits(values, reference_s8.tensor(quantized, name).scale)
                 continue
         tensors[layer.writes[0]] = y
-    outputs = [(tensors[name], reference_s8.tensor(quantized, name)) for name in model.outputs]
-    return tuple(_16_bits(y, tensor.scale) if tensor.type == "s16" else y for y, tensor in outputs)
+    outputs = []
+    for name in model.outputs:
+        y, tensor = tensors[name], reference_s8.tensor(quantized, name)
+        y = _16_bits(y, tensor.scale) if tensor.type == "s16" else y
+        outputs.append(y[:, -1] if name in model.timing.single and not every_step else y)
+    return tuple(outputs)
 
 
-def _around(layer, rows, reads):
+def _around(layer, rows, reads, every_step):
     """What a layer around the cells writes: the same weights and table, exact sums and functions."""
     match layer:
         case Conv1d():
@@ -88,8 +95,8 @@ def _around(layer, rows, reads):
         case Pool1d():
             return [reference_steps.pool1d(layer, reads[0])]
         case Reduce():
-            return [reference_steps.reduce(layer, reads[0], reads[1] if layer.masked else None, True)]
-    return [reference.moved(layer, reads[0], True)]
+            return [reference_steps.reduce(layer, reads[0], reads[1] if layer.masked else None, every_step)]
+    return [reference.moved(layer, reads[0], every_step)]
 
 
 def _16_bits(x, scale):

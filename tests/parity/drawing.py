@@ -97,16 +97,15 @@ FAMILIES = {"Lstm": "LSTM", "Gru": "GRU", "Rnn": "simple RNN", "Conv1d": "window
 
 def s8_loss(model: Model) -> float | None:
     """By how many dB the C core's int8 answers are worse than those of the same int8 weights under exact arithmetic
-    (tests/simulate.py), mean over outputs; None where there is no int8, or not every step has an answer."""
-    if model.timing.waits or model.timing.uneven or any(t.single for t in model.tensors):
-        return None
+    (tests/simulate.py), mean over outputs; None where there is no int8."""
     xs = random_inputs.draw(model, 32, 16, np.random.default_rng(0))  # a few values say little of two noises
     try:
         quantized, rows = quantize_with_rows(model, tuple(xs))
     except QuantizeError:
         return None
-    exact = reference.run(model, xs, every_step=True)
-    found = Runner(quantized).run(tuple(xs), every_step=True)
+    every = model.timing.causal
+    exact = reference.run(model, xs, every)
+    found = Runner(quantized).run(tuple(xs), every)
     ideal = simulate(model, quantized, rows, xs)
     losses = []
     for y, s8, possible in zip(exact, found if isinstance(found, tuple) else (found,), ideal, strict=True):
