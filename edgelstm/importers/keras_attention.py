@@ -192,6 +192,13 @@ def _head_masks(call: Call, query: Value, value: Value, key: Value, keyed: bool)
     for name, tensor in (("query_mask", query), ("value_mask", value), ("key_mask", key)):
         given = call.keywords.pop(name, None)
         found[name] = tensor.mask if given is None else as_mask(call, given)
+        if name == "query_mask" and call.build.release >= (3, 8) and found[name] != tensor.mask:
+            raise call.refuse(
+                "query_mask: this Keras takes the mask that came with the queries, whatever is given; give it by a "
+                "Masking or Embedding layer"
+            )
+        if name == "key_mask" and not keyed and given is not None and found[name] != found["value_mask"]:
+            raise call.refuse("it is given a key_mask and no key; give the mask as value_mask")
     of_keys = [found["value_mask"], found["key_mask"] if keyed else None]
     return found["query_mask"], joined_masks(call, "multiply", of_keys)
 

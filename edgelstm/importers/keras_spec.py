@@ -103,13 +103,11 @@ def parse(entry: Any, depth: int = 0, fallback: str = "model") -> Spec:
 
 
 def is_operation(kind: str, config: Any, module: Any, nodes: Any) -> bool:
-    """Whether an entry is an operation: in .h5 files no module tells, but of operations only Cast has a number type."""
+    """Whether an entry is an operation: in .h5 files no module tells, but operations do not train."""
     if module is not None:
         return isinstance(module, str) and ".ops." in module
     called = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], dict)
-    if kind == "Cast" or not isinstance(config, dict):
-        return called and isinstance(config, dict)
-    return called and kind not in (*MODELS, "InputLayer") and "trainable" not in config and config.get("dtype") is None
+    return called and kind not in (*MODELS, "InputLayer") and isinstance(config, dict) and "trainable" not in config
 
 
 def _check_origin(name: str, kind: str, entry: dict[str, Any]) -> None:

@@ -256,6 +256,12 @@ def _of_example(names: list[tuple[str, bool]], example: Any) -> Iterator[list[In
     if len(arrays) > len(names) or len(arrays) < sum(needed for _, needed in names):
         raise CheckpointError(f"the example has {len(arrays)} arrays; forward() reads {', '.join(n for n, _ in names)}")
     first = arrays[0]
+    for (name, _), array in zip(names, arrays, strict=False):
+        if array.dtype.kind == "b":
+            raise CheckpointError(
+                f"input {name} holds truth values, as a mask of steps or of an attention does; such an input is not "
+                "supported: give the lengths of packed sequences, or a model without it"
+            )
     whole = first.dtype.kind in "iu"
     shapes = {1: ["t"], 2: ["bt", "tb"] if whole else ["ts", "bs", "bt"], 3: ["bts", "tbs", "bst"]}.get(first.ndim)
     if shapes is None or 0 in first.shape:

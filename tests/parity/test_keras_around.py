@@ -388,3 +388,45 @@ def test_heads_that_share_a_masked_tensor_with_others(keras: Any, tmp_path: Path
     model.save(tmp_path / "m.keras")
     with pytest.raises(CheckpointError, match="takes the mask off"):
         importers.read(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_masks_of_pairs_are_refused_by_name(keras: Any, ending: str, tmp_path: Path) -> None:
+    """Given as an input, as a constant, by place; those of steps are honoured (test_masks_of_steps_as_inputs)."""
+    k, triangle = keras.layers, np.tril(np.ones((1, STEPS, STEPS), bool))
+    x, pairs = keras.Input((STEPS, 4)), keras.Input((STEPS, STEPS))
+    models = [
+        keras.Model([x, pairs], k.MultiHeadAttention(2, 3)(x, x, attention_mask=pairs)),
+        keras.Model(x, k.MultiHeadAttention(2, 3)(x, x, attention_mask=triangle)),
+    ]
+    if keras.__name__ == "tf_keras":  # Keras 3 takes masks by name alone
+        models.append(keras.Model([x, pairs], k.MultiHeadAttention(2, 3)(x, x, x, pairs)))
+    for model in models:
+        model.save(tmp_path / f"m{ending}")
+        with pytest.raises(CheckpointError, match="'multi_head_attention.*': attention_mask: a mask of its own for"):
+            importers.read(tmp_path / f"m{ending}")
+    keras.Model(x, k.Attention()([x, x], mask=[None, np.array([[True] * 5 + [False]])])).save(tmp_path / f"m{ending}")
+    with pytest.raises(CheckpointError, match="'attention.*': the mask .* is no layer's output"):
+        importers.read(tmp_path / f"m{ending}")
+
+
+def test_masks_of_steps_as_inputs(keras: Any, tmp_path: Path) -> None:
+    k = keras.layers
+    x, mask = keras.Input((STEPS, 4), name="x"), keras.Input((STEPS,), name="mask", dtype="bool")
+    outputs = [k.Attention()([x, x], mask=[mask, mask])]
+    if keras.__name__ == "keras":  # that of Keras 2 takes masks of steps only from layers
+        outputs += [
+            k.MultiHeadAttention(2, 3)(x, x, value_mask=mask),
+            k.MultiHeadAttention(2, 3)(x, x, x, key_mask=mask),
+            k.MultiHeadAttention(2, 3)(x, x, value_mask=mask, key_mask=mask),
+        ]
+    random = np.random.default_rng(14)
+    xs = [random.uniform(-1.5, 1.5, (3, STEPS, 4)), np.arange(STEPS) < np.array([[STEPS], [2], [4]])]
+    xs = [a.astype(np.float32) for a in xs]
+    names = ["dot", "values", "keys", "both"][: len(outputs)]
+    compare(keras.Model([x, mask], outputs), tmp_path / "m.keras", names, 14, xs=xs)
+    if keras.__name__ == "keras":
+        for given, words in (({"query_mask": mask}, "query_mask: this Keras"), ({"key_mask": mask}, "key_mask and no")):
+            keras.Model([x, mask], k.MultiHeadAttention(2, 3)(x, x, **given)).save(tmp_path / "m.keras")
+            with pytest.raises(CheckpointError, match=words):
+                importers.read(tmp_path / "m.keras")

@@ -441,3 +441,46 @@ def test_answers_in_a_dict() -> None:
 def test_what_is_not_honoured_is_refused(function: Any, modules: Any, example: Any, reason: str) -> None:
     with pytest.raises(CheckpointError, match=reason):
         edgelstm.read(Forward(function, modules), example=example)
+
+
+class Masked(nn.Module):
+    """Attention under a mask that `masks` makes of x and of what else forward() is given."""
+
+    def __init__(self, masks: Any) -> None:
+        super().__init__()
+        self.m, self.masks = nn.MultiheadAttention(4, 2, batch_first=True), masks
+
+    def forward(self, x: Any, given: Any = None) -> Any:
+        return self.m(x, x, x, need_weights=False, **self.masks(x, given))[0]
+
+
+TRIANGLE = torch.triu(torch.ones(6, 6, dtype=torch.bool), 1)
+END = torch.tensor([[False] * 4 + [True] * 2])
+MASKED = {
+    "of steps, constant": (lambda x, m: {"key_padding_mask": END.expand(len(x), 6)}, None, "a mask of shape"),
+    "of steps, from the input": (
+        lambda x, m: {"key_padding_mask": (x == 0).all(-1)},
+        None,
+        r"eq \(eq\): this operation",
+    ),
+    "of steps, an input": (lambda x, m: {"key_padding_mask": m}, END.expand(2, 6), "input given holds truth values"),
+    "of pairs, an input": (lambda x, m: {"attn_mask": m}, TRIANGLE, "input given holds truth values"),
+    "of pairs, constant": (lambda x, m: {"attn_mask": TRIANGLE.T}, None, "hides other than the steps to come"),
+    "of pairs, numbers": (lambda x, m: {"attn_mask": TRIANGLE * -1.5}, None, "a bias of an attention's scores"),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_of_attention_are_refused_by_name(name: str) -> None:
+    masks, given, words = MASKED[name]
+    x = torch.randn(2, 6, 4)
+    with pytest.raises(CheckpointError, match=words):
+        edgelstm.read(Masked(masks).eval(), example=x if given is None else (x, given))
+
+
+def test_a_mask_of_the_steps_to_come_is_honoured() -> None:
+    torch.manual_seed(15)
+    x = torch.randn(2, 6, 4)
+    for mask in (TRIANGLE, torch.zeros(6, 6).masked_fill(TRIANGLE, -torch.inf)):
+        module = Masked(lambda x, given, mask=mask: {"attn_mask": mask}).eval()
+        compare(edgelstm.read(module, example=x), (x,), module(x), "causal")
