@@ -202,7 +202,9 @@ def test_reductions_of_the_steps_that_count(kind):
     x = signal((2, 13, 3))
     mask = (np.random.default_rng(3).random((2, 13, 1)) < 0.5).astype(np.float32)
     mask[:, :3] = 0
-    check(of({"x": 3, "mask": 1}, [Reduce("r", ("x", "mask"), ("y",), kind, masked=True)], ["y"]), (x, mask))
+    model = of({"x": 3, "mask": 1}, [Reduce("r", ("x", "mask"), ("y",), kind, masked=True)], ["y"])
+    check(model, (x, mask))
+    assert not Runner(model).run((x, np.zeros_like(mask))).any()  # where none counts, zeros
 
 
 def test_a_float_mean_of_a_long_run_loses_nothing():

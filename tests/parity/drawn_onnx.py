@@ -170,17 +170,22 @@ class Builder:
         self.x = self.node("Gather", [self.x, self.constant(np.int64(-1))], axis=1)
         self.sequence = False
 
-    def mean(self) -> None:
-        self.x = self.node("ReduceMean", [self.x], axes=[1], keepdims=0) if self.opset < 18 else self.node(
-            "ReduceMean", [self.x, self.constant(np.int64([1]))], keepdims=0
-        )  # fmt: skip
+    def reduce(self) -> None:
+        op, since = self.draw.one(("ReduceMean", 18), ("ReduceMax", 18), ("ReduceSum", 13))  # axes as an input
+        if self.opset < since:
+            self.x = self.node(op, [self.x], axes=[1], keepdims=0)
+        else:
+            self.x = self.node(op, [self.x, self.constant(np.int64([1]))], keepdims=0)
         self.sequence = False
 
     def join(self) -> None:
         other = self.node("Tanh", [self.node("MatMul", [self.x, self.weight(self.width, self.width)])])
-        op = self.draw.one("Add", "Mul", "Sub", "Concat")
+        op = self.draw.one("Add", "Mul", "Sub", "Max", "Concat")
         self.x = self.node(op, [self.x, other], **({"axis": -1} if op == "Concat" else {}))
         self.width *= 2 if op == "Concat" else 1
+
+    def affine(self) -> None:
+        self.x = self.node("Add", [self.node("Mul", [self.x, self.weight(self.width)]), self.weight(self.width)])
 
     def softmax(self) -> None:
         if self.opset >= 13 or not self.sequence:
@@ -193,9 +198,9 @@ class Builder:
             )
 
     def step(self) -> None:
-        choices = [self.dense, self.activation, self.join, self.softmax, self.norm]
+        choices = [self.dense, self.activation, self.join, self.affine, self.softmax, self.norm]
         if self.sequence:
-            choices += [self.recurrent] * 5 + [self.conv, self.pool, self.last, self.mean]
+            choices += [self.recurrent] * 5 + [self.conv, self.pool, self.last, self.reduce]
         self.draw.one(*choices)()
 
     def model(self) -> Any:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from keras_live import INPUTS, STEPS, Layers, compare
+
+from edgelstm import importers, reference
 
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])
@@ -113,3 +116,12 @@ def test_a_mask_given_to_a_call(keras: Any, tmp_path: Path) -> None:
     ]
     outputs = [k.LSTM(3)(x, mask=mask), k.Bidirectional(k.GRU(2, return_sequences=True))(x, mask=mask)]
     compare(keras.Model([x, mask], outputs), tmp_path / "m.keras", ["lstm", "both"], 3, xs=xs)
+
+
+def test_a_mean_over_no_steps_is_zero_here(keras: Any, tmp_path: Path) -> None:
+    k = keras.layers
+    model = keras.Sequential([keras.Input((STEPS, INPUTS)), k.Masking(), k.GlobalAveragePooling1D()])
+    model.save(tmp_path / "m.keras")
+    x = np.zeros((1, STEPS, INPUTS), np.float32)
+    assert np.isnan(model.predict(x, verbose=0)).all()
+    assert not reference.run(importers.read(tmp_path / "m.keras"), (x,))[0].any()
