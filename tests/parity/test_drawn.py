@@ -25,4 +25,4 @@ def test_drawn_models(name: str, tmp_path: Path) -> None:
     for family, losses in tally.losses.items():
         assert max(losses) <= 6, family
         if len(losses) >= 10:  # of fewer these are chance
-            assert np.median(losses) <= 0.1 and np.mean(losses) <= 1, family
+            assert np.median(losses) <= 0.2 and np.mean(losses) <= 1, family
