@@ -113,10 +113,6 @@ FLOATS = (
         "cells_d": cells(12),
         "heads_a": heads(0),
         "heads_b": heads(8),
-        "cells_e": cells(0, 7, MORE),
-        "cells_f": cells(7, 7, MORE),
-        "heads_c": heads(0, 7, MORE),
-        "heads_d": heads(7, 7, MORE),
         "alone": alone(),
         "alone_more": alone(MORE),
         "softmax": softmaxes(),
@@ -258,7 +254,13 @@ def wild_jumps():
 
 
 PACKED = {f"f32_{name}": made for name, made in (FLOATS | golden_rows.FLOATS_ALONE).items()}
-PACKED |= {"f32_log_softmax": softmaxes("log_softmax")}
+PACKED |= {
+    "f32_cells_e": cells(0, 7, MORE),
+    "f32_cells_f": cells(7, 7, MORE),
+    "f32_heads_c": heads(0, 7, MORE),
+    "f32_heads_d": heads(7, 7, MORE),
+    "f32_log_softmax": softmaxes("log_softmax"),
+}
 PACKED |= {f"s8_{name}": made for name, made in golden_around.WILD.items()}
 PACKED |= {
     "f32_convolutions": golden_around.FLOATS["convolutions"],

@@ -91,8 +91,9 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 FUNCTIONS = (
     "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
-    "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus",
-    "softsign", "sparse_plus", "squareplus", "swish", "tanh", "tanh_shrink", "threshold",
+    "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softmax",
+    "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink",
+    "threshold",
 )  # fmt: skip
 
 MERGES = ("concat", "sum", "mul", "ave")
@@ -114,13 +115,17 @@ KERAS = (
     "Bidirectional(LSTM(3, return_sequences=True))", "Bidirectional(GRU(3), backward_layer=LSTM(3, go_backwards=True))",
     "Masking(0.0) > Bidirectional(LSTM(3))",
     "Dense(3)", "Dense(3, use_bias=False)", *(f"Dense(3, activation='{name}')" for name in FUNCTIONS),
-    "Activation('relu')", "ReLU()", "ReLU(max_value=6.0)", "ReLU(max_value=2.0)", "ReLU(threshold=1.0)",
-    "ReLU(negative_slope=0.2)", "LeakyReLU(0.1)", "ELU(0.7)", "PReLU()", "PReLU(shared_axes=[1])", "Softmax()",
+    "Dense(4, activation='glu')", "Activation('relu')", "ReLU()", "ReLU(max_value=6.0)", "ReLU(max_value=2.0)", "ReLU(threshold=1.0)",
+    "ReLU(negative_slope=0.2)", "ReLU(max_value=2.0, negative_slope=0.1, threshold=0.5)", "ThresholdedReLU(0.5)",
+    "LeakyReLU(0.1)", "ELU(0.7)", "PReLU()", "PReLU(alpha_initializer='random_uniform')", "PReLU(shared_axes=[1])",
+    "Softmax()",
     "Softmax(axis=1)",
     "TimeDistributed(Dense(3))", "TimeDistributed(Activation('relu'))", "TimeDistributed(LSTM(3))",
     "Reshape((4, 2, 4)) > TimeDistributed(Conv1D(2, 2))", "Reshape((4, 2, 4)) > TimeDistributed(Flatten())",
-    "Dropout(0.5)", "SpatialDropout1D(0.5)", "GaussianNoise(0.1)", "GaussianDropout(0.1)", "AlphaDropout(0.1)",
-    "ActivityRegularization(0.1)",
+    *(f"LSTM(3, return_sequences=True) > {kind}" for kind in (
+        "Dropout(0.5)", "SpatialDropout1D(0.5)", "GaussianNoise(0.1)", "GaussianDropout(0.1)", "AlphaDropout(0.1)",
+        "ActivityRegularization(0.1)",
+    )),
     "Embedding(9, 3)", "Embedding(9, 3, mask_zero=True) > LSTM(3)", "Masking(0.0)",
     *(f"Conv1D(2, 3, padding='{padding}')" for padding in ("valid", "causal", "same")), "Conv1D(2, 3, strides=2)",
     "Conv1D(2, 3, padding='same', strides=2)", "Conv1D(2, 3, dilation_rate=2)", "Conv1D(4, 3, groups=2)",
@@ -218,8 +223,9 @@ TORCH = (
     "RNN(4, 3, nonlinearity='relu')", "Linear(4, 3)", "Linear(4, 3, bias=False)",
     "ReLU()", "ReLU6()", "Tanh()", "Sigmoid()", "SELU()", "ELU()", "LeakyReLU()", "SiLU()", "GELU()",
     "GELU(approximate='tanh')", "Softplus()", "Softplus(beta=2)", "Softsign()", "Hardsigmoid()", "Hardswish()",
-    "Hardtanh()", "Mish()", "CELU()", "PReLU()", "LogSigmoid()", "Softmax(dim=-1)", "Softmax(dim=1)",
-    "LogSoftmax(dim=-1)",
+    "Hardtanh()", "Hardtanh(-2.0, 0.5)", "Mish()", "CELU()", "CELU(0.5)", "PReLU()", "LogSigmoid()", "Hardshrink()",
+    "Softshrink()", "Tanhshrink()", "Threshold(0.1, 20.0)", "RReLU()", "Softplus(beta=2, threshold=1)", "GLU()",
+    "Softmax(dim=-1)", "Softmax(dim=1)", "LogSoftmax(dim=-1)",
     "Dropout(0.5)", "LayerNorm(4)", "RMSNorm(4)", "BatchNorm1d(4)", "GroupNorm(2, 4)",
     "Conv1d(4, 2, 3)", "Conv1d(4, 4, 3, padding=1, groups=2)", "Conv1d(4, 2, 3, stride=2)",
     "Conv1d(4, 2, 3, dilation=2)", "Conv1d(4, 2, 3, padding='same')",

@@ -94,6 +94,8 @@ def _model(spec: Spec, version: str | None, backend: str | None, source: Source,
     if build.release == (3, NEWEST) and any(key[0] == "mask" for key in build.known):
         build.note("the files do not tell which Keras 3 wrote them; masks are taken as Keras 3.15 does")
     layers, given = settled(build.layers, outputs)
+    if not layers:
+        raise CheckpointError("none of its layers computes anything outside training, so its outputs are its inputs")
     written = {tensor for layer in layers for tensor in layer.writes}
     return Model(
         tensors=(*tensors, *(tensor for tensor in build.tensors if tensor.name in written)),

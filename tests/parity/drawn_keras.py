@@ -20,12 +20,19 @@ from edgelstm.importers.keras_layers import LAYERS
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # .h5 is called a legacy each time
 
+NEW = (
+    "mish", "hard_tanh", "hard_silu", "soft_shrink", "tanh_shrink", "log_sigmoid", "squareplus", "sparse_plus",
+    "sparse_sigmoid", "celu", "leaky_relu", "relu6",
+)  # fmt: skip
+"""Activations of Keras 3. Not those that jump: where rounding decides on which side of the jump a value lies, two that
+are both right differ."""
 CELL = ("tanh", "tanh", "relu", "sigmoid", "linear", "softsign", "elu", "hard_sigmoid", "gelu")
 GATE = ("sigmoid", "sigmoid", "hard_sigmoid", "tanh", "relu")
-ANY = ("linear", "tanh", "relu", "sigmoid", "selu", "softplus", "softsign", "swish", "gelu", "softmax", "hard_sigmoid")
+ANY = ("linear", "tanh", "relu", "sigmoid", "selu", "softplus", "softsign", "swish", "gelu", "softmax", "hard_sigmoid",
+       "log_softmax")  # fmt: skip
 VOCABULARY = 11
 
-ALLOWED = {"a model needs at least one input, one layer": "a model of Dropout alone"}
+ALLOWED = {"none of its layers computes anything": "a model of Dropout alone"}
 """Reasons to refuse that drawn models may meet, and what docs/support.md says of them."""
 
 
@@ -41,6 +48,13 @@ class Builder:
 
     def known(self, *kinds: str) -> bool:
         return all(kind in LAYERS for kind in kinds)
+
+    def function(self, *names: str) -> str:
+        """One of the names, or now and then one that Keras 3 added."""
+        return self.draw.one(*NEW) if self.third and self.draw.rarely() else self.draw.one(*names)
+
+    def gate(self) -> str:
+        return self.draw.one(*GATE, *(("hard_tanh", "sparse_sigmoid") if self.third else ()))
 
     def put(self, layer: Any, x: Any, **options: Any) -> Any:
         y = layer(x, **options)
@@ -65,12 +79,12 @@ class Builder:
 
     def cell_options(self) -> dict[str, Any]:
         draw = self.draw
-        return {"units": draw.whole(1, 5), "activation": draw.one(*CELL), "use_bias": draw.one(True, True, False)}
+        return {"units": draw.whole(1, 5), "activation": self.function(*CELL), "use_bias": draw.one(True, True, False)}
 
     def recurrent(self, kind: str, **fixed: Any) -> Any:
         draw, options = self.draw, self.cell_options()
         if kind != "SimpleRNN":
-            options["recurrent_activation"] = draw.one(*GATE)
+            options["recurrent_activation"] = self.gate()
         if kind == "GRU":
             options["reset_after"] = draw.flag()
         options |= {"return_sequences": draw.flag(), "dropout": draw.one(0.0, 0.2)}
@@ -89,7 +103,7 @@ class Builder:
         for _ in range(draw.whole(1, 2)):
             kind, options = draw.one(*self.cells()), self.cell_options()
             if kind != "SimpleRNN":
-                options["recurrent_activation"] = draw.one(*GATE)
+                options["recurrent_activation"] = self.gate()
             if kind == "GRU":
                 options["reset_after"] = draw.flag()
             cells.append(getattr(self.k, f"{kind}Cell")(**options))
@@ -133,13 +147,14 @@ class Builder:
 
     def dense(self, x: Any) -> Any:
         draw = self.draw
-        return self.put(self.k.Dense(draw.whole(1, 5), activation=draw.one(*ANY), use_bias=draw.flag()), x)
+        return self.put(self.k.Dense(draw.whole(1, 5), activation=self.function(*ANY), use_bias=draw.flag()), x)
 
     def activation(self, x: Any) -> Any:
         k, draw = self.k, self.draw
         slope = "negative_slope" if self.third else "alpha"
         layer = draw.one(
-            lambda: k.Activation(draw.one(*ANY)), lambda: k.ReLU(), lambda: k.ReLU(6.0),
+            lambda: k.Activation(self.function(*ANY)), lambda: k.ReLU(), lambda: k.ReLU(6.0),
+            lambda: k.ReLU(max_value=0.7, negative_slope=0.1),
             lambda: k.LeakyReLU(**{slope: 0.2}), lambda: k.ELU(alpha=0.7), lambda: k.Softmax(), lambda: k.Dropout(0.3),
         )()  # fmt: skip
         return self.put(layer, x)

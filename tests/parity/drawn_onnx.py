@@ -17,12 +17,11 @@ OPSETS = (9, 11, 13, 17, 20)
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 FUNCTIONS = {"LSTM": 3, "GRU": 2, "RNN": 1}  # a direction
 CELL = ("Tanh", "Tanh", "Relu", "Sigmoid", "Softsign", "Elu", "LeakyRelu", "HardSigmoid", "Softplus", "ScaledTanh",
-        "Affine", "ThresholdedRelu")  # fmt: skip
+        "Affine")  # fmt: skip
 GATE = ("Sigmoid", "Sigmoid", "HardSigmoid", "Tanh")
-ALPHA = {"Elu": 0.7, "LeakyRelu": 0.1, "HardSigmoid": 0.3, "ScaledTanh": 1.2, "Affine": 0.8, "ThresholdedRelu": 0.1}
+ALPHA = {"Elu": 0.7, "LeakyRelu": 0.1, "HardSigmoid": 0.3, "ScaledTanh": 1.2, "Affine": 0.8}
 BETA = {"HardSigmoid": 0.4, "ScaledTanh": 0.9, "Affine": -0.1}
-PLAIN = ("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Elu", "LeakyRelu", "HardSigmoid", "Selu",
-         "ThresholdedRelu", "Shrink")  # fmt: skip
+PLAIN = ("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Elu", "LeakyRelu", "HardSigmoid", "Selu")
 NEWER = {"Celu": 12, "HardSwish": 14, "Mish": 18}  # by the opset they came with
 
 ALLOWED = {

@@ -29,6 +29,13 @@ HEADS = {
     "silu": functional.silu,
     "gelu": functional.gelu,
     "softplus": functional.softplus,
+    "mish": functional.mish,
+    "hardswish": functional.hardswish,
+    "clip(-0.4, 0.6)": lambda x: functional.hardtanh(x, -0.4, 0.6),
+    "log_sigmoid": functional.logsigmoid,
+    "celu(0.6)": lambda x: functional.celu(x, 0.6),
+    "log_softmax": lambda x: functional.log_softmax(x, -1),
+    "softshrink": functional.softshrink,
 }
 
 ALLOWED = {"a product of matrices that is none of an attention": "attention over a single value"}

@@ -321,6 +321,13 @@ def test_a_prelu_whose_alpha_is_the_same_in_every_step(keras: Any, tmp_path: Pat
         importers.read(path)
 
 
+def test_a_model_that_computes_nothing_is_refused_by_that_reason(keras: Any, tmp_path: Path) -> None:
+    k, path = keras.layers, tmp_path / "m.keras"
+    keras.Sequential([k.Input((STEPS, INPUTS)), k.Dropout(0.5), k.SpatialDropout1D(0.5)]).save(path)
+    with pytest.raises(CheckpointError, match="none of its layers computes anything outside training"):
+        importers.read(path)
+
+
 def test_activations_as_operations(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     keras = pytest.importorskip("keras")
