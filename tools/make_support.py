@@ -91,8 +91,8 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 FUNCTIONS = (
     "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
-    "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softmax",
-    "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink",
+    "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink",
+    "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink",
     "threshold",
 )  # fmt: skip
 
@@ -115,7 +115,8 @@ KERAS = (
     "Bidirectional(LSTM(3, return_sequences=True))", "Bidirectional(GRU(3), backward_layer=LSTM(3, go_backwards=True))",
     "Masking(0.0) > Bidirectional(LSTM(3))",
     "Dense(3)", "Dense(3, use_bias=False)", *(f"Dense(3, activation='{name}')" for name in FUNCTIONS),
-    "Dense(4, activation='glu')", "Activation('relu')", "ReLU()", "ReLU(max_value=6.0)", "ReLU(max_value=2.0)", "ReLU(threshold=1.0)",
+    "Dense(4, activation='glu')", "Activation('relu')",
+    "ReLU()", "ReLU(max_value=6.0)", "ReLU(max_value=2.0)", "ReLU(threshold=1.0)",
     "ReLU(negative_slope=0.2)", "ReLU(max_value=2.0, negative_slope=0.1, threshold=0.5)", "ThresholdedReLU(0.5)",
     "LeakyReLU(0.1)", "ELU(0.7)", "PReLU()", "PReLU(alpha_initializer='random_uniform')", "PReLU(shared_axes=[1])",
     "Softmax()",
