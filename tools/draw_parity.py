@@ -20,7 +20,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -88,7 +88,8 @@ def report(name: str, count: int, seed: int | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         tally = draw(name, count, Path(folder), seed)
     versions = {package: version(DISTRIBUTIONS.get(package, package)) for package in FRAMEWORKS[name].needs}
-    return asdict(tally) | {"versions": versions, "seconds": time.monotonic() - start}
+    found = {field.name: getattr(tally, field.name) for field in fields(tally)}
+    return found | {"versions": versions, "seconds": time.monotonic() - start}
 
 
 def page(found: dict[str, dict[str, Any]], count: int) -> str:
