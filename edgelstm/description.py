@@ -288,6 +288,8 @@ def _costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription)
             reduction = struct.unpack_from("<I", fields)[0]
             of_value = {"reduce_f32": (8, 4, 8), "reduce_s8": (8, 2, 8)}[kind][reduction]
             return _Costs(state=16 + of_value * x.width)
+        case "reverse":
+            return _Costs(state=16 + row * struct.unpack_from("<I", fields)[0] if fields else 0)
         case "crop":
             return _Costs(state=row * int(struct.unpack_from("<II", fields)[1]))
         case "group":
@@ -315,7 +317,7 @@ def _cell_costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescrip
     units, outputs = struct.unpack_from("<I", fields)[0], y.width
     size, quads = (4, 1) if number_type == "f32" else (1, 4)
     h, fine = {"f32": 4, "s8": 1, "s16": 2}[y.type], 4 if number_type == "f32" else 2
-    flags = 4 if options & 2 else 0
+    flags = (4 if options & 2 else 0) + (4 if options & 64 else 0)
 
     def rows(gates: int, count: int, across: int = 0) -> int:
         """Rows of a matrix whose gates stand one after the other, or side by side."""

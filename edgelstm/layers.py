@@ -103,7 +103,8 @@ LOG_SIGMOID = Activation("scaled_softplus", -1.0, LARGEST)  # -softplus(-x)
 # ---- recurrent cells ----
 #
 # They read x, then with `masked` a mask, then with `initial` the state to start from: single tensors, h and of an LSTM
-# c, inputs of the model or a Constant. They write h of every step, and an LSTM where two tensors are named c too.
+# c, inputs of the model or a Constant. They write h of every step, and an LSTM where two tensors are named c too. With
+# `period` every so many rows are a sequence of their own, from the same start; a run may end within one.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +127,7 @@ class Lstm:
     clip: float | None = None
     masked: bool = False
     initial: bool = False
+    period: int = 0
 
     def __post_init__(self) -> None:
         _, units, inputs = dims(self.kernel, 3, f"{self.name}: kernel")
@@ -183,6 +185,7 @@ class Gru:
     clip: float | None = None
     masked: bool = False
     initial: bool = False
+    period: int = 0
 
     def __post_init__(self) -> None:
         _, units, inputs = dims(self.kernel, 3, f"{self.name}: kernel")
@@ -227,6 +230,7 @@ class Rnn:
     clip: float | None = None
     masked: bool = False
     initial: bool = False
+    period: int = 0
 
     def __post_init__(self) -> None:
         units, inputs = dims(self.kernel, 2, f"{self.name}: kernel")
@@ -518,11 +522,16 @@ class Pool1d:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Last:
-    """The last step of a sequence (`return_sequences=False`); passes every step when each is asked for."""
+    """The last step of a sequence (`return_sequences=False`); passes every step when each is asked for. With `period`
+    the last of every so many rows."""
 
     name: str
     reads: tuple[str, ...]  # one tensor, [T, width]
-    writes: tuple[str, ...]  # one tensor, [1, width]
+    writes: tuple[str, ...]  # one tensor, [1, width], or [T / period, width]
+    period: int = 0
+
+    def __post_init__(self) -> None:
+        _check_period(self)
 
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
         return (one(self, reads),)
@@ -554,11 +563,15 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reverse:
-    """The steps in reverse order."""
+    """The steps in reverse order, with `period` those of every so many."""
 
     name: str
     reads: tuple[str, ...]  # one tensor, [T, width]
     writes: tuple[str, ...]  # one tensor, [T, width]
+    period: int = 0
+
+    def __post_init__(self) -> None:
+        _check_period(self)
 
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
         return (one(self, reads),)
@@ -752,6 +765,7 @@ def _check_cell(layer: Cell, cell_activation: Activation | None) -> None:
         raise ModelError(f"{layer.name}: {name} is not elementwise and cannot be a cell's activation")
     if layer.clip is not None and not 0 < layer.clip < np.inf:
         raise ModelError(f"{layer.name}: clip is {layer.clip}, expected a positive number")
+    _check_period(layer)
 
 
 def rest(layer: Any, state: tuple[int, ...]) -> tuple[int, ...]:
@@ -771,7 +785,7 @@ def _check_window(layer: Conv1d | Pool1d) -> None:
     _check_period(layer)
 
 
-def _check_period(layer: Conv1d | Pool1d | Reduce) -> None:
+def _check_period(layer: Cell | Conv1d | Pool1d | Last | Reduce | Reverse) -> None:
     if not 0 <= layer.period <= MAX_STEPS:
         raise ModelError(f"{layer.name}: period is {layer.period}")
 

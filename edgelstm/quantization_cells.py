@@ -106,8 +106,11 @@ class Seen:
     def before(self, name: str, k: int) -> list[Array]:
         """A state of the step before, [N, T, width] a batch; k: which of the states."""
         shifted = [before(values) for values in self.calibration.each(name)]
+        period = self.layer.period
+        for values in shifted if period else ():
+            values[:, ::period] = 0
         for values, first in zip(shifted, self.initial(k), strict=False):
-            values[:, 0] = first
+            values[:, :: period or values.shape[1]] = first[:, None]
         return shifted
 
     def largest(self, name: str, k: int) -> float:
@@ -197,6 +200,7 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
         coupled=layer.coupled,
         masked=layer.masked,
         initial=_initial(layer, reads, (scale, cell.full / 32768)),
+        period=layer.period,
     )
     return Made(quantized, rows, ((kind, scale), ("s16", cell.full / 32768)))
 
@@ -288,11 +292,13 @@ def _cell_error(layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: C
         g = activate_s8(candidate.activation, _integers(z[:, :, 2], candidate))
         added = reference_s8_cells.cell_input(i, g, kappa)
         c = np.zeros_like(i)
-        last = np.zeros_like(i[:, 0])
+        start = np.zeros_like(i[:, 0])
         if starts:
-            last = np.clip(np.rint(starts[k] / cell.full * 32768), -32768, 32767).astype(np.int64)
+            start = np.clip(np.rint(starts[k] / cell.full * 32768), -32768, 32767).astype(np.int64)
         limit = _limit(layer.cell_clip, cell)
         for t in range(i.shape[1]):
+            if t % (layer.period or i.shape[1]) == 0:
+                last = start
             after = reference_s8_cells.next_cell(f[:, t], last, added[:, t], exponent, limit)
             last = c[:, t] = np.where(seen.counts[k][:, t, None], after, last) if seen.counts else after
         p = reference_s8_cells.cell_output(o, c, cell.activation)
@@ -400,6 +406,7 @@ def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
         candidate_limit=_limit(layer.clip, candidate),
         masked=layer.masked,
         initial=_initial(layer, reads, (reach / 32768,)),
+        period=layer.period,
     )  # fmt: skip
     return Made(quantized, rows, ((kind, scale),))
 
@@ -460,6 +467,7 @@ def _rnn(layer: Rnn, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
         limit=_limit(layer.clip, function),
         masked=layer.masked,
         initial=_initial(layer, reads, (scale,)),
+        period=layer.period,
     )
     return Made(quantized, {layer.name: rows}, ((kind, scale),))
 

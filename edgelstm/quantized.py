@@ -86,6 +86,7 @@ class QuantizedLstm:
     coupled: bool = False
     masked: bool = False
     initial: tuple[Rescale, ...] = ()  # of h and c, where the state to start from is read
+    period: int = 0
 
     @property
     def units(self) -> int:
@@ -128,6 +129,7 @@ class QuantizedGru:
     candidate_limit: int = 32767
     masked: bool = False
     initial: tuple[Rescale, ...] = ()  # of the state
+    period: int = 0
 
     @property
     def units(self) -> int:
@@ -160,6 +162,7 @@ class QuantizedRnn:
     limit: int = 32767  # z is clamped to it; 32767: only saturates
     masked: bool = False
     initial: tuple[Rescale, ...] = ()  # of h
+    period: int = 0
 
     @property
     def units(self) -> int:

@@ -160,7 +160,9 @@ def _rows(layer: object, reads: list[int], width: int) -> int:
             return count - layer.left - layer.right
         case Pad():
             return count + layer.left + layer.right
-        case Last() | Constant():
+        case Last():
+            return count // layer.period if layer.period else 1
+        case Constant():
             return 1
         case Reduce():
             return count // layer.period if layer.period else 1

@@ -85,6 +85,11 @@ def _mover(kind: str, *names: str) -> Callable[[Any], Record]:
     return made
 
 
+def _with_period(kind: str) -> Callable[[Any], Record]:
+    """A mover whose record ends with a period where it has one."""
+    return lambda layer: (kind, struct.pack("<I", layer.period) if layer.period else b"", [])
+
+
 RECORDS: dict[type, Callable[[Any], Record]] = {
     Lstm: _lstm_f32,
     QuantizedLstm: _lstm_s8,
@@ -96,8 +101,8 @@ RECORDS: dict[type, Callable[[Any], Record]] = {
     QuantizedDense: _dense_s8,
     Activate: _activate_f32,
     QuantizedActivate: _activate_s8,
-    Last: _mover("last"),
-    Reverse: _mover("reverse"),
+    Last: _with_period("last"),
+    Reverse: _with_period("reverse"),
     Crop: _mover("crop", "left", "right"),
     Pad: _mover("pad", "left", "right"),
     Repeat: _mover("repeat", "count"),

@@ -24,11 +24,16 @@ from .blocks import (
 from .layers import Gru, Lstm, Rnn
 from .quantized import QuantizedGru, QuantizedLstm, QuantizedRnn, Rescale
 
-_MASKED, _INITIAL, _COUPLED, _PEEPHOLE, _PROJECTION, _RESET_AFTER = (1 << k for k in range(6))
+_MASKED, _INITIAL, _COUPLED, _PEEPHOLE, _PROJECTION, _RESET_AFTER, _PERIOD = (1 << k for k in range(7))
 
 
 def _options(layer: Any) -> int:
-    return (_MASKED if layer.masked else 0) | (_INITIAL if layer.initial else 0)
+    options = (_MASKED if layer.masked else 0) | (_INITIAL if layer.initial else 0)
+    return options | (_PERIOD if layer.period else 0)
+
+
+def _period(layer: Any) -> bytes:
+    return struct.pack("<I", layer.period) if layer.period else b""
 
 
 def needs_full(layer: Lstm | QuantizedLstm) -> bool:
@@ -50,7 +55,7 @@ def lstm_full_f32(layer: Lstm) -> Record:
     fields = struct.pack("<III", layer.units, layer.inputs, layer.outputs)
     fields += activation_f32(layer.gate_activation) + activation_f32(layer.activation)
     fields += activation_f32(layer.cell_activation or layer.activation)
-    fields += struct.pack("<ffI", layer.cell_clip or 0.0, layer.clip or 0.0, _lstm_options(layer))
+    fields += struct.pack("<ffI", layer.cell_clip or 0.0, layer.clip or 0.0, _lstm_options(layer)) + _period(layer)
     arrays: Arrays = [(blocks_f32(layer.kernel), 64), (blocks_f32(layer.recurrent), 64), (blocks_rows(layer.bias), 16)]
     if layer.peephole is not None:
         arrays.append((padded_rows(layer.peephole), 16))
@@ -64,7 +69,7 @@ def lstm_full_s8(layer: QuantizedLstm) -> Record:
     numbers = (layer.gate_exponent, layer.cell_multiplier, layer.cell_limit, layer.hidden_multiplier)
     fields = struct.pack("<III", layer.units, layer.inputs, layer.outputs) + b"".join(map(function_s16, functions))
     fields += struct.pack("<HHHHHHH", *numbers, layer.gate_limit, layer.candidate_limit, _lstm_options(layer))
-    fields += struct.pack("<f", layer.cell_scale) + _starts(layer.initial)
+    fields += struct.pack("<f", layer.cell_scale) + _starts(layer.initial) + _period(layer)
     arrays: Arrays = [(blocks_s8(layer.kernel), 64), (blocks_s8(layer.recurrent), 64)]
     arrays += rows_s8(layer, (4, layer.units))
     if layer.peephole is not None and layer.peephole_shift is not None:
@@ -79,7 +84,7 @@ def gru_f32(layer: Gru) -> Record:
     fields = struct.pack("<II", layer.units, layer.inputs)
     fields += activation_f32(layer.gate_activation) + activation_f32(layer.activation)
     options = _options(layer) | (_RESET_AFTER if layer.reset_after else 0)
-    fields += struct.pack("<fI", layer.clip or 0.0, options)
+    fields += struct.pack("<fI", layer.clip or 0.0, options) + _period(layer)
     arrays: Arrays = [(blocks_f32(spans(layer.kernel)), 64)]
     parts = (layer.recurrent,) if layer.reset_after else (layer.recurrent[:2], layer.recurrent[2:])
     arrays += [(blocks_f32(spans(part)), 64) for part in parts]
@@ -94,7 +99,7 @@ def gru_s8(layer: QuantizedGru) -> Record:
     options = _options(layer) | (_RESET_AFTER if layer.reset is not None else 0)
     numbers = (layer.gate_exponent, layer.state_multiplier, layer.hidden_multiplier)
     fields += struct.pack("<HHHHHH", *numbers, layer.gate_limit, layer.candidate_limit, options)
-    fields += struct.pack("<f", layer.state_scale) + _starts(layer.initial)
+    fields += struct.pack("<f", layer.state_scale) + _starts(layer.initial) + _period(layer)
     arrays: Arrays = [(blocks_s8(spans(layer.kernel)), 64)]
     parts = (layer.recurrent,) if layer.reset is not None else (layer.recurrent[:2], layer.recurrent[2:])
     arrays += [(blocks_s8(spans(part)), 64) for part in parts]
@@ -107,14 +112,18 @@ def gru_s8(layer: QuantizedGru) -> Record:
 
 def rnn_f32(layer: Rnn) -> Record:
     fields = struct.pack("<II", layer.units, layer.inputs) + activation_f32(layer.activation)
-    fields += struct.pack("<fI", layer.clip or 0.0, _options(layer))
+    fields += struct.pack("<fI", layer.clip or 0.0, _options(layer)) + _period(layer)
     arrays: Arrays = [(blocks_f32(spans(w[None])), 64) for w in (layer.kernel, layer.recurrent)]
     return "rnn_f32", fields, [*arrays, (span_rows(layer.bias[None]), 16)]
 
 
 def rnn_s8(layer: QuantizedRnn) -> Record:
     fields = struct.pack("<II", layer.units, layer.inputs) + function_s16(layer.activation)
-    fields += struct.pack("<HHH", layer.hidden_multiplier, layer.limit, _options(layer)) + _starts(layer.initial)
+    fields += (
+        struct.pack("<HHH", layer.hidden_multiplier, layer.limit, _options(layer))
+        + _starts(layer.initial)
+        + _period(layer)
+    )
     arrays: Arrays = [(blocks_s8(spans(w[None])), 64) for w in (layer.kernel, layer.recurrent)]
     return "rnn_s8", fields, arrays + rows_s8(layer, (1, layer.units), span_rows) + tables(layer.activation)
 

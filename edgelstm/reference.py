@@ -110,6 +110,8 @@ def _layer(layer: Any, reads: list[Array], every_step: bool, trace: dict[str, Ar
 def moved(layer: Any, x: Array, every_step: bool) -> Array:
     """The rows of a layer that only moves them, [N, rows, width]; of floats and integers alike."""
     match layer:
+        case Last() | Reverse() if layer.period:
+            return reference_steps.of_periods(layer, x)
         case Last():
             return x if every_step else x[:, -1:]
         case Reverse():

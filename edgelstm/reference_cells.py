@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,11 +16,25 @@ Step: TypeAlias = Callable[[Array, State], tuple[State, Array]]
 """What enters at a step [N, ...] and the state, to the next state and what enters the functions [N, gates, units]."""
 
 
+def by_periods(layer: Any, reads: list[Array]) -> tuple[list[Array], Callable[[Array], Array]]:
+    """What a layer with a period reads, each period a sequence of its own, and what joins them again. The last period
+    may be incomplete."""
+    count, steps, _ = reads[0].shape
+    if not layer.period:
+        return reads, lambda made: made
+    missing = -steps % layer.period
+    sequences = [np.pad(x, ((0, 0), (0, missing), (0, 0))) for x in reads[: 1 + layer.masked]]
+    own = [x.reshape(-1, layer.period, x.shape[2]) for x in sequences]
+    own += [np.repeat(x, len(own[0]) // count, axis=0) for x in reads[1 + layer.masked :]]
+    return own, lambda made: made.reshape(count, -1, *made.shape[2:])[:, :steps]
+
+
 def run(layer: Cell, reads: list[Array]) -> tuple[list[Array], Array]:
     """h [N, T, outputs] and of an LSTM c [N, T, units]; and z [N, T, gates, units], what enters the gate functions.
 
     reads: x [N, T, inputs] | mask [N, T, 1] | initial state [N, 1, width] each.
     """
+    reads, joined = by_periods(layer, reads)
     x, dtype = reads[0], reads[0].dtype
     count, steps, _ = x.shape
     mask = reads[1][:, :, 0] != 0 if layer.masked else np.ones((count, steps), bool)
@@ -40,7 +54,7 @@ def run(layer: Cell, reads: list[Array]) -> tuple[list[Array], Array]:
         seen = seen | counts
         for column, values in zip(written, (np.where(seen, state[0], 0), *state[1:]), strict=True):
             column.append(values)
-    return [np.stack(column, axis=1) for column in written], np.stack(zs, axis=1)
+    return [joined(np.stack(column, axis=1)) for column in written], joined(np.stack(zs, axis=1))
 
 
 def _lstm(layer: Lstm, x: Array) -> tuple[Array, Step]:

@@ -18,6 +18,7 @@ from .quantized import (
     QuantizedRows,
     Rescale,
 )
+from .reference_cells import by_periods
 
 DTYPES: dict[str, type[np.signedinteger[Any]]] = {"s8": np.int8, "s16": np.int16}
 
@@ -33,6 +34,7 @@ def run(layer: QuantizedCell, reads: list[Array], kind: str) -> tuple[list[Array
 
     reads: x [N, T, inputs] | mask [N, T, 1] | initial state [N, 1, width] each.
     """
+    reads, joined = by_periods(layer, reads)
     count, steps, _ = reads[0].shape
     mask = reads[1][:, :, 0] != 0 if layer.masked else np.ones((count, steps), bool)
     started = [scaled_state(x[:, 0], f) for x, f in zip(reads[1 + layer.masked :], layer.initial, strict=True)]
@@ -64,8 +66,8 @@ def run(layer: QuantizedCell, reads: list[Array], kind: str) -> tuple[list[Array
         seen = seen | counts
         for column, values in zip(written, (np.where(seen, state[0], 0), *state[1:]), strict=True):
             column.append(values)
-    columns = [np.stack(column, axis=1) for column in written]
-    trace = {"z": np.stack(zs, axis=1).astype(np.int16)}
+    columns = [joined(np.stack(column, axis=1)) for column in written]
+    trace = {"z": joined(np.stack(zs, axis=1)).astype(np.int16)}
     if len(columns) > 1:
         trace["c" if isinstance(layer, QuantizedLstm) else "state"] = columns[1].astype(np.int16)
     made = [columns[0].astype(DTYPES[kind]), *(c.astype(np.int16) for c in columns[1:])]

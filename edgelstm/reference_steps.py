@@ -8,7 +8,7 @@ import numpy as np
 
 from .activations import activate, softmax
 from .errors import InputError
-from .layers import Attention, Conv1d, Group, Mask, Pool1d, Reduce, Split, Transpose, padding, windows
+from .layers import Attention, Conv1d, Group, Last, Mask, Pool1d, Reduce, Reverse, Split, Transpose, padding, windows
 from .meta import Array
 
 
@@ -60,6 +60,11 @@ def _periods(layer: Any, x: Array, compute: Any) -> Array:
     y = compute(layer, x.reshape(-1, layer.period, width))
     made: Array = y.reshape(count, -1, y.shape[2])
     return made
+
+
+def of_periods(layer: Last | Reverse, x: Array) -> Array:
+    """The last row of every period, or its rows in reverse order."""
+    return _periods(layer, x, lambda _, rows: rows[:, -1:] if isinstance(layer, Last) else rows[:, ::-1])
 
 
 def check_steps(name: str, steps: int, multiple: int) -> None:

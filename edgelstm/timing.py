@@ -156,7 +156,7 @@ class _Walk:
                 self.write(layer, self.sequence(layer, x), False)
             case Combine() | QuantizedCombine():
                 self.combine(layer)
-            case Last():
+            case Last(period=0):
                 self.write(layer, clock, True, x in self.constant)
             case Reduce() | QuantizedReduce():
                 for name in layer.reads:
@@ -189,6 +189,12 @@ class _Walk:
                     kind = "pad" if isinstance(layer, Pad) else "crop"
                     clock = self.changed(layer, clock, (kind, layer.left, layer.right))
                 self.write(layer, clock, False)
+            case Last():
+                self.write(layer, self.changed(layer, self.sequence(layer, x), ("group", layer.period)), False)
+            case Reverse() if layer.period:
+                clock = self.sequence(layer, x)
+                changes = ("group", layer.period), ("split", layer.period)
+                self.write(layer, self.changed(layer, clock, *changes), False)
             case Reverse() | SoftmaxSteps():
                 self.sequence(layer, x)
                 self.wait(layer, "it needs the last step first" if isinstance(layer, Reverse) else "it needs all steps")
@@ -308,7 +314,7 @@ def check_run(
         read = count(layer.reads[0])
         exact = layer.count if isinstance(layer, Group) and layer.single else 0
         exact = layer.steps if isinstance(layer, Transpose) else exact
-        period = getattr(layer, "period", 0)
+        period = 0 if _is_cell(layer) else getattr(layer, "period", 0)  # a cell may end within one
         if exact and read != exact:
             raise InputError(f"{layer.name}: {read} steps, expected {exact}")
         if period and read % period:
@@ -318,6 +324,10 @@ def check_run(
             raise InputError(f"{layer.name}: it reads tensors of {' and '.join(map(str, joined))} steps")
         if not every_step and not count(layer.writes[0]):
             raise InputError(f"{layer.name}: the sequence is too short; it gives no row")
+
+
+def _is_cell(layer: Any) -> bool:
+    return isinstance(layer, Lstm | Gru | Rnn | QuantizedLstm | QuantizedGru | QuantizedRnn)
 
 
 def _together(layer: Any, when: Timing) -> tuple[str, ...]:

@@ -81,12 +81,19 @@ int elstm_gaps_fit(const elstm_gaps *gaps, const elstm_io *io, elstm_type mask, 
     return !masked || (io->in[1].type == mask && io->in[1].width == 1);
 }
 
+void elstm_read_period(elstm_reader *reader, elstm_gaps *gaps) {
+    if (!(gaps->options & ELSTM_PERIOD)) return;
+    gaps->period = elstm_read_u32(reader);
+    if (gaps->period < 1 || gaps->period > ELSTM_MOST_COUNT) reader->failed = 1;
+}
+
 int elstm_gaps_time(const elstm_gaps *gaps, const elstm_io *io, elstm_time *time) {
     return elstm_time_cell(io, gaps->options & ELSTM_MASKED ? 2 : 1, time);
 }
 
 uint64_t elstm_gaps_state(const elstm_gaps *gaps, uint64_t size) {
-    return size + (gaps->options & ELSTM_INITIAL ? sizeof(uint32_t) : 0);
+    return size + (gaps->options & ELSTM_INITIAL ? sizeof(uint32_t) : 0) +
+           (gaps->options & ELSTM_PERIOD ? sizeof(uint32_t) : 0);
 }
 
 static uint32_t *flags_of(const elstm_gaps *gaps, unsigned char *state) {
@@ -102,8 +109,18 @@ int elstm_gaps_counts(const elstm_runner *runner, const elstm_op *op, const elst
     return mask->type == ELSTM_S16 ? *(const int16_t *)(const void *)at != 0 : *at != 0;
 }
 
+/* One row more; before the first of a period all is as after a reset. */
+static void begin_row(const elstm_gaps *gaps, unsigned char *state) {
+    const uint32_t size = gaps->flags_at + (gaps->options & ELSTM_INITIAL ? sizeof(uint32_t) : 0);
+    uint32_t *rows = (uint32_t *)(void *)(state + size);
+    if (*rows >= gaps->period) *rows = 0; /* whatever a caller put back as state */
+    if (*rows == 0) memset(state, 0, size);
+    ++*rows;
+}
+
 const elstm_tensor *elstm_gaps_start(const elstm_runner *runner, const elstm_op *op,
                                      const elstm_gaps *gaps, unsigned char *state) {
+    if (gaps->period != 0) begin_row(gaps, state);
     if (!(gaps->options & ELSTM_INITIAL)) return NULL;
     uint32_t *flags = flags_of(gaps, state);
     if (*flags & ELSTM_STARTED) return NULL;

@@ -16,16 +16,19 @@ enum {
     ELSTM_COUPLED = 4,
     ELSTM_PEEPHOLE = 8,
     ELSTM_PROJECTION = 16,
-    ELSTM_RESET_AFTER = 32
+    ELSTM_RESET_AFTER = 32,
+    ELSTM_PERIOD = 64
 };
 
-/* Steps that do not count, and states to start from. The flags stand in a stream's state, where
- * there are states to start from. */
+/* Steps that do not count, states to start from, and periods, each a sequence of its own. In a
+ * stream's state stand the flags, where there are states to start from, then the rows of the period
+ * that there were, where there are periods. */
 enum { ELSTM_STARTED = 1, ELSTM_SEEN = 2 };
 
 typedef struct {
     uint32_t options;
     uint32_t flags_at; /* bytes from the start of the op's state */
+    uint32_t period;   /* rows; 0: the whole run is one sequence */
 } elstm_gaps;
 
 /* s and m that bring a state that is read to the layer's own scale. */

@@ -11,7 +11,8 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     g->activation = elstm_read_activation_f32(reader);
     g->clip = elstm_read_f32(reader);
     g->gaps.options = elstm_read_u32(reader);
-    const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_RESET_AFTER;
+    elstm_read_period(reader, &g->gaps);
+    const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_RESET_AFTER | ELSTM_PERIOD;
     if (reader->failed || g->gaps.options & ~known || io->in[0].type != ELSTM_F32 ||
         io->out[0].type != ELSTM_F32 || io->in[0].width != inputs || io->out[0].width != g->units ||
         io->writes != 1 || !elstm_elementwise(g->gate) || !elstm_elementwise(g->activation) ||

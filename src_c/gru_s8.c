@@ -19,9 +19,10 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     g->candidate_limit = (int32_t)elstm_read_u16(reader);
     g->gaps.options = elstm_read_u16(reader);
     const float state_scale = elstm_read_f32(reader); /* for people */
-    const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_RESET_AFTER;
+    const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_RESET_AFTER | ELSTM_PERIOD;
     if (reader->failed || g->gaps.options & ~known) return 0;
     if (g->gaps.options & ELSTM_INITIAL) g->start = elstm_read_start_s8(reader);
+    elstm_read_period(reader, &g->gaps);
     if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) ||
         (out->type != ELSTM_S8 && out->type != ELSTM_S16) || in->width != inputs ||
         out->width != g->units || io->writes != 1 || g->gate.kind == ELSTM_S16_SOFTMAX ||

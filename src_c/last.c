@@ -1,23 +1,37 @@
 /* The last step of a sequence; every step when each is asked for. Where each step has a row it
- * copies nothing: the tensor written is a view. */
+ * copies nothing: the tensor written is a view. With a period the last row of each. */
 #include "op.h"
 
 #include <string.h>
 
 static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
-    (void)reader, (void)op;
+    op->as.last.period = elstm_read_own_period(reader);
     return io->in[0].type == io->out[0].type && io->in[0].width == io->out[0].width &&
            io->in[0].scale == io->out[0].scale;
 }
 
 static int timing(const elstm_op *op, const elstm_io *io, elstm_time *time) {
-    (void)op, (void)io;
+    if (op->as.last.period != 0) {
+        time->multiple = op->as.last.period;
+        elstm_time_change(time, ELSTM_CLOCK_GROUP, op->as.last.period, 0);
+        return elstm_time_sequence(io, time);
+    }
     if (time->single == ELSTM_SEQUENCE) time->single = ELSTM_SINGLE;
     return 1;
 }
 
 static void prepare(const elstm_runner *runner, elstm_op *op) {
     op->as.last.kept = runner->tensors[op->out].data;
+}
+
+/* A period's last row is at hand when it is complete. */
+static void run_periods(const elstm_tensor *in, const elstm_tensor *out, uint32_t period) {
+    if (period == 1) memcpy(out->data, in->data, in->rows * in->row);
+    for (uint32_t k = 0; k < out->rows && period > 1; ++k) {
+        const uint64_t row = (out->first + k + 1) * period - 1 - in->first;
+        memcpy((unsigned char *)out->data + k * out->row,
+               (const unsigned char *)in->data + row * in->row, in->row);
+    }
 }
 
 static void step(elstm_runner *runner, const elstm_op *op) {
@@ -27,6 +41,10 @@ static void step(elstm_runner *runner, const elstm_op *op) {
 static void run(elstm_runner *runner, const elstm_op *op) {
     const elstm_tensor *in = &runner->tensors[op->in];
     elstm_tensor *out = &runner->tensors[op->out];
+    if (op->as.last.period != 0) {
+        run_periods(in, out, op->as.last.period);
+        return;
+    }
     const uint32_t last = in->rows == 0 ? 0 : in->rows - runner->limits.streams;
     unsigned char *row = (unsigned char *)in->data + last * in->row;
     if (runner->every || in->single) {

@@ -21,9 +21,10 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->cell_clip = elstm_read_f32(reader);
     l->clip = elstm_read_f32(reader);
     l->gaps.options = elstm_read_u32(reader);
+    elstm_read_period(reader, &l->gaps);
     const uint32_t options = l->gaps.options;
-    const uint32_t known =
-        ELSTM_MASKED | ELSTM_INITIAL | ELSTM_COUPLED | ELSTM_PEEPHOLE | ELSTM_PROJECTION;
+    const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_COUPLED | ELSTM_PEEPHOLE |
+                           ELSTM_PROJECTION | ELSTM_PERIOD;
     if (reader->failed || options & ~known || io->in[0].type != ELSTM_F32 ||
         io->in[0].width != inputs || io->out[0].width != l->outputs ||
         (io->writes == 2 && io->out[1].width != l->units) ||

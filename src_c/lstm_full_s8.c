@@ -33,13 +33,14 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->gaps.options = elstm_read_u16(reader);
     const float cell_scale = elstm_read_f32(reader); /* for people */
     const uint32_t options = l->gaps.options;
-    const uint32_t known =
-        ELSTM_MASKED | ELSTM_INITIAL | ELSTM_COUPLED | ELSTM_PEEPHOLE | ELSTM_PROJECTION;
+    const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_COUPLED | ELSTM_PEEPHOLE |
+                           ELSTM_PROJECTION | ELSTM_PERIOD;
     if (reader->failed || options & ~known) return 0;
     if (options & ELSTM_INITIAL) {
         l->start_h = elstm_read_start_s8(reader);
         l->start_c = elstm_read_start_s8(reader);
     }
+    elstm_read_period(reader, &l->gaps);
     if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) ||
         (out->type != ELSTM_S8 && out->type != ELSTM_S16) || in->width != inputs ||
         out->width != l->outputs || (!(options & ELSTM_PROJECTION) && l->outputs != l->units) ||

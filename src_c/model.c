@@ -113,6 +113,13 @@ float elstm_read_f32(elstm_reader *reader) {
     return f32_at(p);
 }
 
+uint32_t elstm_read_own_period(elstm_reader *reader) {
+    if (reader->failed || reader->at == reader->end) return 0;
+    const uint32_t period = elstm_read_u32(reader);
+    if (period < 1 || period > ELSTM_MOST_COUNT) reader->failed = 1;
+    return period;
+}
+
 const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size, uint32_t align) {
     const uint32_t at = align_up(reader->weights_at, align);
     if (reader->failed || at < reader->weights_at || at > reader->weights_end ||

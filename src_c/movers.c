@@ -55,26 +55,55 @@ static uint64_t kept_rows(const elstm_form *in, uint64_t rows) {
 /* ---- Reverse ---- */
 
 static int decode_reverse(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
-    (void)reader, (void)op;
+    op->as.mover.period = elstm_read_own_period(reader);
     return alike(io, io->in[0].width);
 }
 
+/* A period's rows, each a window of its own. */
+static elstm_window reversed(const elstm_op *op) {
+    return (elstm_window){.reach = 1, .stride = 1, .period = op->as.mover.period};
+}
+
 static int time_reverse(const elstm_op *op, const elstm_io *io, elstm_time *time) {
-    (void)op;
+    const elstm_window window = reversed(op);
+    if (window.period != 0) return elstm_window_time(&window, io, time);
     time->waits = 1;
     return elstm_time_sequence(io, time);
 }
 
+static void sizes_reverse(const elstm_op *op, const elstm_io *io, const elstm_kernels *kernels,
+                          uint32_t streams, elstm_sizes *sizes) {
+    const elstm_window window = reversed(op);
+    (void)kernels, (void)streams;
+    if (window.period != 0) sizes->state = elstm_windows_state(&window, &io->in[0]);
+}
+
+static void reverse(elstm_runner *runner, const elstm_op *op, const elstm_windows *windows) {
+    (void)runner, (void)op;
+    for (uint32_t k = 0; k < windows->windows; ++k)
+        memcpy(windows->y + k * windows->y_row,
+               elstm_windows_row(windows, 0, (int64_t)windows->windows - 1 - k), windows->row);
+}
+
 static void run_reverse(elstm_runner *runner, const elstm_op *op) {
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
-    for (uint32_t k = 0; k < in->rows; ++k)
-        memcpy(row_at(out, in->rows - 1 - k), row_at(in, k), in->row);
+    const elstm_window window = reversed(op);
+    if (window.period == 1) { /* many streams */
+        copy(in, out, in->rows);
+    } else if (window.period != 0) {
+        elstm_windows_run(runner, op, &window, reverse);
+    } else {
+        for (uint32_t k = 0; k < in->rows; ++k)
+            memcpy(row_at(out, in->rows - 1 - k), row_at(in, k), in->row);
+    }
 }
 
 const elstm_layer elstm_layer_reverse = {
     .kind = ELSTM_KIND_REVERSE,
     .decode = decode_reverse,
     .time = time_reverse,
+    .sizes = sizes_reverse,
+    .step = step,
     .run = run_reverse,
 };
 

@@ -65,6 +65,8 @@ float elstm_read_f32(elstm_reader *reader);                 /* fails on NaN and 
  * all there. */
 const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size, uint32_t align);
 elstm_activation_f32 elstm_read_activation_f32(elstm_reader *reader);
+/* The period that ends a mover's record, where there is one; else 0, the whole run. */
+uint32_t elstm_read_own_period(elstm_reader *reader);
 /* Kind and doublings; the table comes with elstm_read_table, after the layer's other arrays. */
 elstm_activation_s16 elstm_read_activation_s16(elstm_reader *reader);
 void elstm_read_table(elstm_reader *reader, elstm_activation_s16 *f);
@@ -116,16 +118,18 @@ typedef struct {
 } elstm_activate_s8;
 
 typedef struct {
-    void *kept; /* the memory of the tensor written */
+    void *kept;      /* the memory of the tensor written */
+    uint32_t period; /* 0: the whole run is one sequence */
 } elstm_last;
 
 /* What a layer that moves rows was given, as far as it takes it. */
 typedef struct {
     uint32_t count, single, left, right;
-    uint32_t width; /* of what it reads */
+    uint32_t period; /* of a Reverse: 0: the whole run is one sequence */
+    uint32_t width;  /* of what it reads */
 } elstm_mover;
 
-#define ELSTM_MOST_COUNT 65536u /* rows of a window, a padding or a repetition */
+#define ELSTM_MOST_COUNT 65536u /* rows of a window, a padding, a repetition or a period */
 
 /* Windows that slide over the rows of a sequence, as in edgelstm/layers.py. */
 typedef struct {
@@ -537,14 +541,16 @@ int elstm_no_weights_s8(const elstm_matrix_s8 *matrix, uint32_t row);
 
 /* Whether a cell reads as many tensors as its options say, a mask of its type among them. */
 int elstm_gaps_fit(const elstm_gaps *gaps, const elstm_io *io, elstm_type mask, uint32_t states);
+/* Where the options say so, the period that ends a record. */
+void elstm_read_period(elstm_reader *reader, elstm_gaps *gaps);
 int elstm_gaps_time(const elstm_gaps *gaps, const elstm_io *io, elstm_time *time);
 /* Bytes of a state whose cells take `size`, which is a multiple of 4. */
 uint64_t elstm_gaps_state(const elstm_gaps *gaps, uint64_t size);
 /* Whether a row of the mask counts. */
 int elstm_gaps_counts(const elstm_runner *runner, const elstm_op *op, const elstm_gaps *gaps,
                       size_t row);
-/* Where a stream is at its first row and starts from a state that is read: the first tensor of that
- * state, else NULL. */
+/* Called before each row of a stream. Where it is the first, of all or of a period, and starts from
+ * a state that is read: the first tensor of that state, else NULL. */
 const elstm_tensor *elstm_gaps_start(const elstm_runner *runner, const elstm_op *op,
                                      const elstm_gaps *gaps, unsigned char *state);
 /* A step has counted. */

@@ -10,10 +10,12 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->activation = elstm_read_activation_f32(reader);
     l->clip = elstm_read_f32(reader);
     l->gaps.options = elstm_read_u32(reader);
-    if (reader->failed || l->gaps.options & ~(uint32_t)(ELSTM_MASKED | ELSTM_INITIAL) ||
-        io->in[0].type != ELSTM_F32 || io->out[0].type != ELSTM_F32 || io->in[0].width != inputs ||
-        io->out[0].width != l->units || io->writes != 1 || !elstm_elementwise(l->activation) ||
-        l->clip < 0 || !elstm_gaps_fit(&l->gaps, io, ELSTM_F32, 1))
+    elstm_read_period(reader, &l->gaps);
+    const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_PERIOD;
+    if (reader->failed || l->gaps.options & ~known || io->in[0].type != ELSTM_F32 ||
+        io->out[0].type != ELSTM_F32 || io->in[0].width != inputs || io->out[0].width != l->units ||
+        io->writes != 1 || !elstm_elementwise(l->activation) || l->clip < 0 ||
+        !elstm_gaps_fit(&l->gaps, io, ELSTM_F32, 1))
         return 0;
     if (l->gaps.options & ELSTM_INITIAL && io->in[io->reads - 1].width != l->units) return 0;
     l->span = elstm_span(l->units);

@@ -10,8 +10,10 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->hidden_multiplier = (int32_t)elstm_read_u16(reader);
     l->limit = (int32_t)elstm_read_u16(reader);
     l->gaps.options = elstm_read_u16(reader);
-    if (reader->failed || l->gaps.options & ~(uint32_t)(ELSTM_MASKED | ELSTM_INITIAL)) return 0;
+    const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_PERIOD;
+    if (reader->failed || l->gaps.options & ~known) return 0;
     if (l->gaps.options & ELSTM_INITIAL) l->start = elstm_read_start_s8(reader);
+    elstm_read_period(reader, &l->gaps);
     if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) ||
         (out->type != ELSTM_S8 && out->type != ELSTM_S16) || in->width != inputs ||
         out->width != l->units || io->writes != 1 || l->activation.kind == ELSTM_S16_SOFTMAX ||

@@ -26,6 +26,12 @@ CASES = {
     "gru, masked, started": ("gru", {"masked": True, "initial": True, "units": 17}),
     "gru, masked, from a constant": ("gru", {"masked": True, "constant": True, "units": 9}),
     "rnn": ("rnn", {}),
+    "gru, periods": ("gru", {"period": 4, "masked": True, "units": 9}),
+    "rnn, periods": ("rnn", {"period": 1}),
+    "lstm, periods": ("lstm", {"period": 2}),
+    "lstm, periods from a constant": (
+        "lstm", {"period": 4, "constant": True, "masked": True, "writes_c": True, "projected": 3, "peepholes": True},
+    ),
     "rnn, relu": ("rnn", {"activation": RELU, "units": 12}),
     "rnn, elu, clip": ("rnn", {"activation": Activation("elu", 0.5), "clip": 0.4}),
     "rnn, masked, started": ("rnn", {"masked": True, "initial": True, "units": 30}),
@@ -138,6 +144,7 @@ def drawn(draw):
         "masked": draw(st.booleans()),
         "initial": draw(st.booleans()),
         "constant": draw(st.integers(0, 3)) == 0,
+        "period": draw(st.sampled_from((0, 0, 1, 11))),
         "clip": draw(st.sampled_from((None, None, 0.3, 2.0))),
         "activation": draw(st.sampled_from([TANH, TANH, *BOUNDED] if cell == "lstm" else [TANH, RELU, *BOUNDED])),
     }

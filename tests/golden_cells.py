@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgelstm.layers import SIGMOID, TANH, Activate, Activation, Constant, Dense, Gru, Last, Lstm, Rnn
+from edgelstm.layers import (
+    SIGMOID,
+    TANH,
+    Activate,
+    Activation,
+    Constant,
+    Dense,
+    Group,
+    Gru,
+    Last,
+    Lstm,
+    Reverse,
+    Rnn,
+    Split,
+)
 from edgelstm.model import Model, QuantizedModel, Tensor
 from edgelstm.quantized import (
     QuantizedActivate,
@@ -136,10 +150,36 @@ def constants():
         made.rnn("c", ("x", "mask", "l_c"), 2, 4, initial=True, masked=True),
         made.lstm("d", ("x", "l_d", "l_b"), 2, 4, initial=True, writes_c=True),
     ]
-    return of({"x": 2, "m": 1}, layers, ("h_a", "h_b", "h_c", "h_d", "c_d", "l_c"))
+    return of({"x": 2, "m": 1}, layers, ("h_a", "h_b", "h_c", "h_d", "c_d"))
 
 
-BOTH = {"gru": grus(), "rnn": rnns(), "lstm_options": options(), "started": started(), "constants": constants()}
+def periods():
+    """Sequences inside the steps of another, there and back: their ends, and every row."""
+    made = _Cells(68)
+    layers = [
+        Split("rows", ("x",), ("r",), 3),
+        Reverse("there", ("r",), ("q",), 3),
+        made.gru("a", ("r",), 2, 4, period=3),
+        made.gru("b", ("q",), 2, 4, period=3, reset_after=False),
+        Constant("l_c", ("x",), ("l_c",), made.bias(4)),
+        made.rnn("c", ("r", "l_c"), 2, 4, period=2, initial=True),
+        made.lstm("d", ("q",), 2, 4, period=3, writes_c=True),
+        Reverse("back", ("h_b",), ("p",), 3),
+        *(Last(f"last_{name}", (name,), (f"l_{name}",), 3) for name in ("h_a", "h_d", "c_d")),
+        Group("joined", ("p",), ("g",), 3),
+        made.lstm("e", ("l_h_d",), 4, 3),
+    ]
+    return of({"x": 6}, layers, ("l_h_a", "l_c_d", "g", "h_e", "h_c"))
+
+
+BOTH = {
+    "gru": grus(),
+    "rnn": rnns(),
+    "lstm_options": options(),
+    "started": started(),
+    "constants": constants(),
+    "periods": periods(),
+}
 """Models in both number types."""
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from edgelstm.activations import activate
 from edgelstm.layers import Gru, Lstm, Rnn
+from edgelstm.reference_cells import by_periods
 
 
 def simulated_cell(layer, rows, reads, hidden, doublings=0, narrow=False):
@@ -14,6 +15,7 @@ def simulated_cell(layer, rows, reads, hidden, doublings=0, narrow=False):
     With `doublings` the steps of an int8 h are halved anew at each step, up to so many times, as far as its largest
     value lets them. With `narrow` the cell goes on from the h that it writes, not from the finer one behind it.
     """
+    reads, joined = by_periods(layer, reads)
     x = reads[0]
     count, steps, _ = x.shape
     mask = reads[1][:, :, 0] != 0 if layer.masked else np.ones((count, steps), bool)
@@ -40,7 +42,7 @@ def simulated_cell(layer, rows, reads, hidden, doublings=0, narrow=False):
         written[0][:, t] = np.where(seen, h, 0)
         for column, values in zip(written[1:], state[1:], strict=True):
             column[:, t] = values
-    return written
+    return [joined(values) for values in written]
 
 
 def _weights(rows):

@@ -96,6 +96,8 @@ def refusals(model: Model) -> list[str]:
                 reasons.append(f"{layer.name}: it has no operator for {name}")
             if name == "elu" and layer.activation.alpha != 1:
                 reasons.append(f"{layer.name}: its elu has alpha 1, this one {layer.activation.alpha:g}")
+        elif isinstance(layer, Last) and layer.period:
+            reasons.append(f"{layer.name}: it has no Last of periods")
         elif not isinstance(layer, Last):
             reasons.append(f"{layer.name}: {type(layer).__name__} is not written by this exporter")
     reasons += [
@@ -114,6 +116,7 @@ def _options(layer: Lstm) -> list[str]:
         "clip of what enters the gates": layer.clip is not None,
         "mask": layer.masked,
         "initial state": layer.initial,
+        "period": layer.period,
         "second output": len(layer.writes) > 1,
     }
     return [name for name, there in given.items() if there]

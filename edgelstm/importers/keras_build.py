@@ -248,14 +248,15 @@ class Call:
     def group(self, x: str, count: int, width: int, single: bool = False) -> str:
         return self.add(lambda name, y: Group(name, (x,), (y,), count, single), width * count, "_group")
 
-    def last(self, x: str, width: int) -> str:
-        return self.add(lambda name, y: Last(name, (x,), (y,)), width, "_last")
+    def last(self, x: str, width: int, period: int = 0) -> str:
+        return self.add(lambda name, y: Last(name, (x,), (y,), period), width, "_last")
 
-    def reverse(self, x: str, width: int) -> str:
-        if ("reverse", x) not in self.build.known:
-            y = self.add(lambda name, y: Reverse(name, (x,), (y,)), width, "_reverse")
-            self.build.known["reverse", x] = y
-        return self.build.known["reverse", x]
+    def reverse(self, x: str, width: int, period: int = 0) -> str:
+        key = ("reverse", x, period)
+        if key not in self.build.known:
+            y = self.add(lambda name, y: Reverse(name, (x,), (y,), period), width, "_reverse")
+            self.build.known[key] = y
+        return self.build.known[key]
 
     def combine(self, kind: str, tensors: tuple[str, ...], width: int, suffix: str = "") -> str:
         return self.add(lambda name, y: Combine(name, tensors, (y,), kind), width, suffix or f"_{kind}")

@@ -22,7 +22,7 @@ KERAS1_GATES = {"LSTM": "icfo", "GRU": "zrh"}
 class Cell:
     """A cell ready to be placed."""
 
-    make: Callable[..., Any]  # (name, reads, writes, masked=, initial=) -> layer
+    make: Callable[..., Any]  # (name, reads, writes, masked=, initial=, period=) -> layer
     units: int
     states: int  # h, and of an LSTM c
 
@@ -181,6 +181,8 @@ def _settings(call: Call) -> Run:
         settings.flag("zero_output_for_mask", default=False),
     )
     if settings.flag("stateful", default=False):
+        if any(value.inside for value in call.inputs):
+            raise call.refuse("it is stateful inside a TimeDistributed, which is not supported")
         if id(call.spec) in call.build.called:
             raise call.refuse("it is stateful and called more than once, so its calls would share their state")
         call.build.note("the model is stateful in Keras: run(carry=True) carries the state from call to call")
@@ -267,34 +269,36 @@ def _constant(call: Call, numbers: Array) -> Value:
 
 def _run(call: Call, cells: Sequence[Cell], run: Run, x: Value, initial: list[Value]) -> list[Value]:
     """Adds the cells, one behind the other."""
-    if x.inside:
-        raise call.refuse("a recurrent layer inside a TimeDistributed is not supported")
+    if x.inside and x.steps is None:
+        raise call.refuse("the steps of the sequence inside a TimeDistributed must be known")
+    if x.inside and initial:
+        raise call.refuse("an initial state inside a TimeDistributed is not supported")
     if initial and len(initial) != sum(cell.states for cell in cells):
         raise call.refuse(f"it has {sum(cell.states for cell in cells)} states, and is given {len(initial)}")
     if x.mask is not None and call.spec.kind.startswith("CuDNN"):
         raise call.refuse("a mask before it, which cuDNN's layers cannot take")
     source, mask = x.tensor, x.mask
     if run.backwards:
-        source = call.reverse(source, x.width)
-        mask = None if mask is None else call.reverse(mask, 1)
+        source = call.reverse(source, x.width, x.period)
+        mask = None if mask is None else call.reverse(mask, 1, x.period)
     states: list[Value] = []
     for cell in cells:
         given = [_state(call, value, cell.units) for value in initial[: cell.states]]
         initial = initial[cell.states :]
-        h, found = _place(call, cell, source, mask, given, run.return_state)
-        states += [Value(tensor, (cell.units,), False) for tensor in found]
+        h, found = _place(call, cell, source, mask, given, run.return_state, x.period)
+        states += [Value(tensor, (cell.units,), False, inside=x.inside) for tensor in found]
         source = h
     units, h = cells[-1].units, source
     y = h if not run.zeros or mask is None else call.combine("multiply", (h, mask), units)
     if run.every_step:
-        output = Value(y, (x.shape[0], units), True, x.mask)
+        output = Value(y, (x.shape[0], units), True, x.mask, x.inside)
     else:
-        output = Value(_last(call, y, units), (units,), False)
+        output = Value(_last(call, y, units, x.period), (units,), False, inside=x.inside)
     return [output, *states]
 
 
 def _place(
-    call: Call, cell: Cell, source: str, mask: str | None, initial: list[str], return_state: bool
+    call: Call, cell: Cell, source: str, mask: str | None, initial: list[str], return_state: bool, period: int
 ) -> tuple[str, list[str]]:
     """Adds one cell; h of every step, and if they are asked for the last states."""
     build, units = call.build, cell.units
@@ -304,10 +308,11 @@ def _place(
     if return_state and cell.states == 2:
         writes = (h, build.tensor(build.unique(f"{name}_c"), units))
     reads = (source, *([] if mask is None else [mask]), *initial)
-    build.layers.append(cell.make(name, reads, writes, masked=mask is not None, initial=bool(initial)))
+    options = {"masked": mask is not None, "initial": bool(initial), "period": period}
+    build.layers.append(cell.make(name, reads, writes, **options))
     if not return_state:
         return h, []
-    last = [_last(call, tensor, units) for tensor in writes]
+    last = [_last(call, tensor, units, period) for tensor in writes]
     if mask is not None and initial:  # where no step counts, h is zeros, but the state stays the initial one
         seen = call.add(lambda n, y: Reduce(n, (mask,), (y,), "max"), 1, "_seen")
         unseen = call.add(
@@ -318,10 +323,10 @@ def _place(
     return h, last
 
 
-def _last(call: Call, tensor: str, width: int) -> str:
-    key = ("last", tensor)
+def _last(call: Call, tensor: str, width: int, period: int) -> str:
+    key = ("last", tensor, period)
     if key not in call.build.known:
-        call.build.known[key] = call.last(tensor, width)
+        call.build.known[key] = call.last(tensor, width, period)
     return call.build.known[key]
 
 
@@ -359,14 +364,14 @@ def bidirectional(call: Call) -> list[Value]:
     y, *states = _run(forward, cells, run, x, initial[:half])
     z, *more = _run(backward, other_cells, other, x, initial[half:])
     if run.every_step:
-        z = Value(call.reverse(z.tensor, z.width), z.shape, True, z.mask)
+        z = replace(z, tensor=call.reverse(z.tensor, z.width, z.period))
     if merge is None:
         return [replace(v, mask=mask if v.rows else None) for v in (y, z)] + [*states, *more]
     width = y.width + z.width if merge == "concat" else y.width
     if merge != "concat" and y.width != z.width:
         raise call.refuse(f"merge_mode = {merge!r}: its layers have {y.width} and {z.width} units")
     merged = call.combine(MERGES[merge], (y.tensor, z.tensor), width, "_merge")
-    return [Value(merged, (*y.shape[:-1], width), y.rows, mask if y.rows else None), *states, *more]
+    return [Value(merged, (*y.shape[:-1], width), y.rows, mask if y.rows else None, y.inside), *states, *more]
 
 
 def _side(call: Call, spec: Spec, x: Value) -> tuple[Call, list[Cell], Run]:

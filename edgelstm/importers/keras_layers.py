@@ -78,7 +78,8 @@ STEPWISE = (
 
 INSIDE = (
     *STEPWISE, "Conv1D", "DepthwiseConv1D", "SeparableConv1D", "MaxPooling1D", "AveragePooling1D",
-    "GlobalMaxPooling1D", "GlobalAveragePooling1D", "Flatten", "Reshape", "InputLayer", *keras_joins.LAYERS,
+    "GlobalMaxPooling1D", "GlobalAveragePooling1D", "Flatten", "Reshape", "InputLayer", *keras_joins.LAYERS, "Masking",
+    *keras_cells.GIVEN_STATES,
 )  # fmt: skip
 """Layers that may stand inside a TimeDistributed."""
 
@@ -247,4 +248,6 @@ def time_distributed(build: Build, spec: Spec, x: Value, keywords: dict[str, Any
     call = _masked(call)
     call.settings.finish()
     _check_arguments(call)
+    if call.x.mask is not None and any(inner.kind in keras_cells.GIVEN_STATES for inner in spec.all()):
+        raise call.refuse("a mask of its steps, and a recurrent layer in it, is not supported")
     return call, keras_shapes.enter(call, call.x)

@@ -103,6 +103,8 @@ def enter(call: Call, x: Value) -> Value:
 def leave(call: Call, y: Value, steps: int | None, mask: str | None) -> Value:
     """A step's value as part of the sequence again."""
     tensor = y.tensor
+    if y.rows and y.mask is not None and (call.build.generation or 0) < 3:
+        raise call.refuse("the mask of the sequence inside, which Keras 2 hands on, is not supported")
     if y.rows:
         if y.shape[0] is None:
             raise CheckpointError(f"layer {call.spec.name!r}: the steps of the sequence inside must be known")

@@ -58,12 +58,13 @@ def embedding(call: Call) -> Value:
     masked = settings.flag("mask_zero", default=False)
     role = "W" if "W" in dict(call.spec.tensors) else "embeddings"
     found = call.arrays({role: (vocabulary, columns)})
-    if x.inside and not x.rows:
-        raise call.refuse("an Embedding of single numbers inside a TimeDistributed is not supported")
+    if x.inside and not x.rows and len(x.shape) == 1:  # a row of ids is the sequence inside
+        count = x.shape[0] or 1
+        x = replace(x, tensor=call.split(x.tensor, count, 1) if count > 1 else x.tensor, rows=True)
     y = call.add(lambda name, y: Embedding(name, (x.tensor,), (y,), found[role]), x.width * columns)
     mask = None
     if masked:
-        if not x.rows or x.width != 1 or len(x.shape) != 1 or x.inside:
+        if not x.rows or x.width != 1 or len(x.shape) != 1:
             raise call.refuse(f"mask_zero for numbers of shape {shown(list(x.shape))}; one a step is supported")
         mask = missing(call, x, 0.0)
     return Value(y, (*x.shape, columns), x.rows, mask, x.inside)
@@ -90,7 +91,7 @@ def masking(call: Call) -> Value:
     x, value = call.x, call.settings.number("mask_value", 0.0)
     if value is None:
         raise call.settings.refuse("mask_value", value, "expected a number")
-    if not x.rows or len(x.shape) != 2 or x.inside:
+    if not x.rows or len(x.shape) != 2:
         raise call.refuse(f"it masks shape {shown(list(x.shape))}; only steps of values (steps, values) can be masked")
     y, mask = _masked(call, x, value)
     return replace(x, tensor=y, mask=mask)

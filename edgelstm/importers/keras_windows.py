@@ -172,6 +172,8 @@ def global_pool1d(call: Call) -> Value:
     if mask is not None and not isinstance(mask, Value):
         raise call.refuse(f"mask = {shown(mask)} is not understood")
     found = mask.tensor if isinstance(mask, Value) else x.mask
+    if mean and found is not None and x.inside:
+        raise call.refuse("a mean of the steps that count inside a TimeDistributed is not supported")
     reads = (x.tensor, found) if mean and found is not None else (x.tensor,)
     y = call.add(
         lambda name, y: Reduce(name, reads, (y,), "mean" if mean else "max", len(reads) > 1, x.period), x.width

@@ -164,6 +164,22 @@ class Builder:
         inner = draw.one(k.Dense(draw.whole(1, 4), activation=draw.one("linear", "tanh")), k.Activation("relu"))
         return self.put(k.TimeDistributed(inner), x)
 
+    def sequence_in_each_step(self, x: Any) -> Any:
+        """Each step's values as a sequence, which a recurrent layer reads from a reset state."""
+        draw, k = self.draw, self.k
+        count = draw.one(*(n for n in range(1, x.shape[-1] + 1) if x.shape[-1] % n == 0))
+        y = self.put(k.Reshape((x.shape[1], count, x.shape[-1] // count)), x)
+        layer = self.recurrent(draw.one(*self.cells()))
+        if draw.flag():
+            layer = k.Bidirectional(self.recurrent(draw.one(*self.cells()), go_backwards=False))
+        y = self.put(k.TimeDistributed(layer), y)
+        if len(y.shape) == 4:
+            y = self.put(k.TimeDistributed(draw.one(k.Flatten(), k.GlobalMaxPooling1D(), self.plain_last())), y)
+        return y
+
+    def plain_last(self) -> Any:
+        return self.recurrent(self.draw.one(*self.cells()), return_sequences=False)
+
     def window(self) -> dict[str, Any]:
         draw = self.draw
         stride = draw.one(1, 1, 2)
@@ -275,6 +291,7 @@ class Builder:
         if len(x.shape) == 3:
             choices += [self.plain_cell] * 4 + [self.each_step, self.nested]
             choices += [self.rnn] if self.known("RNN") else []
+            choices += [self.sequence_in_each_step] if self.known("Flatten") and x.shape[1] else []
             choices += [self.bidirectional] * 2 if self.known("Bidirectional") else []
             choices += [self.with_state, self.initial] if self.known("GRU") else []
             choices += [self.conv] if self.known("Conv1D") else []

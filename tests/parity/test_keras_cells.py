@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from keras_live import COUNT, INPUTS, STEPS, TOLERANCE, Layers, compare, heads, save_beside
 
-from edgelstm import importers, reference
+from edgelstm import importers, reference, reference_s8
+from edgelstm.errors import CheckpointError
+from edgelstm.quantization import quantize
 
 tf = pytest.importorskip("tensorflow")
 CELLS = ("LSTM", "GRU", "SimpleRNN")
@@ -227,3 +229,75 @@ def test_weights_of_cudnn_layers(tmp_path: Path) -> None:
             layer["config"] = {key: layer["config"][key] for key in kept}
         file.attrs["model_config"] = json.dumps(config)
     assert np.abs(reference.run(importers.read(path), [x])[0] - want).max() < TOLERANCE
+
+
+# ---- sequences inside the steps of another ----
+
+
+def wrapped(k: Any, kind: str) -> Layers:
+    """What may stand in a TimeDistributed, on (sentences, words, values)."""
+    make, every = getattr(k, kind), {"return_sequences": True}
+    cell = getattr(k, f"{kind}Cell")
+    return {
+        "last": make(4),
+        "every": make(4, **every),
+        "backwards": make(4, go_backwards=True, **every),
+        "backwards last": make(4, go_backwards=True),
+        "both": k.Bidirectional(make(3)),
+        "both every": k.Bidirectional(make(3, **every), merge_mode="sum"),
+        "cells": k.RNN([cell(3), cell(4)]),
+    }
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_sequence_in_every_step(keras: Any, kind: str, suffix: str, tmp_path: Path) -> None:
+    k = keras.layers
+    x = keras.Input((STEPS, 5, INPUTS), name="x")
+    layers = wrapped(k, kind)
+    model = keras.Model(x, [k.TimeDistributed(layer)(x) for layer in layers.values()])
+    read = compare(model, tmp_path / f"m{suffix}", list(layers), 3)
+    assert read.timing.causal  # a step brings a sequence, whole
+
+
+@pytest.mark.parametrize("words", [1, 4])
+def test_words_to_sentences_to_a_document(keras: Any, words: int, tmp_path: Path) -> None:
+    k = keras.layers
+    sentence = keras.Sequential(
+        [
+            k.Input((words,)),
+            k.Embedding(7, 3, mask_zero=True),
+            k.Bidirectional(k.LSTM(4, return_sequences=True)),
+            k.Dense(4, activation="tanh"),
+            k.GRU(3),
+            k.Dense(3),
+        ]
+    )
+    ids = keras.Input((STEPS, words), name="ids")
+    vectors = k.TimeDistributed(sentence)(ids)
+    model = keras.Model(
+        ids, [k.Bidirectional(k.LSTM(4))(vectors), k.Dense(2)(k.LSTM(3, return_sequences=True)(vectors))]
+    )
+    compare(model, tmp_path / "m.keras", ["document", "every sentence"], 4)
+
+
+def test_int8_of_sequences_in_steps(keras: Any, tmp_path: Path) -> None:
+    k = keras.layers
+    x = keras.Input((STEPS, 5, INPUTS), name="x")
+    model = keras.Model(x, k.LSTM(4, return_sequences=True)(k.TimeDistributed(k.Bidirectional(k.GRU(6)))(x)))
+    read = compare(model, tmp_path / "m.keras", ["y"], 5)
+    random = np.random.default_rng(3)
+    samples, data = (random.uniform(-1.5, 1.5, (24, STEPS, 5 * INPUTS)).astype(np.float32) for _ in range(2))
+    exact, found = reference.run(read, [data])[0], reference_s8.run_float(quantize(read, samples), [data])[0]
+    assert 10 * np.log10(np.square(exact).sum() / np.square(found - exact).sum()) > 25
+
+
+def test_a_state_inside_a_time_distributed_layer_is_refused(keras: Any, tmp_path: Path) -> None:
+    k = keras.layers
+    inner = keras.Input((5, INPUTS))
+    state = k.GRU(3)(inner)
+    x = keras.Input((STEPS, 5, INPUTS), name="x")
+    decoder = keras.Model(inner, k.GRU(3)(inner, initial_state=state))
+    keras.Model(x, k.TimeDistributed(decoder)(x)).save(tmp_path / "m.keras")
+    with pytest.raises(CheckpointError, match="an initial state inside a TimeDistributed is not supported"):
+        importers.read(tmp_path / "m.keras")
