@@ -25,8 +25,8 @@ static void prepare(const elstm_runner *runner, elstm_op *op) {
 }
 
 /* A period's last row is at hand when it is complete. */
-static void run_periods(const elstm_tensor *in, const elstm_tensor *out, uint32_t period) {
-    if (period == 1) memcpy(out->data, in->data, in->rows * in->row);
+static void run_periods(const elstm_tensor *in, elstm_tensor *out, uint32_t period) {
+    if (period == 1) out->data = in->data;
     for (uint32_t k = 0; k < out->rows && period > 1; ++k) {
         const uint64_t row = (out->first + k + 1) * period - 1 - in->first;
         memcpy((unsigned char *)out->data + k * out->row,

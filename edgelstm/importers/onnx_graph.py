@@ -15,7 +15,7 @@ from .onnx_inputs import BATCH, LENGTHS, STEPS, Roles, is_whole, roles
 from .onnx_ops import OPERATIONS, normalised
 from .onnx_settings import Settings
 from .onnx_sizes import MAX_ELEMENTS, Dim, Known, known, product, symbol, uniform
-from .onnx_values import Atom, Data, Lengths, Refused, Value
+from .onnx_values import Atom, Data, Lengths, Order, Refused, Value
 from .torch_pickle import shown
 
 _MAX_NESTING = 8  # of If in If
@@ -126,7 +126,27 @@ class Walk:
             return self._statistics(node)
         if node.op == "Where":
             return self._softplus(node)
+        if node.op == "ScatterElements":
+            return self._inverse(node)
         return None
+
+    def _inverse(self, node: Node) -> Value | None:
+        """The order in which sequences that were sorted stand as before: each one's place at the place it came from."""
+        if len(node.inputs) != 3 or not isinstance(self.values.get(node.inputs[1]), Order):
+            return None
+        if node.attributes.get("axis", 0) != 0 or node.attributes.get("reduction", "none") not in ("none", b"none"):
+            return None
+        size = self.build.batch.size
+        places = self.values.get(node.inputs[2])
+        if isinstance(places, Known) and not places.symbolic and isinstance(size, int):
+            fits = places.shape == (size,) and (places.array == np.arange(size)).all()
+            return Order() if fits else None
+        counted = self._written(node.inputs[2], "Range", 3)
+        end = self.values.get(counted.inputs[1]) if counted else None
+        if counted is None or not isinstance(end, Known) or list(end.array.flat) != [size]:
+            return None
+        starts = self._number(counted.inputs[0]) == 0 and self._number(counted.inputs[2]) == 1
+        return Order() if starts else None
 
     def _written(self, name: str, op: str, count: int) -> Node | None:
         node = self.writers.get(name)

@@ -134,7 +134,7 @@ class _Search:
             return [*axes[:-1], None] if self._shape(node, 1) else None
         if index != 0 and node.op not in _JOINS:
             return None
-        if node.op in _SAME:
+        if node.op in _SAME or node.op == "TopK":
             return axes
         rank = len(axes)
         if node.op == "Transpose":

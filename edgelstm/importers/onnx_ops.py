@@ -32,7 +32,7 @@ from .onnx_fold import (
 from .onnx_joins import data_of
 from .onnx_settings import Settings
 from .onnx_sizes import Dim, Known, Size, dims, numbers, product, uniform
-from .onnx_values import Atom, Data, Lengths, Scores, Value, places, reshaped, squeezed, transposed, unsqueezed
+from .onnx_values import Atom, Data, Lengths, Order, Scores, Value, places, reshaped, squeezed, transposed, unsqueezed
 from .torch_pickle import shown
 
 Inputs: TypeAlias = list[Value | None]
@@ -53,7 +53,7 @@ def _cast(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value
     settings.int("saturate")
     settings.text("round_mode")
     kind = np.dtype(CASTS.get(to, np.float16)).name
-    if isinstance(value, Lengths) and kind in ("int32", "int64"):
+    if isinstance(value, Lengths | Order) and kind in ("int32", "int64"):
         return value
     data = data_of(node, value)
     if kind in ("float32", "float64"):
@@ -75,7 +75,7 @@ def _dropout(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Va
 
 def _shape(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value:
     value = given(node, inputs, 0)
-    if isinstance(value, Lengths):
+    if isinstance(value, Lengths | Order):
         return shape_of(settings, (build.batch.size,))
     return shape_of(settings, value.shape)
 
@@ -165,11 +165,24 @@ def _gather(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Val
         return _embedding(build, node, settings, value, data_of(node, index))
     data = data_of(node, value)
     axis = axis_of(node, settings.int("axis", 0), len(data.axes))
+    if isinstance(index, Order) and data.axes[axis] == tuple(a for a in (build.batch,) if a.size != 1):
+        return data
     if not isinstance(index, Known):
         raise CheckpointError(f"{node.label}: what it takes is computed from what the model reads")
     wanted = dims(Known(index.array.reshape(-1), (product(index.shape),)), node.label)
     made = _taken(build, node, data, axis, wanted)
     return made.seen([*made.axes[:axis], *_indexed(node, made, axis, index), *made.axes[axis + 1 :]])
+
+
+def _top(build: Build, node: Node, settings: Settings, inputs: Inputs) -> list[Value]:
+    """Lengths in order, and that order, as PyTorch's exporter sorts sequences before it packs them."""
+    value, count = given(node, inputs, 0), optional(inputs, 1)
+    axis, every = settings.int("axis", -1), settings.int("k")
+    settings.int("largest"), settings.int("sorted")
+    wanted = dims(count, node.label) if isinstance(count, Known) else [every]
+    if not isinstance(value, Lengths) or axis not in (0, -1) or wanted != [build.batch.size]:
+        raise CheckpointError(f"{node.label}: an operation that no layer does, but that sorts lengths of sequences")
+    return [value, Order()]
 
 
 def _indexed(node: Node, made: Data, axis: int, index: Known) -> list[tuple[Atom, ...]]:
@@ -591,4 +604,5 @@ OPERATIONS: dict[str, Operation] = {
     "ReduceMax": onnx_windows.reduce,
     "ReduceSum": onnx_windows.reduce,
     "Pad": onnx_windows.pad,
+    "TopK": _top,
 }

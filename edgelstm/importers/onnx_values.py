@@ -96,13 +96,18 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """An order of a batch's sequences, as packing them takes. Here each runs alone, so it changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """What cannot be read; an error only where something needs it."""
 
     reason: str
 
 
-Value: TypeAlias = Known | Data | Scores | Lengths | Refused
+Value: TypeAlias = Known | Data | Scores | Lengths | Order | Refused
 
 
 def transposed(data: Data, order: Sequence[int]) -> Data:

@@ -299,6 +299,40 @@ def test_each_operation(name: str) -> None:
     agree(LAYERS[name])
 
 
+# ---- packed sequences ----
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("batch", [None, 1, 3])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_packed_sequences_that_pytorch_sorts(kind: str, both: bool, batch: int | None, tmp_path: Path) -> None:
+    """pack_padded_sequence(enforce_sorted=False): the exporter sorts the sequences, and puts them back."""
+    torch = pytest.importorskip("torch")
+    rnn = torch.nn.utils.rnn
+
+    class Net(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = getattr(torch.nn, kind)(3, 4, batch_first=True, bidirectional=both)
+
+        def forward(self, x: Any, lengths: Any) -> Any:
+            packed = rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            y, state = self.rnn(packed)
+            return rnn.pad_packed_sequence(y, batch_first=True)[0], (state[0] if kind == "LSTM" else state)[-1]
+
+    count = batch or 2
+    lengths = torch.tensor([5, 7, 2][:count])
+    dynamic = {"x": {1: "T"}, "lengths": {}} if batch else {"x": {0: "N", 1: "T"}, "lengths": {0: "N"}}
+    file = tmp_path / "packed.onnx"
+    torch.manual_seed(0)
+    torch.onnx.export(
+        Net().eval(), (torch.randn(count, 7, 3), lengths), str(file), dynamo=False, opset_version=17,
+        input_names=["x", "lengths"], output_names=["y", "h"], dynamic_axes=dynamic,
+    )  # fmt: skip
+    assert agree(file.read_bytes()).inputs == ("x", "mask")
+
+
 # ---- in a process of its own ----
 
 
