@@ -67,6 +67,7 @@ MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that cou
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax", "jumps")
 MAX_TEXTS = 1 << 24  # bytes of an image's texts; of empty lists alone, Python would make 24 times as much
 GROUP = 8
+SOFTMAX = 16  # the number of the last activation that takes one number alone
 
 
 def checksum(image: bytes | bytearray) -> int:
@@ -312,8 +313,7 @@ def _costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription)
 def _cell_costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription) -> _Costs:
     """Of a recurrent layer other than the plain LSTM."""
     cell, number_type = kind.rsplit("_", 1)
-    options_at = {"gru_f32": 28, "gru_s8": 22, "rnn_f32": 20, "rnn_s8": 14, "lstm_full_f32": 44, "lstm_full_s8": 30}
-    options = struct.unpack_from("<H", fields, options_at[kind])[0]
+    options = struct.unpack_from("<H", fields, _options_at(kind, fields))[0]
     units, outputs = struct.unpack_from("<I", fields)[0], y.width
     size, quads = (4, 1) if number_type == "f32" else (1, 4)
     h, fine = {"f32": 4, "s8": 1, "s16": 2}[y.type], 4 if number_type == "f32" else 2
@@ -346,6 +346,16 @@ def _cell_costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescrip
             macs = units * (x.width + units)
             weights = bytes_of(rows(1, units), x.width) + bytes_of(rows(1, units), units)
             return _Costs(macs + units, macs, weights, h * _padded(units) + flags)
+
+
+def _options_at(kind: str, fields: bytes) -> int:
+    """Where a cell's options stand: in float behind its activations, some of which take 8 bytes more, and its clips."""
+    if kind.endswith("s8"):
+        return {"gru_s8": 22, "rnn_s8": 14, "lstm_full_s8": 30}[kind]
+    at, activations, clips = {"gru_f32": (8, 2, 4), "rnn_f32": (8, 1, 4), "lstm_full_f32": (12, 3, 8)}[kind]
+    for _ in range(activations):
+        at += 8 if struct.unpack_from("<I", fields, at)[0] <= SOFTMAX else 16
+    return at + clips
 
 
 def _window_state(reach: int, window: list[int], row: int) -> int:
