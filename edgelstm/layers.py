@@ -31,8 +31,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from . import shapes
 from .errors import ModelError
 from .meta import Array, dims, frozen, put
+from .shapes import expect, one
 
 ACTIVATIONS = (
     "linear", "sigmoid", "tanh", "relu", "relu6", "leaky_relu", "elu", "selu", "softplus", "softsign",
@@ -108,7 +110,7 @@ LOG_SIGMOID = Activation("scaled_softplus", -1.0, LARGEST)  # -softplus(-x)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lstm:
+class Lstm(shapes.Lstm):
     """An LSTM layer; writes h of every step. Equations in the module's docstring."""
 
     name: str
@@ -151,25 +153,9 @@ class Lstm:
         if self.cell_clip is not None and not 0 < self.cell_clip < np.inf:
             raise ModelError(f"{self.name}: cell_clip is {self.cell_clip}, expected a positive number")
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[1])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[2])
-
-    @property
-    def outputs(self) -> int:
-        return int(self.recurrent.shape[2])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *rest(self, (self.outputs, self.units))))
-        return (self.outputs, self.units)[: len(self.writes)]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Gru:
+class Gru(shapes.Gru):
     """A GRU layer; writes h of every step. Equations in the module's docstring."""
 
     name: str
@@ -203,21 +189,9 @@ class Gru:
             put(self, reset_bias=frozen(reset_bias, np.float32, (units,), f"{self.name}: reset_bias"))
         _check_cell(self, None)
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[1])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[2])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *rest(self, (self.units,))))
-        return (self.units,)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rnn:
+class Rnn(shapes.Rnn):
     """A simple RNN layer; writes h of every step. Equation in the module's docstring."""
 
     name: str
@@ -242,18 +216,6 @@ class Rnn:
         )
         _check_cell(self, None)
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[0])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[1])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *rest(self, (self.units,))))
-        return (self.units,)
-
 
 Cell: TypeAlias = Lstm | Gru | Rnn
 
@@ -262,7 +224,7 @@ Cell: TypeAlias = Lstm | Gru | Rnn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dense:
+class Dense(shapes.Dense):
     """y = activation(W x + b), step by step."""
 
     name: str
@@ -280,21 +242,9 @@ class Dense:
             bias=frozen(self.bias, np.float32, (units,), f"{self.name}: bias"),
         )
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[0])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[1])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs,))
-        return (self.units,)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Activate:
+class Activate(shapes.Kept):
     """y = activation(x): an activation that stands alone, after a layer it cannot be merged with."""
 
     name: str
@@ -302,12 +252,9 @@ class Activate:
     writes: tuple[str, ...]  # one tensor, [T, width]
     activation: Activation
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Embedding:
+class Embedding(shapes.Embedding):
     """Rows of a table, one after the other: y = [table[x_0], table[x_1], ...]. x holds whole numbers from 0 on."""
 
     name: str
@@ -319,23 +266,12 @@ class Embedding:
         shape = dims(self.table, 2, f"{self.name}: table", rows=MAX_VOCABULARY)
         put(self, table=frozen(self.table, np.float32, shape, f"{self.name}: table"))
 
-    @property
-    def vocabulary(self) -> int:
-        return int(self.table.shape[0])
-
-    @property
-    def columns(self) -> int:
-        return int(self.table.shape[1])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads) * self.columns,)
-
 
 MAX_VOCABULARY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Constant:
+class Constant(shapes.Constant):
     """The same row whatever it reads, known from the start of a run on: a state to start from that was learned."""
 
     name: str
@@ -347,13 +283,9 @@ class Constant:
         shape = dims(self.value, 1, f"{self.name}: value")
         put(self, value=frozen(self.value, np.float32, shape, f"{self.name}: value"))
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        one(self, reads)
-        return (len(self.value),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mask:
+class Mask(shapes.Mask):
     """Steps in which some value differs from `value` count; writes x, zeros in the other steps, and the mask."""
 
     name: str
@@ -367,15 +299,12 @@ class Mask:
         if len(self.writes) != 2:
             raise ModelError(f"{self.name}: a mask writes two tensors, not {len(self.writes)}")
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads), 1)
-
 
 COMBINATIONS = ("concatenate", "add", "subtract", "multiply", "average", "maximum", "minimum")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Combine:
+class Combine(shapes.Combine):
     """Several tensors to one, value by value or, with "concatenate", one after the other. A tensor of width 1 serves
     all values of the others, a single one all steps of the others."""
 
@@ -389,13 +318,6 @@ class Combine:
             raise ModelError(f"{self.name}: unknown combination {self.kind!r}; known: {', '.join(COMBINATIONS)}")
         if not 2 <= len(self.reads) <= MAX_READS or (self.kind == "subtract" and len(self.reads) != 2):
             raise ModelError(f"{self.name}: it combines {len(self.reads)} tensors")
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        if self.kind == "concatenate":
-            return (sum(reads),)
-        widest = max(reads)
-        expect(self, reads, tuple(1 if n == 1 else widest for n in reads))
-        return (widest,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -434,7 +356,7 @@ class LayerNorm:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Conv1d:
+class Conv1d(shapes.Conv1d):
     """y[t] = activation(sum over k of W[k] x[t * stride + k * dilation - left] + b)."""
 
     name: str
@@ -462,30 +384,9 @@ class Conv1d:
             raise ModelError(f"{self.name}: {self.groups} groups of {units} units")
         _check_window(self)
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[0])
-
-    @property
-    def taps(self) -> int:
-        return int(self.kernel.shape[1])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[2]) * self.groups
-
-    @property
-    def reach(self) -> int:
-        """Steps from a window's first to its last, both counted."""
-        return (self.taps - 1) * self.dilation + 1
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs,))
-        return (self.units,)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pool1d:
+class Pool1d(shapes.Pool1d):
     """The maximum or the mean of each window, value by value."""
 
     name: str
@@ -509,19 +410,12 @@ class Pool1d:
         if max(self.left, self.right) >= self.size:
             raise ModelError(f"{self.name}: padding of {max(self.left, self.right)} for windows of {self.size}")
 
-    @property
-    def reach(self) -> int:
-        return self.size
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 # ---- over all steps ----
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Last:
+class Last(shapes.Kept):
     """The last step of a sequence (`return_sequences=False`); passes every step when each is asked for. With `period`
     the last of every so many rows."""
 
@@ -533,12 +427,9 @@ class Last:
     def __post_init__(self) -> None:
         _check_period(self)
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reduce:
+class Reduce(shapes.Reduce):
     """Mean, maximum or sum over the steps; of the steps so far when each is asked for. With `masked` a mean or sum is
     that of the steps that count, 0 where none does."""
 
@@ -556,13 +447,9 @@ class Reduce:
             raise ModelError(f"{self.name}: a mask for a {self.kind} or with a period")
         _check_period(self)
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (reads[0], *((1,) if self.masked else ())))
-        return reads[:1]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reverse:
+class Reverse(shapes.Kept):
     """The steps in reverse order, with `period` those of every so many."""
 
     name: str
@@ -573,12 +460,9 @@ class Reverse:
     def __post_init__(self) -> None:
         _check_period(self)
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Crop:
+class Crop(shapes.Kept):
     """All steps but the first `left` and the last `right`."""
 
     name: str
@@ -590,12 +474,9 @@ class Crop:
     def __post_init__(self) -> None:
         _check_ends(self, self.left, self.right)
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pad:
+class Pad(shapes.Kept):
     """`left` steps of zeros, the steps, `right` steps of zeros."""
 
     name: str
@@ -607,12 +488,9 @@ class Pad:
     def __post_init__(self) -> None:
         _check_ends(self, self.left, self.right)
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Repeat:
+class Repeat(shapes.Kept):
     """A single tensor's row `count` times, as a sequence."""
 
     name: str
@@ -622,9 +500,6 @@ class Repeat:
 
     def __post_init__(self) -> None:
         _check_count(self, self.count)
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -682,15 +557,12 @@ class Transpose:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SoftmaxSteps:
+class SoftmaxSteps(shapes.Kept):
     """Softmax over the steps, value by value."""
 
     name: str
     reads: tuple[str, ...]  # one tensor, [T, width]
     writes: tuple[str, ...]  # one tensor, [T, width]
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -768,11 +640,6 @@ def _check_cell(layer: Cell, cell_activation: Activation | None) -> None:
     _check_period(layer)
 
 
-def rest(layer: Any, state: tuple[int, ...]) -> tuple[int, ...]:
-    """Widths of what a cell reads beside x."""
-    return ((1,) if layer.masked else ()) + (state if layer.initial else ())
-
-
 def _check_window(layer: Conv1d | Pool1d) -> None:
     _check_ends(layer, layer.left, layer.right)
     for name in ("stride", "dilation"):
@@ -798,16 +665,3 @@ def _check_ends(layer: Layer, left: int, right: int) -> None:
 def _check_count(layer: Layer, count: int) -> None:
     if not 1 <= count <= MAX_STEPS:
         raise ModelError(f"{layer.name}: a count of {count}, expected 1 to {MAX_STEPS}")
-
-
-def one(layer: Any, reads: tuple[int, ...]) -> int:
-    """The width of the one tensor a layer reads."""
-    if len(reads) != 1:
-        raise ModelError(f"{layer.name}: it reads {len(reads)} tensors, expected one")
-    return reads[0]
-
-
-def expect(layer: Any, reads: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """ModelError unless a layer reads tensors of these widths."""
-    if reads != expected:
-        raise ModelError(f"{layer.name}: it reads tensors of widths {reads}, expected {expected}")

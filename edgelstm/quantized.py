@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .layers import Crop, Group, Last, Pad, Repeat, Reverse, Split, Transpose, expect, one, rest
+from . import shapes
+from .layers import Crop, Group, Last, Pad, Repeat, Reverse, Split, Transpose
 from .meta import Array
 
 
@@ -58,7 +59,7 @@ class QuantizedReset:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedLstm:
+class QuantizedLstm(shapes.Lstm):
     """An LSTM in integers. Rows as in Lstm; the meaning of each field is in docs/numerics.md."""
 
     name: str
@@ -88,25 +89,9 @@ class QuantizedLstm:
     initial: tuple[Rescale, ...] = ()  # of h and c, where the state to start from is read
     period: int = 0
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[1])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[2])
-
-    @property
-    def outputs(self) -> int:
-        return int(self.recurrent.shape[2])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *rest(self, (self.outputs, self.units))))
-        return (self.outputs, self.units)[: len(self.writes)]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedGru:
+class QuantizedGru(shapes.Gru):
     """A GRU in integers. Rows as in Gru; the meaning of each field is in docs/numerics.md."""
 
     name: str
@@ -131,21 +116,9 @@ class QuantizedGru:
     initial: tuple[Rescale, ...] = ()  # of the state
     period: int = 0
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[1])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[2])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *rest(self, (self.units,))))
-        return (self.units,)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedRnn:
+class QuantizedRnn(shapes.Rnn):
     """A simple RNN in integers; the meaning of each field is in docs/numerics.md."""
 
     name: str
@@ -164,24 +137,12 @@ class QuantizedRnn:
     initial: tuple[Rescale, ...] = ()  # of h
     period: int = 0
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[0])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[1])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *rest(self, (self.units,))))
-        return (self.units,)
-
 
 QuantizedCell: TypeAlias = QuantizedLstm | QuantizedGru | QuantizedRnn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedDense:
+class QuantizedDense(shapes.Dense):
     """A Dense layer in integers."""
 
     name: str
@@ -194,21 +155,9 @@ class QuantizedDense:
     multiplier: Array  # int16 [units], m
     activation: QuantizedActivation
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[0])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[1])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs,))
-        return (self.units,)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedActivate:
+class QuantizedActivate(shapes.Kept):
     """An activation that stands alone, in integers."""
 
     name: str
@@ -218,12 +167,9 @@ class QuantizedActivate:
     multiplier: int  # m
     activation: QuantizedActivation
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedEmbedding:
+class QuantizedEmbedding(shapes.Embedding):
     """Rows of a table, in integers of one scale; the ids are integers of scale 1."""
 
     name: str
@@ -231,20 +177,9 @@ class QuantizedEmbedding:
     writes: tuple[str, ...]
     table: Array  # int16 [vocabulary, columns]
 
-    @property
-    def vocabulary(self) -> int:
-        return int(self.table.shape[0])
-
-    @property
-    def columns(self) -> int:
-        return int(self.table.shape[1])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads) * self.columns,)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedConstant:
+class QuantizedConstant(shapes.Constant):
     """A Constant in integers."""
 
     name: str
@@ -252,13 +187,9 @@ class QuantizedConstant:
     writes: tuple[str, ...]
     value: Array  # int16 [width]
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        one(self, reads)
-        return (len(self.value),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedMask:
+class QuantizedMask(shapes.Mask):
     """A Mask in integers."""
 
     name: str
@@ -266,16 +197,13 @@ class QuantizedMask:
     writes: tuple[str, ...]  # x, and the mask: 0 or 1, scale 1
     value: int
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads), 1)
-
 
 QUANTIZED_COMBINATIONS = ("concatenate", "add", "subtract", "multiply", "maximum", "minimum")
 """A mean is a sum whose multipliers hold its divisor."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedCombine:
+class QuantizedCombine(shapes.Combine):
     """A Combine in integers: each tensor read is brought to the scale of the one written, then they are joined. Of a
     product, the k-th pair is that of the product so far and the k-th tensor, and the first pair is 0."""
 
@@ -286,15 +214,9 @@ class QuantizedCombine:
     shifts: tuple[int, ...]  # s, one a tensor read
     multipliers: tuple[int, ...]  # m
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        if self.kind == "concatenate":
-            return (sum(reads),)
-        expect(self, reads, tuple(1 if n == 1 else max(reads) for n in reads))
-        return (max(reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedConv1d:
+class QuantizedConv1d(shapes.Conv1d):
     """A Conv1d in integers."""
 
     name: str
@@ -314,30 +236,9 @@ class QuantizedConv1d:
     same: bool = False
     period: int = 0
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[0])
-
-    @property
-    def taps(self) -> int:
-        return int(self.kernel.shape[1])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[2]) * self.groups
-
-    @property
-    def reach(self) -> int:
-        """Steps from a window's first to its last, both counted."""
-        return (self.taps - 1) * self.dilation + 1
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs,))
-        return (self.units,)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedPool1d:
+class QuantizedPool1d(shapes.Pool1d):
     """A Pool1d in integers. A maximum keeps type and scale; of an average, real value of 1 halves `raised` times."""
 
     name: str
@@ -353,16 +254,9 @@ class QuantizedPool1d:
     period: int = 0
     raised: int = 0
 
-    @property
-    def reach(self) -> int:
-        return self.size
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantizedReduce:
+class QuantizedReduce(shapes.Reduce):
     """A Reduce in integers. A maximum keeps type and scale; of a mean or sum, real value of 1 halves `raised` times, or
     where that is negative, of a sum alone, doubles."""
 
@@ -373,10 +267,6 @@ class QuantizedReduce:
     masked: bool = False
     period: int = 0
     raised: int = 0
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (reads[0], *((1,) if self.masked else ())))
-        return reads[:1]
 
 
 MOVERS = (Last, Reverse, Crop, Pad, Repeat, Split, Group, Transpose)

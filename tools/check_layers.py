@@ -17,7 +17,8 @@ ROOT = Path(__file__).parent.parent
 PYTHON = (
     ("errors",),
     ("meta", "toml", "files"),
-    ("layers", "description", "_core"),
+    ("shapes", "description", "_core"),
+    ("layers",),
     ("quantized", "activations"),
     ("timing", "reference_cells", "reference_steps", "blocks", "fixedpoint"),
     ("reference_s8_cells", "reference_s8_steps", "whole", "records_cells"),
