@@ -412,6 +412,7 @@ REFUSED: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "numbers beside the steps": (one("Pad", "x", "q", "nine", constants=SEVERAL), ("only zeros are added",)),
     "mirrored steps": (one("Pad", "x", "q", constants=SEVERAL, mode="reflect"), ("mode reflect",)),
     "a clip at several": (one("Clip", "x", "", "v", constants=SEVERAL), ("no constant numbers",)),
+    "a clip at nothing": (one("Clip", "x", "", "i", constants={"i": np.float32(-np.inf)}), ("clip",)),
     "slopes": (one("PRelu", "x", "v", constants=SEVERAL), ("a slope for each value",)),
     "a batch norm in training": (
         one("BatchNormalization", "x", "v", "v", "v", "v", shape=CHANNELS, constants=SEVERAL, training_mode=1),

@@ -99,7 +99,7 @@ def _function(activation: Activation) -> Callable[[Call], Value]:
 
 def _over_values(call: Call) -> None:
     axis = call.keywords.pop("axis", call.settings.take("axis", -1))
-    if axis not in (-1, None):
+    if axis != -1:
         raise call.refuse(f"axis = {shown(axis)}: only -1, over the values of a step, is supported")
 
 
@@ -118,8 +118,8 @@ def _numbered(name: str, **defaults: float | None) -> Callable[[Call], Value]:
 
 def _soft_shrink(call: Call) -> Value:
     x, threshold = _only(call), call.settings.number("threshold", 0.5)
-    if threshold is None:
-        raise call.refuse("threshold: expected a number")
+    if threshold is None or threshold < 0:
+        raise call.refuse(f"threshold = {shown(threshold)}: expected a number from 0 up")
     return activated(call, x, Activation("shrink", threshold, threshold))
 
 

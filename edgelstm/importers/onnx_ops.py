@@ -402,7 +402,9 @@ def _clip(build: Build, node: Node, settings: Settings, inputs: Inputs) -> Value
             bounds[k] = np.nan if one is None else one
     if any(bound != bound for bound in bounds):
         raise CheckpointError(f"{node.label}: it clips at bounds that are no constant numbers")
-    low, high = (None if bound is None or abs(bound) > 3e38 else bound for bound in bounds)
+    low, high = bounds
+    low = None if low is None or low <= -LARGEST else low
+    high = None if high is None or high >= LARGEST else high
     if low == 0 and high == 6:
         return build.activated(node, data, Activation("relu6"))
     if low is None and high is None:

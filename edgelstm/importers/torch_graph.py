@@ -133,6 +133,7 @@ class Walk:
     used: dict[str, Weight] = field(default_factory=dict)  # weights by name
     env: dict[Any, Any] = field(default_factory=dict)
     seen: dict[Any, Any] = field(default_factory=dict)  # layers made once for all steps of a loop
+    rounded: set[str] = field(default_factory=set)  # number types below float32 that float32 stands for
     node: Any = None
 
     def run(self, graph: Any, given: Mapping[Any, Any], attributes: Callable[[str], Any]) -> Any:

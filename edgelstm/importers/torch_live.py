@@ -414,6 +414,7 @@ def _model(module: Any, inputs: list[Input], count: int, pinned: bool) -> Model:
         counts = dict.fromkeys(count + x.more for x in inputs if "steps" in x.kinds)
         notes.append(f"read for sequences of {' and '.join(map(str, counts))} steps, as the example has")
     torch_steps.note_types(list(walk.used.values()), notes)
+    notes += [f"computed in float32, also where the module casts to {kind}" for kind in sorted(walk.rounded)]
     model = builder.finish(outputs, Source("torch", "", ""), notes)
     return Model(
         model.tensors, model.layers, model.inputs, model.outputs, model.source,

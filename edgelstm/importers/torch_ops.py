@@ -208,7 +208,8 @@ def _clamped(low: str, high: str) -> Handler:
         x, bounds = a.rows("self"), [a.values.pop(key, None) for key in (low, high)]
         if any(isinstance(bound, Const | Rows) or bound != bound for bound in bounds):
             raise Refuse("it clamps by other than numbers")
-        bottom, top = (None if bound is None or abs(bound) > LARGEST else bound for bound in bounds)
+        bottom = None if bounds[0] is None or bounds[0] <= -LARGEST else bounds[0]
+        top = None if bounds[1] is None or bounds[1] >= LARGEST else bounds[1]
         if bottom is None and top is None:
             return x
         if bottom == 0 and top is None:
@@ -265,7 +266,7 @@ def _log_softmax(walk: Walk, name: str, a: Args) -> Any:
 
 def _over_axis(walk: Walk, name: str, a: Args, function: str) -> Any:
     x, dim = a.values.pop("self"), a.values.pop("dim")
-    a.values.pop("dtype", None)
+    _computed_in(walk, a)
     if isinstance(x, Score) and function == "softmax":
         return torch_attention.softmax(x, dim)
     if not isinstance(x, Rows):
@@ -462,7 +463,7 @@ def _reduced(walk: Walk, name: str, x: Rows, kind: str) -> Rows:
 def _reduction(kind: str, indices: bool = False) -> Handler:
     def reduction(walk: Walk, name: str, a: Args) -> Any:
         x, dims, keep = a.rows("self"), a.values.pop("dim", None), a.values.pop("keepdim", False)
-        a.values.pop("dtype", None)
+        _computed_in(walk, a)
         if dims is None or dims == []:
             raise Refuse("it reduces over all axes, the batch's too")
         for dim in sorted(axis_of(x, dim) for dim in (dims if isinstance(dims, list | tuple) else [dims])):
@@ -496,11 +497,51 @@ def _over_values(walk: Walk, name: str, x: Rows, kind: str) -> Rows:
 
 def _identity(walk: Walk, name: str, a: Args) -> Any:
     x = a.values.pop("self", a.values.pop("input", None))
-    for key in ("dtype", "p", "train", "other", "copy"):
-        value = a.values.pop(key, None)
-        if key == "train" and value:
-            raise Refuse("a dropout that is training; call .eval()")
+    if a.values.pop("train", None):
+        raise Refuse("a dropout that is training; call .eval()")
+    a.values.pop("p", None)
     return x
+
+
+_CASTS = frozenset(("to", "_to_copy", "type_as"))
+_MOVES = frozenset(("alias", "clone", "contiguous", "detach", "expand", "flatten", "permute", "reshape", "select",
+                    "slice", "squeeze", "transpose", "unsqueeze", "view"))  # fmt: skip
+
+
+def _cast(walk: Walk, name: str, a: Args) -> Any:
+    """Among numbers with fractions, all of which are float32 here; among whole ones; and to whole ones for a table."""
+    for key in ("dtype", "other", "copy"):
+        a.values.pop(key, None)
+    before, after = walk.node.args[0].meta["val"].dtype, walk.node.meta["val"].dtype
+    whole = not after.is_floating_point
+    narrow = before != after and whole and (after.itemsize < 4 or before.is_floating_point)
+    if narrow and not _only_indices(walk.node):
+        raise Refuse(f"it makes {after} of {before}, which loses what {after} does not hold")
+    if after.is_floating_point and after.itemsize < min(before.itemsize, 4):
+        walk.rounded.add(str(after).removeprefix("torch."))
+    return a.values.pop("self")
+
+
+def _computed_in(walk: Walk, a: Args) -> None:
+    """The number type that an operation is told to compute in: float32 stands for any with fractions."""
+    kind = a.values.pop("dtype", None)
+    if kind is not None and not walk.node.meta["val"].dtype.is_floating_point:
+        raise Refuse(f"it computes in {walk.node.meta['val'].dtype}")
+    if kind is not None and walk.node.meta["val"].dtype.itemsize < 4:
+        walk.rounded.add(str(walk.node.meta["val"].dtype).removeprefix("torch."))
+
+
+def _only_indices(node: Any) -> bool:
+    """Whether all that becomes of a tensor is rows of tables."""
+    return all(
+        operation_name(user) == "embedding"
+        or (operation_name(user) in _CASTS | _MOVES and not _floats(user) and _only_indices(user))
+        for user in node.users
+    )
+
+
+def _floats(node: Any) -> bool:
+    return bool(node.meta["val"].dtype.is_floating_point)
 
 
 def _transpose(walk: Walk, name: str, a: Args) -> Any:
@@ -533,6 +574,8 @@ def _movedim(walk: Walk, name: str, a: Args) -> Rows:
 
 def _view(walk: Walk, name: str, a: Args) -> Any:
     x, sizes = a.values.pop("self"), a.take("size", a.values.pop("shape", None))
+    if "other" in a.values:
+        sizes = a.values.pop("other").sizes
     if isinstance(x, Score):
         return torch_attention.viewed(x, sizes)
     return viewed(walk.builder, x, sizes)
@@ -630,9 +673,6 @@ def _narrow(walk: Walk, name: str, a: Args) -> Rows:
 def _index_select(walk: Walk, name: str, a: Args) -> Rows:
     x, dim, index = a.rows("self"), a.values.pop("dim"), a.values.pop("index")
     dim = axis_of(x, dim)
-    axis = x.axes[dim]
-    if axis.size == 1:
-        return x
     if not isinstance(index, Const):
         raise Refuse("its index is computed from the input")
     return _taken(walk, x, dim, [int(n) for n in index.array().ravel()])
@@ -643,8 +683,12 @@ def _taken(walk: Walk, x: Rows, dim: int, wanted: list[int]) -> Rows:
     if not all(-axis.size <= n < axis.size for n in wanted):
         raise Refuse(f"indices {wanted[:4]} of {axis.size}; give an input it takes, example=array")
     wanted = [n % axis.size for n in wanted]
+    if wanted == list(range(axis.size)):
+        return x
     if axis.kind == "values":
         return picked(walk.builder, x, dim, wanted)
+    if axis.kind == "one":
+        return replace(x, axes=(*x.axes[:dim], Axis("one", len(wanted)), *x.axes[dim + 1 :]))
     if wanted == list(range(axis.size))[::-1]:
         return reversed_steps(walk.builder, x)
     raise Refuse("it picks single steps")
@@ -837,6 +881,8 @@ ROWWISE: dict[str, Handler] = {
     "squeeze": _squeeze,
     "view": _view,
     "reshape": _view,
+    "view_as": _view,
+    "reshape_as": _view,
     "_unsafe_view": _view,
     "flatten": _flatten,
     "unflatten": _unflatten,
@@ -849,9 +895,10 @@ ROWWISE: dict[str, Handler] = {
     "permute": _permute,
     "movedim": _movedim,
     **dict.fromkeys((
-        "contiguous", "clone", "detach", "detach_", "alias", "lift_fresh", "lift_fresh_copy", "to", "_to_copy",
-        "type_as", "dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "native_dropout", "view_as",
+        "contiguous", "clone", "detach", "detach_", "alias", "lift_fresh", "lift_fresh_copy", "dropout",
+        "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "native_dropout",
     ), _identity),
+    **dict.fromkeys(_CASTS, _cast),
 }  # fmt: skip
 """Of each row alone, whatever the others hold."""
 

@@ -350,6 +350,20 @@ def test_activations_as_operations(tmp_path: Path) -> None:
     compare(keras.Model(x, list(outputs.values())), tmp_path / "m.keras", list(outputs), 15, weights=False)
 
 
+def test_operations_over_all_axes_or_of_negative_thresholds_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    keras = pytest.importorskip("keras")
+    ops, x, path = keras.ops, keras.Input((STEPS, 4), name="x"), tmp_path / "m.keras"
+    for output, words in (
+        (ops.softmax(x, axis=None), "axis = None: only -1"),
+        (ops.log_softmax(x, axis=None), "axis = None: only -1"),
+        (ops.soft_shrink(x, threshold=-0.2), "threshold = -0.2: expected a number from 0 up"),
+    ):
+        keras.Model(x, output).save(path)
+        with pytest.raises(CheckpointError, match=words):
+            importers.read(path)
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
 def test_attention(keras: Any, suffix: str, tmp_path: Path) -> None:
     k = keras.layers

@@ -395,6 +395,23 @@ def test_whole_numbers() -> None:
     column = Forward(lambda m, x: m.r(torch.cat([x[:, :, :1], m.e(x[:, :, 1].long())[..., :2]], -1))[0], modules)
     x = torch.cat([noise(2, 9, 1), ids[..., None].float()], -1)
     compare(edgelstm.read(column, example=x), (x,), column(x), "ids in a column")
+    net = Forward(lambda m, i: m.r(m.e(i.to(torch.int32)))[0] * i.float()[..., None], modules)
+    compare(edgelstm.read(net), (ids[..., None],), net(ids), "ids that are numbers too")
+
+
+def test_a_value_taken_twice() -> None:
+    def forward(m: Any, x: Any) -> Any:
+        return torch.index_select(m.fc(x)[..., :1], 2, torch.tensor([0, 0])) * x[..., :2]
+
+    net = Forward(forward, {"fc": FC(3)})
+    compare(edgelstm.read(net), (noise(2, 9, 3),), net(noise(2, 9, 3)), "one value twice")
+
+
+def test_casts_to_fewer_bits_are_noted() -> None:
+    net = Forward(lambda m, x: m.fc(x).half().float(), {"fc": FC(3)})
+    model = edgelstm.read(net, example=noise(2, 9, 3))
+    assert "computed in float32, also where the module casts to float16" in model.notes
+    compare(model, (noise(2, 9, 3),), net.fc(noise(2, 9, 3)), "half")
 
 
 def test_a_fixed_number_of_steps_is_that_of_the_example() -> None:
@@ -436,6 +453,13 @@ def test_answers_in_a_dict() -> None:
         (lambda m, x: torch.softmax(m.r(x)[0], 0), {"r": rnn("LSTM")}, noise(1, 9, 3), "axis 0 is not"),
         (lambda m, x: F.log_softmax(m.r(x)[0], 1), {"r": rnn("LSTM")}, noise(1, 9, 3), "the steps, which no layer"),
         (lambda m, x: torch.log(m.r(x)[0] + 2), {"r": rnn("LSTM")}, noise(1, 9, 3), "a logarithm of other than"),
+        (lambda m, x: m.r(x)[0].long().float(), {"r": rnn("LSTM")}, noise(1, 9, 3), "torch.int64 of torch.float32"),
+        (lambda m, x: m.r(x)[0].bool().float(), {"r": rnn("LSTM")}, noise(1, 9, 3), "torch.bool of torch.float32"),
+        (lambda m, x: m.r(x)[0].sum(-1, keepdim=True, dtype=torch.int32) + 0.5, {"r": rnn("LSTM")}, noise(1, 9, 3),
+         "computes in torch.int32"),
+        (lambda m, x: m.r(x)[0].clamp(max=-torch.inf), {"r": rnn("LSTM")}, noise(1, 9, 3), "clip: beta is -inf"),
+        (lambda m, x: m.r(x)[0].type_as(torch.zeros(1, dtype=torch.int32)) + 0.5, {"r": rnn("LSTM")}, noise(1, 9, 3),
+         "makes torch.int32 of torch.float32"),
     ],
 )  # fmt: skip
 def test_what_is_not_honoured_is_refused(function: Any, modules: Any, example: Any, reason: str) -> None:
