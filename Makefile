@@ -48,7 +48,7 @@ parity:          ## against live Keras, PyTorch, ONNX Runtime and TFLite: pip in
 parity-full:     ## the same and what takes long
 	EDGELSTM_FULL=1 $(PYTHON) -m pytest tests/parity -n 2
 
-drawn:           ## 3000 models a framework drawn at random beside it; writes docs/parity.md
+drawn:           ## 3000 models drawn at random beside their frameworks; writes docs/parity.md
 	$(PYTHON) tools/draw_parity.py --count 3000
 
 support:         ## docs/support.md, by asking the importers

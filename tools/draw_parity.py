@@ -1,6 +1,6 @@
 """Draws models at random and compares them with the frameworks that made them; writes docs/parity.md.
 
-python tools/draw_parity.py --count 3000       # of each framework, a process each; about an hour
+python tools/draw_parity.py --count 3000       # shared among the frameworks, a process each on a core each
 python tools/draw_parity.py keras --count 100 --seed 5
 
 How they are drawn stands in tests/parity/drawn_*.py, what is compared in tests/parity/drawing.py. The command fails at
@@ -20,6 +20,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import date
 from importlib.metadata import version
@@ -97,7 +98,7 @@ def page(found: dict[str, dict[str, Any]], count: int) -> str:
     lines = [
         "# Drawn models beside their frameworks",
         "",
-        f"`python tools/draw_parity.py --count {count}`, {date.today()}, Python {platform.python_version()}, one core.",
+        f"`python tools/draw_parity.py --count {count}`, {date.today()}, Python {platform.python_version()}.",
         "",
         *INTRODUCTION.splitlines(),
         "",
@@ -140,7 +141,7 @@ def main() -> int:
     parser.add_argument(
         "frameworks", nargs="*", choices=[[], *FRAMEWORKS], help="default: all, and docs/parity.md is written"
     )
-    parser.add_argument("--count", type=int, default=3000, help="models of each framework")
+    parser.add_argument("--count", type=int, default=3000, help="models, shared among the frameworks")
     parser.add_argument("--seed", type=int, help="others than the usual ones")
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -148,16 +149,24 @@ def main() -> int:
         warnings.simplefilter("ignore")
         print(json.dumps(report(options.frameworks[0], options.count, options.seed)))
         return 0
-    found = {}
-    for name in options.frameworks or FRAMEWORKS:
-        command = [sys.executable, __file__, name, "--count", str(options.count), "--json"]
+    names = options.frameworks or list(FRAMEWORKS)
+    found: dict[str, dict[str, Any]] = {}
+
+    def one(name: str) -> int:
+        command = [sys.executable, __file__, name, "--count", str(-(-options.count // len(names))), "--json"]
         command += ["--seed", str(options.seed)] if options.seed is not None else []
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            return done.returncode
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-        one = found[name]
-        print(f"{name}: {one['drawn']} models in {one['seconds']:.0f} s, largest error {one['worst']:.1e}", flush=True)
+        if not done.returncode:
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+            made, seconds, worst = (found[name][key] for key in ("drawn", "seconds", "worst"))
+            print(f"{name}: {made} models in {seconds:.0f} s, largest error {worst:.1e}", flush=True)
+        return done.returncode
+
+    with ThreadPoolExecutor(os.cpu_count()) as cores:
+        failed = any([*cores.map(one, names)])
+    if failed:
+        return 1
+    found = {name: found[name] for name in names}
     if not options.frameworks:
         PAGE.write_text(page(found, options.count))
     return 0
