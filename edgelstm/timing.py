@@ -50,6 +50,16 @@ from .quantized import (
     QuantizedReduce,
     QuantizedRnn,
 )
+from .tfl8 import (
+    Tfl8Combine,
+    Tfl8Dense,
+    Tfl8Dequantize,
+    Tfl8Embedding,
+    Tfl8Lstm,
+    Tfl8Map,
+    Tfl8Quantize,
+    Tfl8Softmax,
+)
 
 Change: TypeAlias = tuple[Any, ...]
 """What a layer does to a clock, as src_c/clocks.c has it: ("split", n) makes n rows of each, ("group", n) one of n,
@@ -138,7 +148,7 @@ class _Walk:
         x = layer.reads[0]
         clock, single = self.clocks[x], x in self.single
         match layer:
-            case Lstm() | Gru() | Rnn() | QuantizedLstm() | QuantizedGru() | QuantizedRnn():
+            case Lstm() | Gru() | Rnn() | QuantizedLstm() | QuantizedGru() | QuantizedRnn() | Tfl8Lstm():
                 self.cell(layer)
             case (
                 Dense()
@@ -148,13 +158,19 @@ class _Walk:
                 | Embedding()
                 | QuantizedEmbedding()
                 | LayerNorm()
+                | Tfl8Dense()
+                | Tfl8Softmax()
+                | Tfl8Map()
+                | Tfl8Quantize()
+                | Tfl8Dequantize()
+                | Tfl8Embedding()
             ):
                 self.write(layer, clock, single, x in self.constant)
             case Constant() | QuantizedConstant():
                 self.write(layer, (), True, True)
             case Mask() | QuantizedMask():
                 self.write(layer, self.sequence(layer, x), False)
-            case Combine() | QuantizedCombine():
+            case Combine() | QuantizedCombine() | Tfl8Combine():
                 self.combine(layer)
             case Last(period=0):
                 self.write(layer, clock, True, x in self.constant)
@@ -223,7 +239,7 @@ class _Walk:
                 self.wait(layer, "it starts from a state that is known at the end of a sequence")
         self.write(layer, self.same_clock(layer, sequences), single == {True})
 
-    def combine(self, layer: Combine | QuantizedCombine) -> None:
+    def combine(self, layer: Combine | QuantizedCombine | Tfl8Combine) -> None:
         single = [name in self.single for name in layer.reads]
         late = [name in self.single and name not in self.constant for name in layer.reads]
         if any(late) and not all(single):
@@ -336,7 +352,7 @@ def _together(layer: Any, when: Timing) -> tuple[str, ...]:
     match layer:
         case Attention():
             return reads[1:]
-        case Combine() | QuantizedCombine():
+        case Combine() | QuantizedCombine() | Tfl8Combine():
             sequences = tuple(name for name in reads if name not in when.single)
             return sequences or tuple(name for name in reads if name not in when.constant)
         case _:

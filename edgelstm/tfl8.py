@@ -1,0 +1,318 @@
+"""Full-int8 TensorFlow Lite models as pure data: TFLite's own integers, so that answers are TFLite's byte for byte.
+
+A model is a flat list of layers, as in model.py, over tensors that carry a scale and a zero point: real value = scale *
+(integer - zero_point). What a layer needs of the tensors it reads and writes stands in those tensors alone; what no
+tensor says stands in the layer. Scales are the file's float32 numbers exactly, whatever Python type holds them. Arrays
+become read-only copies of the type that stands beside their field; ModelError where their shape or values do not fit.
+
+Inputs and outputs keep the file's types: a tensor "f32" takes and gives floats, and a Tfl8Quantize or Tfl8Dequantize
+stands beside it; a tensor "s8" takes and gives int8. Ids of an embedding are an input "s16" of scale 1 and zero point
+0 (or what a Tfl8Quantize makes such of floats).
+
+Rows, runs and steps are as everywhere (timing.py). Of the movers of layers.py (Last, Reverse, Crop, Repeat, Split,
+Group, Transpose) each copies bytes: the tensor written has type, scale and zero point of the one read. Pad is not
+among them: it would write integer 0, which is no zero here.
+
+tfl8_model.py has the model that holds such layers, reference_tfl8.py computes it, and docs/numerics.md, "tfl8", is the
+law.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .errors import ModelError
+from .layers import Crop, Group, Last, Repeat, Reverse, Split, Transpose, expect, one
+from .meta import Array, dims, frozen, put
+
+FLAVOURS = ("tflite", "micro")
+"""Whose arithmetic of LSTMs and tables: TFLite's and LiteRT's, or that of TFLite Micro's reference kernels."""
+
+ROUNDINGS = ("double", "halfup", "single")
+"""How sums of FULLY_CONNECTED are scaled. double: tflite-runtime on ARM, TFLite Micro, and the reference kernels of
+tflite-runtime; halfup: tflite-runtime's others on x86, LiteRT without its delegate; single: LiteRT."""
+
+TIES = ("away", "even")
+"""Where QUANTIZE rounds what lies halfway: away from zero (tflite-runtime), or to even (LiteRT)."""
+
+FUSED = ("none", "relu", "relu6", "relu_n1_to_1")
+"""What an operator clamps its answer to."""
+
+COMBINATIONS = ("concatenate", "add", "subtract", "multiply")
+
+
+@dataclass(frozen=True, slots=True)
+class Tfl8Tensor:
+    """One value vector a step. `single`, of an input: one row a run, as an initial state."""
+
+    name: str
+    width: int
+    type: str  # "f32", "s8", or "s16": an LSTM's c, and ids
+    scale: float = 1.0  # 1 for "f32"; of a c a power of two
+    zero_point: int = 0  # 0 for "f32" and "s16"
+    single: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Lstm:
+    """UNIDIRECTIONAL_SEQUENCE_LSTM. Writes h, and c where it names a second tensor ("s16", scale 2^cell_exponent).
+
+    TFLite never rescales h: it is quantized by the intermediate tensor 4 (hidden_*), read back by the next step as the
+    state tensor 18 says (state_*), and read by the next operator as the tensor written says. All three are usually
+    equal. From a reset h is state_zero and c is 0, or with `initial` what is read: an "s8" of the state's scale, and an
+    "s16" of scale 2^cell_exponent, one row a run each.
+    """
+
+    name: str
+    reads: tuple[str, ...]  # x, and with `initial` h and c
+    writes: tuple[str, ...]  # h, or h and c
+    kernel: Array  # int8 [4, units, inputs], gates i f g o, -127 ... 127; i is 0 where coupled
+    recurrent: Array  # int8 [4, units, units], likewise
+    bias: Array  # int32 [4, units], scale kernel_scale * scale of x
+    kernel_scale: Array  # float32 [4]; 1 for i where coupled
+    recurrent_scale: Array  # float32 [4], likewise
+    state_scale: float
+    state_zero: int
+    hidden_scale: float
+    hidden_zero: int
+    cell_exponent: int  # log2 of the scale of c, -15 ... -9
+    cell_clip: float = 0.0  # real value; 0: none
+    coupled: bool = False  # no input gate: i = 1 - f
+    initial: bool = False
+    flavour: str = "tflite"  # of FLAVOURS
+
+    def __post_init__(self) -> None:
+        _, units, inputs = dims(self.kernel, 3, f"{self.name}: kernel", 4)
+        put(
+            self,
+            kernel=_weights(self.kernel, (4, units, inputs), f"{self.name}: kernel"),
+            recurrent=_weights(self.recurrent, (4, units, units), f"{self.name}: recurrent kernel"),
+            bias=frozen(self.bias, np.int32, (4, units), f"{self.name}: bias"),
+            kernel_scale=_scales(self.kernel_scale, (4,), f"{self.name}: kernel scales"),
+            recurrent_scale=_scales(self.recurrent_scale, (4,), f"{self.name}: recurrent scales"),
+        )
+        affine(self.name, "state", self.state_scale, self.state_zero)
+        affine(self.name, "hidden", self.hidden_scale, self.hidden_zero)
+        if not -15 <= self.cell_exponent <= -9:
+            raise ModelError(
+                f"{self.name}: its cell state has scale 2^{self.cell_exponent}; TFLite computes no tanh of scales "
+                "below 2^-15 or above 2^-9, and its answers are garbage then"
+            )
+        if not 0 <= self.cell_clip < np.inf:
+            raise ModelError(f"{self.name}: cell_clip is {self.cell_clip}, expected 0 or more")
+        if self.coupled and (self.kernel[0].any() or self.recurrent[0].any() or self.bias[0].any()):
+            raise ModelError(f"{self.name}: coupled, and yet it has weights of an input gate")
+        among(self.name, "flavour", self.flavour, FLAVOURS)
+
+    @property
+    def units(self) -> int:
+        return int(self.kernel.shape[1])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.kernel.shape[2])
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        expect(self, reads, (self.inputs, *((self.units,) * 2 if self.initial else ())))
+        return (self.units,) * len(self.writes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Dense:
+    """FULLY_CONNECTED over the last axis. Without a bias in the file, zeros."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    kernel: Array  # int8 [units, inputs], -127 ... 127
+    bias: Array  # int32 [units], scale kernel_scale * scale of x
+    kernel_scale: Array  # float32 [units], one a row; or [1], one for all
+    activation: str = "none"  # of FUSED
+    rounding: str = "double"  # of ROUNDINGS
+
+    def __post_init__(self) -> None:
+        units, inputs = dims(self.kernel, 2, f"{self.name}: kernel")
+        scales = np.shape(self.kernel_scale)
+        put(
+            self,
+            kernel=_weights(self.kernel, (units, inputs), f"{self.name}: kernel"),
+            bias=frozen(self.bias, np.int32, (units,), f"{self.name}: bias"),
+            kernel_scale=_scales(self.kernel_scale, (1,) if scales == (1,) else (units,), f"{self.name}: scales"),
+        )
+        among(self.name, "activation", self.activation, FUSED)
+        among(self.name, "rounding", self.rounding, ROUNDINGS)
+
+    @property
+    def units(self) -> int:
+        return int(self.kernel.shape[0])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.kernel.shape[1])
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        expect(self, reads, (self.inputs,))
+        return (self.units,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Softmax:
+    """SOFTMAX over the values of a step. What it writes has scale 1/256 and zero point -128."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta < np.inf:
+            raise ModelError(f"{self.name}: beta is {self.beta}, expected more than 0")
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        return (one(self, reads),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Map:
+    """A function of single values, of which tfl8_maps.py has the integers: an operator that stands alone.
+
+    logistic and tanh (what they write has scale 1/256 and zero point -128, or 1/128 and 0), relu, relu6, relu_n1_to_1,
+    leaky_relu with its alpha, and rescale, which is QUANTIZE from int8 to int8.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    function: str  # of MAPS
+    alpha: float = 0.0
+    flavour: str = "tflite"  # of FLAVOURS
+
+    def __post_init__(self) -> None:
+        among(self.name, "function", self.function, MAPS)
+        among(self.name, "flavour", self.flavour, FLAVOURS)
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        return (one(self, reads),)
+
+
+MAPS = ("logistic", "tanh", "relu", "relu6", "relu_n1_to_1", "leaky_relu", "rescale")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Quantize:
+    """QUANTIZE of floats: reads "f32", writes "s8", or "s16" of scale 1: ids."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    ties: str = "away"  # of TIES
+
+    def __post_init__(self) -> None:
+        among(self.name, "ties", self.ties, TIES)
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        return (one(self, reads),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Dequantize:
+    """DEQUANTIZE: reads "s8" or "s16", writes "f32"."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        return (one(self, reads),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Embedding:
+    """GATHER of rows of a table by ids, an "s16" of scale 1. An id below 0 counts as 0, one beyond as the last."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    table: Array  # int8 [vocabulary, columns], in what the tensor written says; at most 32768 words
+
+    def __post_init__(self) -> None:
+        shape = dims(self.table, 2, f"{self.name}: table")
+        put(self, table=frozen(self.table, np.int8, shape, f"{self.name}: table"))
+        if shape[0] > 32768:
+            raise ModelError(f"{self.name}: a vocabulary of {shape[0]}, expected at most 32768")
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.table.shape[0])
+
+    @property
+    def columns(self) -> int:
+        return int(self.table.shape[1])
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        return (one(self, reads) * self.columns,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Combine:
+    """CONCATENATION, ADD, SUB or MUL. A concatenation copies bytes: all scales and zero points are equal. The others
+    read two tensors; one of width 1 serves all values of the other."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    kind: str  # of COMBINATIONS
+    activation: str = "none"  # of FUSED; "none" for a concatenation
+
+    def __post_init__(self) -> None:
+        among(self.name, "kind", self.kind, COMBINATIONS)
+        among(self.name, "activation", self.activation, FUSED)
+        if self.kind == "concatenate" and self.activation != "none":
+            raise ModelError(f"{self.name}: a concatenation with a fused {self.activation}")
+        if self.kind != "concatenate" and len(self.reads) != 2:
+            raise ModelError(f"{self.name}: it reads {len(self.reads)} tensors, expected 2")
+
+    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
+        if self.kind == "concatenate":
+            return (sum(reads),)
+        expect(self, reads, tuple(1 if n == 1 else max(reads) for n in reads))
+        return (max(reads),)
+
+
+BYTE_MOVERS = (Last, Reverse, Crop, Repeat, Split, Group, Transpose)
+"""Layers that copy bytes, the same as in float models."""
+
+Tfl8Layer: TypeAlias = (
+    Tfl8Lstm | Tfl8Dense | Tfl8Softmax | Tfl8Map | Tfl8Quantize | Tfl8Dequantize | Tfl8Embedding | Tfl8Combine
+    | Last | Reverse | Crop | Repeat | Split | Group | Transpose
+)  # fmt: skip
+
+
+# ---- checks ----
+
+
+def among(name: str, what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ModelError(f"{name}: {what} is {value!r}, expected one of {', '.join(known)}")
+
+
+def _weights(values: Any, shape: tuple[int, ...], what: str) -> Array:
+    array = frozen(values, np.int8, shape, what)
+    if (array == -128).any():
+        raise ModelError(f"{what} holds -128, which no quantizer of TFLite writes; expected -127 to 127")
+    return array
+
+
+def _scales(values: Any, shape: tuple[int, ...], what: str) -> Array:
+    array = frozen(values, np.float32, shape, what)
+    if not (array > 0).all():
+        raise ModelError(f"{what} are not all above 0")
+    return array
+
+
+def affine(name: str, what: str, scale: float, zero: int) -> None:
+    if not np.finfo(np.float32).tiny <= np.float32(scale) < np.inf or not -128 <= zero <= 127:
+        raise ModelError(f"{name}: {what} scale {scale} and zero point {zero}, expected int8's")

@@ -1,0 +1,126 @@
+"""A full-int8 TensorFlow Lite model: the layers of tfl8.py over their tensors, checked against one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from .errors import ModelError
+from .meta import NOWHERE, Meta, Source
+from .model import check_graph
+from .tfl8 import (
+    BYTE_MOVERS,
+    Tfl8Combine,
+    Tfl8Dense,
+    Tfl8Dequantize,
+    Tfl8Embedding,
+    Tfl8Layer,
+    Tfl8Lstm,
+    Tfl8Map,
+    Tfl8Quantize,
+    Tfl8Softmax,
+    Tfl8Tensor,
+    affine,
+    among,
+)
+from .timing import Timing, timing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Model:
+    """A full-int8 TFLite model. ModelError if tensors and layers do not fit one another."""
+
+    tensors: tuple[Tfl8Tensor, ...]
+    layers: tuple[Tfl8Layer, ...]  # in an order in which they can run
+    inputs: tuple[str, ...]  # tensor names
+    outputs: tuple[str, ...]  # tensor names
+    source: Source = NOWHERE
+    meta: Meta = field(default_factory=Meta)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for t in self.tensors:
+            _check_tensor(t)
+        check_graph(self.tensors, self.layers, self.inputs, self.outputs, self.meta)
+        for layer in self.layers:
+            _check_layer(self, layer)
+        timing(self)
+
+    def width(self, tensor: str) -> int:
+        """Values a step of a tensor."""
+        return self.tensor(tensor).width
+
+    def tensor(self, name: str) -> Tfl8Tensor:
+        """A tensor by name."""
+        return next(t for t in self.tensors if t.name == name)
+
+    @property
+    def timing(self) -> Timing:
+        """When the model's tensors have rows."""
+        return timing(self)
+
+
+def variant(
+    model: Tfl8Model, *, flavour: str | None = None, rounding: str | None = None, ties: str | None = None
+) -> Tfl8Model:
+    """The same model in another runtime's arithmetic: every layer that has such a setting gets the one given."""
+    given = {k: v for k, v in {"flavour": flavour, "rounding": rounding, "ties": ties}.items() if v is not None}
+
+    def changed(layer: Any) -> Any:
+        own = {k: v for k, v in given.items() if k in {f.name for f in fields(layer)}}
+        return replace(layer, **own) if own else layer
+
+    return replace(model, layers=tuple(changed(layer) for layer in model.layers))
+
+
+# ---- checks ----
+
+
+def _check_tensor(tensor: Tfl8Tensor) -> None:
+    among(f"tensor {tensor.name}", "type", tensor.type, ("f32", "s8", "s16"))
+    affine(f"tensor {tensor.name}", "its", tensor.scale, tensor.zero_point)
+    if (tensor.type == "f32" and tensor.scale != 1) or (tensor.type != "s8" and tensor.zero_point != 0):
+        raise ModelError(f"tensor {tensor.name}: {tensor.type} of scale {tensor.scale}, zero {tensor.zero_point}")
+
+
+def _same(a: Tfl8Tensor, b: Tfl8Tensor) -> bool:
+    return a.type == b.type and np.float32(a.scale) == np.float32(b.scale) and a.zero_point == b.zero_point
+
+
+def _is(tensor: Tfl8Tensor, type: str, scale: float, zero: int = 0) -> bool:
+    return tensor.type == type and np.float32(tensor.scale) == np.float32(scale) and tensor.zero_point == zero
+
+
+def _check_layer(model: Tfl8Model, layer: Any) -> None:
+    reads, writes = [model.tensor(n) for n in layer.reads], [model.tensor(n) for n in layer.writes]
+    x, y = reads[0], writes[0]
+    match layer:
+        case Tfl8Lstm():
+            cell = 2.0**layer.cell_exponent
+            fine = x.type == y.type == "s8" and all(_is(c, "s16", cell) for c in (*writes[1:], *reads[2:]))
+            fine &= all(_is(h, "s8", layer.state_scale, layer.state_zero) for h in reads[1:2])
+        case Tfl8Dense():
+            fine = x.type == y.type == "s8"
+        case Tfl8Softmax():
+            fine = x.type == "s8" and _is(y, "s8", 1 / 256, -128)
+        case Tfl8Map():
+            fine = x.type == y.type == "s8"
+            fine &= {"logistic": _is(y, "s8", 1 / 256, -128), "tanh": _is(y, "s8", 1 / 128)}.get(layer.function, True)
+        case Tfl8Quantize():
+            fine = x.type == "f32" and (y.type == "s8" or _is(y, "s16", 1))
+        case Tfl8Dequantize():
+            fine = x.type != "f32" and y.type == "f32"
+        case Tfl8Embedding():
+            fine = _is(x, "s16", 1) and y.type == "s8"
+        case Tfl8Combine():
+            fine = all(t.type == "s8" for t in (*reads, y))
+            fine &= layer.kind != "concatenate" or all(_same(t, y) for t in reads)
+        case _:
+            if not isinstance(layer, BYTE_MOVERS):
+                raise ModelError(f"{layer.name}: {type(layer).__name__} is no layer of an int8 TFLite model")
+            fine = _same(x, y)
+    if not fine:
+        kinds = ", ".join(f"{t.name} {t.type} {t.scale:g}/{t.zero_point}" for t in (*reads, *writes))
+        raise ModelError(f"{layer.name}: types, scales or zero points do not fit: {kinds}")

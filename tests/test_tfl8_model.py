@@ -1,0 +1,71 @@
+"""The contract of int8 TFLite models: what fits is a model, what does not is refused by name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tfl8_nets import tfl8_stack
+
+from edgelstm.errors import ModelError
+from edgelstm.layers import Pad
+from edgelstm.tfl8 import Tfl8Dense, Tfl8Lstm, Tfl8Quantize
+from edgelstm.tfl8_model import variant
+
+
+def test_a_model_knows_its_rows_and_keeps_its_arrays():
+    model = tfl8_stack(3, (5, 4), 2)
+    assert model.timing.causal and not model.timing.uneven
+    assert model.timing.single == {"k", "y", "out"}
+    lstm = model.layers[1]
+    assert lstm.kernel.dtype == np.int8 and not lstm.kernel.flags.writeable and lstm.units == 5
+
+
+def test_another_runtimes_arithmetic_is_one_call():
+    model = variant(tfl8_stack(3, (5,), 2), flavour="micro", rounding="single", ties="even")
+    settings = {
+        (type(layer).__name__, name)
+        for layer in model.layers
+        for name, value in (("flavour", "micro"), ("rounding", "single"), ("ties", "even"))
+        if getattr(layer, name, None) == value
+    }
+    assert settings == {("Tfl8Lstm", "flavour"), ("Tfl8Dense", "rounding"), ("Tfl8Quantize", "ties")}
+    assert [layer.name for layer in model.layers] == [layer.name for layer in tfl8_stack(3, (5,), 2).layers]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (Tfl8Lstm, {"cell_exponent": -16}, "scale 2.-16; TFLite computes no tanh"),
+        (Tfl8Lstm, {"flavour": "other"}, "flavour is 'other'"),
+        (Tfl8Lstm, {"coupled": True}, "weights of an input gate"),
+        (Tfl8Lstm, {"kernel_scale": [0, 1, 1, 1]}, "above 0"),
+        (Tfl8Lstm, {"hidden_zero": 128}, "hidden scale"),
+        (Tfl8Lstm, {"cell_clip": -1.0}, "cell_clip"),
+        (Tfl8Dense, {"rounding": "nearest"}, "rounding is 'nearest'"),
+        (Tfl8Dense, {"kernel": np.full((2, 5), -128)}, "-128"),
+        (Tfl8Dense, {"kernel_scale": [1, 1, 1]}, "scales"),
+        (Tfl8Quantize, {"ties": "up"}, "ties is 'up'"),
+    ],
+)
+def test_what_does_not_fit_a_layer_is_refused(kind, change, message):
+    layer = next(layer for layer in tfl8_stack(3, (5,), 2).layers if isinstance(layer, kind))
+    with pytest.raises(ModelError, match=message):
+        replace(layer, **change)
+
+
+def test_what_does_not_fit_the_tensors_is_refused():
+    model = tfl8_stack(3, (5,), 2)
+    for name, change in {
+        "x": {"type": "s8"},
+        "q": {"type": "f32", "scale": 1.0, "zero_point": 0},
+        "h0": {"type": "s16", "zero_point": 0},
+        "k": {"zero_point": 7},  # of a Last, which copies bytes
+        "out": {"type": "s8"},
+    }.items():
+        tensors = tuple(replace(t, **change) if t.name == name else t for t in model.tensors)
+        with pytest.raises(ModelError, match="do not fit"):
+            replace(model, tensors=tensors)
+    layers = tuple(Pad("last", layer.reads, layer.writes, 0, 0) if layer.name == "last" else layer
+                   for layer in model.layers)  # fmt: skip
+    with pytest.raises(ModelError, match="last: Pad is no layer"):
+        replace(model, layers=layers)

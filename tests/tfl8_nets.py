@@ -1,0 +1,61 @@
+"""Small int8 TFLite models, made of random integers and scales."""
+
+import numpy as np
+
+from edgelstm.layers import Last
+from edgelstm.tfl8 import Tfl8Dense, Tfl8Dequantize, Tfl8Lstm, Tfl8Quantize, Tfl8Tensor
+from edgelstm.tfl8_model import Tfl8Model
+
+
+def tfl8_lstm(name, x, h, inputs, units, random, *, input_scale=0.02, cell_exponent=-12, **options):
+    """An LSTM whose gates are neither asleep nor all at their ends."""
+
+    def weights(*shape):
+        w = random.integers(-127, 128, shape)
+        if options.get("coupled"):
+            w[0] = 0
+        return w
+
+    scales = random.uniform(0.3, 1.0, (2, 4)).astype(np.float32) / (40 * np.sqrt(inputs + units))
+    bias = random.normal(0, 0.5, (4, units)) / (scales[0][:, None] * input_scale)
+    if options.get("coupled"):
+        bias[0] = 0
+    settings = {"state_scale": 0.0078, "state_zero": 3, "hidden_scale": 0.0078, "hidden_zero": 3} | options
+    return Tfl8Lstm(
+        name, (x,), h if isinstance(h, tuple) else (h,), weights(4, units, inputs), weights(4, units, units),
+        np.rint(bias), *scales, cell_exponent=cell_exponent, **settings,
+    )  # fmt: skip
+
+
+def tfl8_dense(name, x, y, inputs, units, random, **options):
+    scale = random.uniform(0.3, 1.0, units).astype(np.float32) / 100
+    kernel = random.integers(-127, 128, (units, inputs))
+    return Tfl8Dense(name, (x,), (y,), kernel, random.integers(-900, 900, units), scale, **options)
+
+
+def tfl8_stack(inputs, units, outputs, seed=0, last=True, floats=True, **options):
+    """Quantize, LSTMs, the last step, a Dense, dequantize; without `floats` int8 in and out."""
+    random = np.random.default_rng(seed)
+    tensors = [Tfl8Tensor("q", inputs, "s8", 0.02, -5)]
+    layers = []
+    if floats:
+        tensors.insert(0, Tfl8Tensor("x", inputs, "f32"))
+        layers.append(Tfl8Quantize("quantize", ("x",), ("q",)))
+    name, width = "q", inputs
+    for k, n in enumerate(units):
+        scale = tensors[-1].scale
+        layers.append(tfl8_lstm(f"lstm{k}", name, f"h{k}", width, n, random, input_scale=scale, **options))
+        name, width = f"h{k}", n
+        tensors.append(Tfl8Tensor(name, width, "s8", 0.0078, 3))
+    if last:
+        layers.append(Last("last", (name,), ("k",)))
+        tensors.append(Tfl8Tensor("k", width, "s8", 0.0078, 3))
+        name = "k"
+    if outputs:
+        layers.append(tfl8_dense("dense", name, "y", width, outputs, random))
+        tensors.append(Tfl8Tensor("y", outputs, "s8", 0.03, 11))
+        name = "y"
+    if floats:
+        layers.append(Tfl8Dequantize("dequantize", (name,), ("out",)))
+        tensors.append(Tfl8Tensor("out", outputs or width, "f32"))
+    return Tfl8Model(tuple(tensors), tuple(layers), ("x" if floats else "q",), ("out" if floats else name,))
