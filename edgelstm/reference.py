@@ -37,6 +37,7 @@ from .layers import (
 )
 from .model import Array, Model, QuantizedModel
 from .quantized import QuantizedConstant
+from .tfl8_model import Tfl8Model
 from .timing import check_run
 
 
@@ -138,14 +139,14 @@ def activate_steps(x: Array) -> Array:
     return normal
 
 
-def unwritten(model: Model | QuantizedModel, layer: Any, reads: list[Array]) -> list[Array]:
+def unwritten(model: Model | QuantizedModel | Tfl8Model, layer: Any, reads: list[Array]) -> list[Array]:
     """What a layer writes where there is no row yet to read, when every step is asked for; else nothing."""
     if isinstance(layer, Constant | QuantizedConstant) or all(x.shape[1] for x in reads):
         return []
     return [np.zeros((len(reads[0]), 0, model.width(name)), reads[0].dtype) for name in layer.writes]
 
 
-def check_inputs(model: Model | QuantizedModel, xs: Sequence[Array], every_step: bool) -> list[Array]:
+def check_inputs(model: Model | QuantizedModel | Tfl8Model, xs: Sequence[Array], every_step: bool) -> list[Array]:
     """The arrays [N, T, width], [N, 1, width] of a single input, checked against the model's inputs: finite, one per
     input, N the same, T the same of all sequences of a causal model, and such that the model can run over so many."""
     if len(xs) != len(model.inputs):

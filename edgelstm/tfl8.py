@@ -29,14 +29,20 @@ from .layers import Crop, Group, Last, Repeat, Reverse, Split, Transpose, expect
 from .meta import Array, dims, frozen, put
 
 FLAVOURS = ("tflite", "micro")
-"""Whose arithmetic of LSTMs and tables: TFLite's and LiteRT's, or that of TFLite Micro's reference kernels."""
+"""Whose arithmetic of LSTMs: TFLite's and LiteRT's, or that of TFLite Micro's reference kernels."""
 
 ROUNDINGS = ("double", "halfup", "single")
 """How sums of FULLY_CONNECTED are scaled. double: tflite-runtime on ARM, TFLite Micro, and the reference kernels of
 tflite-runtime; halfup: tflite-runtime's others on x86, LiteRT without its delegate; single: LiteRT."""
 
-TIES = ("away", "even")
-"""Where QUANTIZE rounds what lies halfway: away from zero (tflite-runtime), or to even (LiteRT)."""
+FACTORS = ("double", "halfup", "coarse")
+"""How rescale and leaky_relu scale. double: tflite-runtime, TFLite Micro, LiteRT's reference kernels; halfup, in
+rescale alone: LiteRT without its delegate; coarse: that delegate, which rounds factors to 1/256."""
+
+TIES = ("away", "exact", "even")
+"""How QUANTIZE rounds x / scale; they differ within a rounding error of halves alone. away: the float32 quotient, ties
+away from zero (reference kernels); exact: the real quotient, likewise (tflite-runtime's others on x86); even: the
+float32 product with 1 / scale, ties to even (LiteRT's others)."""
 
 FUSED = ("none", "relu", "relu6", "relu_n1_to_1")
 """What an operator clamps its answer to."""
@@ -106,6 +112,8 @@ class Tfl8Lstm:
         if self.coupled and (self.kernel[0].any() or self.recurrent[0].any() or self.bias[0].any()):
             raise ModelError(f"{self.name}: coupled, and yet it has weights of an input gate")
         among(self.name, "flavour", self.flavour, FLAVOURS)
+        if self.coupled and self.flavour == "micro":
+            raise ModelError(f"{self.name}: it has no input gate, which TFLite Micro cannot run")
 
     @property
     def units(self) -> int:
@@ -177,7 +185,7 @@ class Tfl8Softmax:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tfl8Map:
-    """A function of single values, of which tfl8_maps.py has the integers: an operator that stands alone.
+    """A function of single values, of which tfl8_constants.py has the integers: an operator that stands alone.
 
     logistic and tanh (what they write has scale 1/256 and zero point -128, or 1/128 and 0), relu, relu6, relu_n1_to_1,
     leaky_relu with its alpha, and rescale, which is QUANTIZE from int8 to int8.
@@ -188,11 +196,11 @@ class Tfl8Map:
     writes: tuple[str, ...]
     function: str  # of MAPS
     alpha: float = 0.0
-    flavour: str = "tflite"  # of FLAVOURS
+    factors: str = "double"  # of FACTORS
 
     def __post_init__(self) -> None:
         among(self.name, "function", self.function, MAPS)
-        among(self.name, "flavour", self.flavour, FLAVOURS)
+        among(self.name, "factors", self.factors, FACTORS)
 
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
         return (one(self, reads),)

@@ -63,10 +63,16 @@ class Tfl8Model:
 
 
 def variant(
-    model: Tfl8Model, *, flavour: str | None = None, rounding: str | None = None, ties: str | None = None
+    model: Tfl8Model,
+    *,
+    flavour: str | None = None,
+    rounding: str | None = None,
+    factors: str | None = None,
+    ties: str | None = None,
 ) -> Tfl8Model:
     """The same model in another runtime's arithmetic: every layer that has such a setting gets the one given."""
-    given = {k: v for k, v in {"flavour": flavour, "rounding": rounding, "ties": ties}.items() if v is not None}
+    settings = {"flavour": flavour, "rounding": rounding, "factors": factors, "ties": ties}
+    given = {name: value for name, value in settings.items() if value is not None}
 
     def changed(layer: Any) -> Any:
         own = {k: v for k, v in given.items() if k in {f.name for f in fields(layer)}}

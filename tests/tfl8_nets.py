@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from edgelstm.layers import Last
-from edgelstm.tfl8 import Tfl8Dense, Tfl8Dequantize, Tfl8Lstm, Tfl8Quantize, Tfl8Tensor
+from edgelstm.layers import Last, Reverse
+from edgelstm.tfl8 import Tfl8Combine, Tfl8Dense, Tfl8Dequantize, Tfl8Lstm, Tfl8Quantize, Tfl8Tensor
 from edgelstm.tfl8_model import Tfl8Model
 
 
@@ -59,3 +59,24 @@ def tfl8_stack(inputs, units, outputs, seed=0, last=True, floats=True, **options
         layers.append(Tfl8Dequantize("dequantize", (name,), ("out",)))
         tensors.append(Tfl8Tensor("out", outputs or width, "f32"))
     return Tfl8Model(tuple(tensors), tuple(layers), ("x" if floats else "q",), ("out" if floats else name,))
+
+
+def tfl8_bidirectional(inputs, units, outputs, seed=0):
+    """Two LSTMs, one of them over the reversed sequence, side by side; the last step; a Dense. Of each h's three
+    scales no two are equal but what CONCATENATION wants."""
+    random = np.random.default_rng(seed)
+    joined = (0.00586, 13)
+    tensors = [Tfl8Tensor("q", inputs, "s8", 0.02, -5), Tfl8Tensor("r", inputs, "s8", 0.02, -5)]
+    tensors += [Tfl8Tensor(name, units, "s8", *joined) for name in ("f", "b", "t")]
+    tensors += [Tfl8Tensor(name, 2 * units, "s8", *joined) for name in ("h", "k")]
+    scales = {"state_scale": 0.00544, "state_zero": 24, "hidden_scale": 0.00658, "hidden_zero": 5}
+    layers = (
+        tfl8_lstm("forward", "q", "f", inputs, units, random, **scales),
+        Reverse("turn", ("q",), ("r",)),
+        tfl8_lstm("backward", "r", "b", inputs, units, random, **scales),
+        Reverse("back", ("b",), ("t",)),
+        Tfl8Combine("join", ("f", "t"), ("h",), "concatenate"),
+        Last("last", ("h",), ("k",)),
+        tfl8_dense("dense", "k", "y", 2 * units, outputs, random),
+    )
+    return Tfl8Model((*tensors, Tfl8Tensor("y", outputs, "s8", 0.03, 11)), layers, ("q",), ("y",))

@@ -1,0 +1,188 @@
+"""What an int8 TFLite model computes, in NumPy: docs/numerics.md, "tfl8", line by line. Bytes in, bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tfl8_constants as constants
+from .errors import InputError
+from .fixedpoint import product
+from .meta import Array
+from .reference import check_inputs, moved, unwritten
+from .tfl8 import (
+    Tfl8Combine,
+    Tfl8Dense,
+    Tfl8Dequantize,
+    Tfl8Embedding,
+    Tfl8Lstm,
+    Tfl8Map,
+    Tfl8Quantize,
+    Tfl8Softmax,
+    Tfl8Tensor,
+)
+from .tfl8_integers import (
+    FULL,
+    away,
+    high,
+    logistic_table,
+    micro_logistic_table,
+    micro_tanh_table,
+    rdp,
+    sat16,
+    scaled,
+    tanh_table,
+)
+from .tfl8_model import Tfl8Model
+
+DTYPES: dict[str, Any] = {"f32": np.float32, "s8": np.int8, "s16": np.int16}
+
+
+def run(
+    model: Tfl8Model, xs: Sequence[Array], every_step: bool = False, trace: dict[str, Array] | None = None
+) -> tuple[Array, ...]:
+    """Run whole sequences from a reset state.
+
+    xs: one array [N, T, width] per input, [N, width] of a single one: floats of an "f32", else integers of its type.
+    Returns one array per output, of its tensor's type: [N, T, width], or [N, width] where the model gives one row a run
+    and `every_step` is false. `trace`, if given, receives every tensor by name, and "<layer>.c" of every LSTM.
+    """
+    tensors: dict[str, Array] = {}
+    for name, x in zip(model.inputs, check_inputs(model, xs, every_step), strict=True):
+        dtype = DTYPES[model.tensor(name).type]
+        if dtype is not np.float32 and (x.dtype.kind not in "iu" or (x != x.astype(dtype)).any()):
+            raise InputError(f"input {name} must hold {np.dtype(dtype).name} values")
+        tensors[name] = x.astype(dtype)
+    for layer in model.layers:
+        reads = [tensors[name] for name in layer.reads]
+        made = unwritten(model, layer, reads) or _layer(model, layer, reads, every_step, trace)
+        tensors.update(zip(layer.writes, made, strict=False))
+    if trace is not None:
+        trace.update(tensors)
+    single = frozenset() if every_step else model.timing.single
+    return tuple(tensors[name][:, -1] if name in single else tensors[name] for name in model.outputs)
+
+
+def _layer(
+    model: Tfl8Model, layer: Any, reads: list[Array], every_step: bool, trace: dict[str, Array] | None
+) -> list[Array]:
+    """What a layer writes, [N, rows, width] each."""
+    x, y = model.tensor(layer.reads[0]), model.tensor(layer.writes[0])
+    match layer:
+        case Tfl8Lstm():
+            made = lstm(layer, x, reads)
+            if trace is not None:
+                trace[f"{layer.name}.c"] = made[1]
+            return made
+        case Tfl8Dense():
+            return [dense(layer, x, y, reads[0])]
+        case Tfl8Softmax():
+            return [softmax(layer, x, reads[0])]
+        case Tfl8Map():
+            return [constants.map_table(layer, x, y)[reads[0].astype(np.int64) + 128]]
+        case Tfl8Quantize():
+            return [quantize(reads[0], y, layer.ties)]
+        case Tfl8Dequantize():
+            return [dequantize(reads[0], x)]
+        case Tfl8Embedding():
+            ids = np.clip(reads[0].astype(np.int64), 0, layer.vocabulary - 1)
+            return [layer.table[ids].reshape(*ids.shape[:2], -1)]
+        case Tfl8Combine():
+            return [combine(layer, reads)]
+    return [moved(layer, reads[0], every_step)]
+
+
+def quantize(x: Array, to: Tfl8Tensor, ties: str = "away") -> Array:
+    """QUANTIZE: x / scale as `ties` rounds it, plus the zero point. NaN counts as 0."""
+    x, scale = np.nan_to_num(x.astype(np.float32), nan=0), np.float32(to.scale)
+    with np.errstate(over="ignore"):
+        if ties == "even":
+            q = np.rint(x * (np.float32(1) / scale))
+        else:
+            q = away(x.astype(np.float64) / float(scale) if ties == "exact" else x / scale)
+    info = np.iinfo(DTYPES[to.type])
+    integers: Array = np.clip(q, -65536, 65536).astype(np.int64) + to.zero_point
+    return integers.clip(info.min, info.max).astype(info.dtype)
+
+
+def dequantize(x: Array, of: Tfl8Tensor) -> Array:
+    """DEQUANTIZE: scale * (x - zero), one rounding to float32."""
+    y: Array = np.float32(of.scale) * (x.astype(np.int32) - of.zero_point).astype(np.float32)
+    return y
+
+
+def dense(layer: Tfl8Dense, x: Tfl8Tensor, y: Tfl8Tensor, values: Array) -> Array:
+    """int8 [..., units] of int8 [..., inputs]."""
+    k = constants.dense(layer, x, y)
+    acc = product(layer.kernel, values) + k.bias
+    return np.clip(scaled(acc, k.multiplier, k.shift, layer.rounding) + k.zero, k.low, k.high).astype(np.int8)
+
+
+def softmax(layer: Tfl8Softmax, of: Tfl8Tensor, x: Array) -> Array:
+    """int8 [..., width] of logits int8."""
+    v = x.astype(np.int64)
+    e = constants.softmax(layer, of)[v.max(axis=-1, keepdims=True) - v]
+    total = rdp(e, 12).sum(axis=-1, keepdims=True)
+    zeros = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)
+    share = high(FULL.shl(FULL.one_over_one_plus((total << zeros) - 2**31), 1), e)
+    return np.clip(rdp(share, 35 - zeros) - 128, -128, 127).astype(np.int8)
+
+
+def combine(layer: Tfl8Combine, reads: list[Array]) -> Array:
+    steps = max(x.shape[1] for x in reads)
+    return np.concatenate([np.broadcast_to(x, (len(x), steps, x.shape[2])) for x in reads], axis=2)
+
+
+def lstm(layer: Tfl8Lstm, x: Tfl8Tensor, reads: list[Array]) -> list[Array]:
+    """h int8 and c int16, [N, T, units] each, from a reset state. reads: x [N, T, inputs] | h and c [N, 1, units]."""
+    k = constants.lstm(layer, x)
+    cell = _micro_cell if layer.flavour == "micro" else _cell
+    count, steps, _ = reads[0].shape
+    rows = 4 * layer.units
+    kernel, recurrent = layer.kernel.reshape(rows, -1), layer.recurrent.reshape(rows, -1)
+    entering = (product(kernel, reads[0]) + k.input_bias.reshape(rows)).reshape(count, steps, 4, layer.units)
+    h = np.full((count, layer.units), layer.state_zero, np.int64)
+    c = np.zeros((count, layer.units), np.int64)
+    if layer.initial:
+        h, c = reads[1][:, 0].astype(np.int64), reads[2][:, 0].astype(np.int64)
+    hs, cs = [], []
+    for t in range(steps):
+        again = (product(recurrent, h) + k.recurrent_bias.reshape(rows)).reshape(count, 4, layer.units)
+        h, c = cell(layer, k, entering[:, t], again, c)
+        hs.append(h)
+        cs.append(c)
+    return [np.stack(hs, axis=1).astype(np.int8), np.stack(cs, axis=1).astype(np.int16)]
+
+
+def _factors(factors: tuple[tuple[int, int], ...]) -> tuple[Array, Array]:
+    """m and s of the gates, [4, 1] each."""
+    m, s = np.array(factors, np.int64).T[:, :, None]
+    return m, s
+
+
+def _cell(layer: Tfl8Lstm, k: constants.LstmConstants, entering: Array, again: Array, c: Array) -> tuple[Array, Array]:
+    """h and c of the next step, [N, units] each; entering, again: sums over x and over h, [N, 4, units]."""
+    a = sat16(sat16(scaled(entering, *_factors(k.input))) + scaled(again, *_factors(k.recurrent))) + 32768
+    f, o = logistic_table()[a[:, 1]], logistic_table()[a[:, 3]]
+    i = 32767 - f if layer.coupled else logistic_table()[a[:, 0]]
+    c = sat16(rdp(f * c, 15) + rdp(i * tanh_table(3)[a[:, 2]], 30 + layer.cell_exponent))
+    if k.clip:
+        c = np.clip(c, -k.clip, k.clip)
+    p = tanh_table(15 + layer.cell_exponent)[c + 32768]
+    return np.clip(scaled(o * p, *k.hidden) + k.hidden_zero, -128, 127), c
+
+
+def _micro_cell(
+    layer: Tfl8Lstm, k: constants.LstmConstants, entering: Array, again: Array, c: Array
+) -> tuple[Array, Array]:
+    """The same as TFLite Micro computes it."""
+    a = sat16(sat16(scaled(entering, *_factors(k.input))) + sat16(scaled(again, *_factors(k.recurrent)))) + 32768
+    i, f, o = (micro_logistic_table()[a[:, n]] for n in (0, 1, 3))
+    kept = sat16(rdp(f * c, 15))
+    c = sat16(kept + sat16(scaled(i * micro_tanh_table(3)[a[:, 2]], *k.update)))
+    if k.clip:
+        c = np.clip(c, -k.clip, k.clip)
+    p = micro_tanh_table(15 + layer.cell_exponent)[c + 32768]
+    return np.clip(scaled(o * p, *k.hidden) + k.hidden_zero, -128, 127), c

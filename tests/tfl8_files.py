@@ -1,0 +1,151 @@
+"""An int8 TFLite model as the file it could come from, and what runtimes make of that file, byte for byte."""
+
+import importlib
+
+import numpy as np
+
+from edgelstm import peers
+from edgelstm.exporters.tflite_graph import ABSENT, Graph, Quantization
+from edgelstm.layers import Last, Reverse
+from edgelstm.tfl8 import (
+    FUSED,
+    Tfl8Combine,
+    Tfl8Dense,
+    Tfl8Dequantize,
+    Tfl8Embedding,
+    Tfl8Lstm,
+    Tfl8Map,
+    Tfl8Quantize,
+    Tfl8Softmax,
+)
+
+TYPES = {"f32": "float32", "s8": "int8", "s16": "int16"}
+MAPS = {"logistic": "LOGISTIC", "tanh": "TANH", "rescale": "QUANTIZE", "leaky_relu": "LEAKY_RELU"}
+
+
+def one(scale, zero=0):
+    return Quantization(np.array([scale], np.float32), zero)
+
+
+class File:
+    """A model of one input as a graph [batch, steps, width], every LSTM's c among its variables."""
+
+    def __init__(self, model, steps, batch=1):
+        self.model, self.steps, self.batch = model, steps, batch
+        self.graph, self.index, self.cells = Graph(), {}, {}
+        for name in model.inputs:
+            self.index[name] = self.tensor(name)
+        for layer in model.layers:
+            self.add(layer)
+        self.bytes = self.graph.pack([self.index[n] for n in model.inputs], [self.index[n] for n in model.outputs], "")
+
+    def shape(self, name):
+        width = self.model.width(name)
+        return (self.batch, width) if name in self.model.timing.single else (self.batch, self.steps, width)
+
+    def tensor(self, name, shape=None):
+        t = self.model.tensor(name)
+        affine = one(t.scale, t.zero_point) if t.type != "f32" else None
+        kind = "int32" if t.type == "s16" else TYPES[t.type]
+        return self.graph.tensor(name, shape or self.shape(name), kind, affine)
+
+    def add(self, layer):
+        x, target = self.index[layer.reads[0]], layer.writes[0]
+        if isinstance(layer, Tfl8Lstm):
+            self.index[target] = self.lstm(layer, x)
+            return
+        y = self.index[target] = self.tensor(target)
+        constant, operator = self.graph.constant, self.graph.operator
+        match layer:
+            case Tfl8Dense():
+                w = constant(f"{layer.name}/w", layer.kernel, Quantization(layer.kernel_scale))
+                scale = layer.kernel_scale * np.float32(self.model.tensor(layer.reads[0]).scale)
+                b = constant(f"{layer.name}/b", layer.bias, Quantization(scale))
+                options = {0: np.int8(FUSED.index(layer.activation) if layer.activation != "relu6" else 3)}
+                options[0] = np.int8({"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3}[layer.activation])
+                # a kernel of tflite-runtime answers the first of several steps alone: steps are rows for it
+                flat = (self.batch * self.steps, layer.inputs)
+                if len(self.shape(target)) == 3:
+                    x, z = self.reshape(x, flat, layer.reads[0]), self.tensor(target, (flat[0], layer.units))
+                else:
+                    z = y
+                operator("FULLY_CONNECTED", 5, [x, w, b], z, options | {2: np.bool_(True)})
+                if z != y:
+                    shape = constant(f"{layer.name}/shape", np.array(self.shape(target), np.int32))
+                    operator("RESHAPE", 1, [z, shape], y, {0: np.array(self.shape(target), np.int32)})
+            case Tfl8Softmax():
+                operator("SOFTMAX", 2, [x], y, {0: np.float32(layer.beta)})
+            case Tfl8Map():
+                options = {0: np.float32(layer.alpha)} if layer.function == "leaky_relu" else None
+                operator(MAPS.get(layer.function, layer.function.upper()), 2, [x], y, options)
+            case Tfl8Quantize():
+                operator("QUANTIZE", 1, [x], y)
+            case Tfl8Dequantize():
+                operator("DEQUANTIZE", 2, [x], y)
+            case Tfl8Embedding():
+                written = self.model.tensor(target)
+                table = constant(f"{layer.name}/table", layer.table, one(written.scale, written.zero_point))
+                flat = self.reshape(x, (self.batch, self.steps), layer.reads[0])
+                operator("GATHER", 2, [table, flat], y, {0: np.int32(0)})
+            case Tfl8Combine(kind="concatenate"):
+                reads = [self.index[n] for n in layer.reads]
+                operator("CONCATENATION", 2, reads, y, {0: np.int32(len(self.shape(target)) - 1), 1: np.int8(0)})
+            case Last():
+                ends = [
+                    constant(f"{target}/{k}", np.array(v, np.int32))
+                    for k, v in enumerate([(0, -1, 0), (0,) * 3, (1,) * 3])
+                ]
+                options = {k: np.int32(v) for k, v in enumerate((5, 7, 0, 0, 2))}
+                operator("STRIDED_SLICE", 2, [x, *ends], y, options)
+            case Reverse():
+                operator("REVERSE_V2", 3, [x, constant(f"{target}/axis", np.array([1], np.int32))], y)
+            case _:
+                raise AssertionError(f"no operator for {layer}")
+
+    def reshape(self, x, shape, name):
+        y = self.tensor(name, shape)
+        array = np.array(shape, np.int32)
+        return self.graph.operator("RESHAPE", 1, [x, self.graph.constant(f"{name}/{y}", array)], y, {0: array})
+
+    def lstm(self, layer, x):
+        graph, model = self.graph, self.model
+        read = np.float32(model.tensor(layer.reads[0]).scale)
+
+        def gates(name, values, scales):
+            parts = [graph.constant(f"{layer.name}/{name}{k}", values[k], one(scales[k])) for k in range(4)]
+            return [ABSENT, *parts[1:]] if layer.coupled else parts
+
+        shape = (self.batch, layer.units)
+        h = graph.variable(f"{layer.name}/h", shape, "int8", one(layer.state_scale, layer.state_zero))
+        c = graph.variable(f"{layer.name}/c", shape, "int16", one(2.0**layer.cell_exponent))
+        self.cells[f"{layer.name}.c"] = c
+        inputs = [
+            x, *gates("w", layer.kernel, layer.kernel_scale), *gates("r", layer.recurrent, layer.recurrent_scale),
+            *[ABSENT] * 3, *gates("b", layer.bias, layer.kernel_scale * read), ABSENT, ABSENT, h, c, *[ABSENT] * 4,
+        ]  # fmt: skip
+        inner = [graph.tensor(f"{layer.name}/none{k}", (0,), "float32") for k in range(4)]
+        inner.append(graph.tensor(f"{layer.name}/hidden", (0,), "int8", one(layer.hidden_scale, layer.hidden_zero)))
+        y = self.tensor(layer.writes[0])
+        options = {0: np.int8(4), 1: np.float32(layer.cell_clip), 2: np.float32(0), 3: np.bool_(False)}
+        return graph.operator("UNIDIRECTIONAL_SEQUENCE_LSTM", 1, inputs, y, options, inner)
+
+
+def answers(model, xs, runtime, resolver="default"):
+    """Every output of whole sequences, [N, T, width] or [N, width], and by name the last c of every LSTM [N, units]."""
+    module = importlib.import_module(f"{peers.RUNTIMES[runtime]}.interpreter")
+    file = File(model, xs[0].shape[1])
+    kind = getattr(module.OpResolverType, peers.RESOLVERS[resolver])
+    interpreter = module.Interpreter(
+        model_content=file.bytes, num_threads=1, experimental_op_resolver_type=kind,
+    )  # fmt: skip
+    interpreter.allocate_tensors()
+    ys, cells = [], {name: [] for name in file.cells}
+    for k in range(len(xs[0])):
+        interpreter.reset_all_variables()
+        for row, x in zip(interpreter.get_input_details(), xs, strict=True):
+            interpreter.set_tensor(row["index"], x[k : k + 1].astype(row["dtype"]))
+        interpreter.invoke()
+        ys.append([interpreter.get_tensor(row["index"]) for row in interpreter.get_output_details()])
+        for name, index in file.cells.items():
+            cells[name].append(interpreter.get_tensor(index))
+    return tuple(map(np.concatenate, zip(*ys, strict=True))), {name: np.concatenate(c) for name, c in cells.items()}
