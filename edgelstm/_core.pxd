@@ -1,5 +1,5 @@
 # edgelstm.h, in the same order.
-from libc.stdint cimport int16_t, uint32_t
+from libc.stdint cimport int16_t, int32_t, uint32_t
 
 
 cdef extern from "edgelstm.h" nogil:
@@ -11,11 +11,13 @@ cdef extern from "edgelstm.h" nogil:
         ELSTM_F32
         ELSTM_S8
         ELSTM_S16
+        ELSTM_TFL8
 
     ctypedef struct elstm_port:
         elstm_type type
         uint32_t width
         float scale
+        int32_t zero
         uint32_t single
         uint32_t own
 
@@ -55,10 +57,13 @@ cdef extern from "edgelstm.h" nogil:
     elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model, const elstm_kernels *kernels,
                                    elstm_limits limits, void *arena, size_t arena_size)
     void elstm_step_f32(elstm_runner *runner, const float **xs, float **ys)
+    void elstm_step_raw(elstm_runner *runner, const void **xs, void **ys)
     uint32_t elstm_stepped_rows(const elstm_runner *runner, uint32_t output)
     void elstm_enter_f32(elstm_runner *runner, const float **xs)
+    void elstm_enter_raw(elstm_runner *runner, const void **xs)
     void elstm_step_layer(elstm_runner *runner, uint32_t layer)
     void elstm_leave_f32(elstm_runner *runner, float **ys)
+    void elstm_leave_raw(elstm_runner *runner, void **ys)
 
     ctypedef enum elstm_rows:
         ELSTM_ROWS_MODEL
@@ -67,6 +72,7 @@ cdef extern from "edgelstm.h" nogil:
     elstm_status elstm_run_f32(elstm_runner *runner, const float **xs, float **ys, uint32_t steps, elstm_rows rows)
     elstm_status elstm_run_s8(elstm_runner *runner, const int16_t **xs, int16_t **ys, uint32_t steps,
                               elstm_rows rows)
+    elstm_status elstm_run_raw(elstm_runner *runner, const void **xs, void **ys, uint32_t steps, elstm_rows rows)
     void elstm_set_lengths(elstm_runner *runner, const uint32_t *lengths)
     uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t steps, elstm_rows rows)
 

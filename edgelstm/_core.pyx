@@ -19,6 +19,8 @@ from .errors import BusyError, EdgeLstmError, ImageError, InputError
 
 cdef object ndarray = np.ndarray
 cdef object float32 = np.dtype(np.float32)
+cdef object int8 = np.dtype(np.int8)
+cdef object int16 = np.dtype(np.int16)
 
 cdef extern from *:
     """
@@ -146,8 +148,25 @@ cdef int _whole(value, str what, uint32_t end, uint32_t *whole) except -1:
     return 0
 
 
+cdef object _dtype(const elstm_model *model, const elstm_port *port):
+    """Of a port's arrays: of a tfl8 image its own type, of all others float32."""
+    if model.type != ELSTM_TFL8 or port.type == ELSTM_F32:
+        return float32
+    return int8 if port.type == ELSTM_S8 else int16
+
+
+def whole_numbers(array, dtype, input):
+    """An array of whole numbers as int8 or int16; InputError where its type or values are others."""
+    info = np.iinfo(dtype)
+    if array.dtype.kind not in "iu" or (array.size and not (info.min <= array.min() and array.max() <= info.max)):
+        raise InputError(f"input {input} takes whole numbers from {info.min} to {info.max}, as {info.dtype}, not "
+                         f"{array.dtype} values beyond")
+    return array.astype(dtype, copy=False)
+
+
 cdef class Core:
-    """An opened image with its arena. `xs` and `ys` are bound float32 arrays, [streams, width] each.
+    """An opened image with its arena. `xs` and `ys` are bound arrays, [streams, width] each: float32, or of a tfl8
+    image the ports' own types.
 
     What changes state or bound arrays does so under the GIL, in one piece, or with `busy` set: a second thread is
     refused, never mixed in.
@@ -171,6 +190,8 @@ cdef class Core:
     cdef uint32_t vocabulary[8]  # of inputs that hold ids; 0: of none
     cdef uint32_t lengths[8]  # of inputs that have a number of steps of their own; 0: that of the run
     cdef uint32_t max_steps
+    cdef bint raw  # a tfl8 image: each port has its own type
+    cdef object first_dtype  # of the first input
     cdef readonly uint32_t streams
     cdef readonly size_t arena_size
 
@@ -199,8 +220,12 @@ cdef class Core:
                              "several, runs one stream at a time")
         self.streams = streams
         self._lay_out(max_steps)
-        self.xs = tuple(np.zeros((streams, self.model.input[k].width), np.float32) for k in range(self.model.inputs))
-        self.ys = tuple(np.zeros((streams, self.model.output[k].width), np.float32) for k in range(self.model.outputs))
+        self.raw = self.model.type == ELSTM_TFL8
+        self.xs = tuple(np.zeros((streams, self.model.input[k].width), _dtype(&self.model, &self.model.input[k]))
+                        for k in range(self.model.inputs))
+        self.ys = tuple(np.zeros((streams, self.model.output[k].width), _dtype(&self.model, &self.model.output[k]))
+                        for k in range(self.model.outputs))
+        self.first_dtype = _dtype(&self.model, &self.model.input[0])
         for k in range(self.model.inputs):
             self.bound_x[k] = <const float *>self._hold(self.xs[k])
             self.x_count[k] = <size_t>streams * self.model.input[k].width
@@ -276,6 +301,26 @@ cdef class Core:
         """Called where a step is asked of a model that has none."""
         raise InputError("the model needs steps to come; it can only run whole sequences")
 
+    cdef int _check_values(self, uint32_t input, const void *values) except -1:
+        """InputError where a port's row holds what no model takes: NaN, infinity, ids beyond their vocabulary."""
+        if self.raw and self.model.input[input].type != ELSTM_F32:
+            if self.vocabulary[input]:
+                self._check_whole_ids(input, <const int16_t *>values)
+            return 0
+        if not _finite(<const float *>values, self.x_count[input]):
+            raise InputError("an input is NaN or infinite")
+        if self.vocabulary[input]:
+            self._check_ids(input, <const float *>values)
+        return 0
+
+    cdef int _check_whole_ids(self, uint32_t input, const int16_t *x) except -1:
+        cdef size_t k
+        for k in range(self.x_count[input]):
+            if not 0 <= x[k] < <int64_t>self.vocabulary[input]:
+                raise InputError(f"input {input} holds {x[k]}, expected whole numbers from 0 to "
+                                 f"{self.vocabulary[input] - 1}")
+        return 0
+
     cdef int _check_ids(self, uint32_t input, const float *x) except -1:
         cdef size_t k
         cdef float most = <float>(self.vocabulary[input] - 1)
@@ -301,7 +346,8 @@ cdef class Core:
     def step(self, x=None):
         """One step of every stream; returns the bound answer, overwritten by the next step.
 
-        x: float32 of the input's shape; None: what stands in the bound inputs. A tuple for several inputs.
+        x: of the input's shape and type, float32 but of tfl8 images; None: what stands in the bound inputs. A tuple
+        for several inputs.
         InputError for NaN, infinity or a wrong shape, and where the model needs steps to come.
         """
         cdef const float *direct[1]
@@ -314,28 +360,28 @@ cdef class Core:
         if not HEAD_HOLDS or type(x) is not ndarray or self.model.inputs != 1:
             return self._step_converted(x)
         head = <const array_head *><PyObject *>x
-        if head.dtype != <PyObject *>float32 or head.flags & IN_ORDER != IN_ORDER:
+        if head.dtype != <PyObject *>self.first_dtype or head.flags & IN_ORDER != IN_ORDER:
             return self._step_converted(x)
         if not (head.dimensions == 1 and self.streams == 1 and <size_t>head.shape[0] == self.x_count[0]) \
                 and not (head.dimensions == 2 and <size_t>head.shape[0] == self.streams
                          and <size_t>head.shape[0] * <size_t>head.shape[1] == self.x_count[0]):
             return self._step_converted(x)
         direct[0] = <const float *>head.data
-        if not _finite(direct[0], self.x_count[0]):
-            raise InputError("an input is NaN or infinite")
-        if self.vocabulary[0]:
-            self._check_ids(0, direct[0])
-        elstm_step_f32(&self.runner, direct, self.bound_y)
+        self._check_values(0, direct[0])
+        if self.raw:
+            elstm_step_raw(&self.runner, <const void **>direct, <void **>self.bound_y)
+        else:
+            elstm_step_f32(&self.runner, direct, self.bound_y)
         return self.answer
 
     cdef _step_bound(self):
         cdef uint32_t k
         for k in range(self.model.inputs):
-            if not _finite(self.bound_x[k], self.x_count[k]):
-                raise InputError("an input is NaN or infinite")
-            if self.vocabulary[k]:
-                self._check_ids(k, self.bound_x[k])
-        elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
+            self._check_values(k, self.bound_x[k])
+        if self.raw:
+            elstm_step_raw(&self.runner, <const void **>self.bound_x, <void **>self.bound_y)
+        else:
+            elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
         return self.answer
 
     @property
@@ -366,8 +412,9 @@ cdef class Core:
         return 0
 
     cdef _converted(self, value, int k):
-        """A value for input k as an array of its shape that float32 can take; NaN and infinity are not looked for."""
+        """A value for input k as an array of its shape that its type can take; NaN and infinity are not looked for."""
         cdef object shape = self.xs[k].shape
+        cdef object dtype = self.xs[k].dtype
         try:
             array = np.asarray(value)
         except ValueError as error:
@@ -376,6 +423,8 @@ cdef class Core:
             raise InputError(f"an input holds {array.dtype} values, expected numbers")
         if array.shape != shape and (self.streams != 1 or array.shape != shape[1:]):
             raise InputError(f"an input has shape {array.shape}, expected {shape if self.streams != 1 else shape[1:]}")
+        if dtype.kind == "i":
+            return whole_numbers(array, dtype, k)
         if array.dtype.kind != "f" or array.dtype.itemsize <= 4:
             return array
         with np.errstate(over="ignore"):  # what overflows is infinite, and refused as that
@@ -387,7 +436,7 @@ cdef class Core:
 
         The first batch continues from the present state, each other one from where the one before it ended; with
         `fresh` each starts from a reset state. xs, ys: C-contiguous [batches, steps or rows, streams, width] arrays,
-        float32, or int16 with `integers`; the dtype is the caller's promise.
+        float32, or int16 with `integers`, or of a tfl8 image each port's own; the dtype is the caller's promise.
         """
         cdef Py_buffer views[16]
         cdef const unsigned char *x[8]
@@ -397,8 +446,9 @@ cdef class Core:
         cdef size_t y_given[8]
         cdef elstm_rows rows = ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL
         cdef elstm_status status = ELSTM_OK
-        cdef size_t align = 2 if integers else 4
-        cdef size_t row = <size_t>self.streams * align
+        cdef size_t x_value[8]  # bytes
+        cdef size_t y_value[8]
+        cdef size_t row
         cdef size_t given
         cdef int held = 0
         cdef uint32_t batch, k, left, piece
@@ -417,12 +467,17 @@ cdef class Core:
                 elstm_reset(&self.runner)  # how many rows there are depends on the state
             for k in range(self.model.inputs):
                 given = 1 if self.model.input[k].single else self.lengths[k] or steps
+                x_value[k] = 2 if integers else self._value(&self.model.input[k])
+                row = x_value[k] * self.streams
                 x_size[k] = row * given * self.model.input[k].width
-                x[k] = <const unsigned char *>self._view(xs[k], &views[held], batches * x_size[k], align, 0)
+                x[k] = <const unsigned char *>self._view(xs[k], &views[held], batches * x_size[k], x_value[k], 0)
                 held += 1
             for k in range(self.model.outputs):
+                y_value[k] = 2 if integers else self._value(&self.model.output[k])
+                row = y_value[k] * self.streams
                 y_size[k] = row * elstm_output_rows(&self.runner, k, steps, rows) * self.model.output[k].width
-                y[k] = <unsigned char *>self._view(ys[k], &views[held], batches * y_size[k], align, PyBUF_WRITABLE)
+                y[k] = <unsigned char *>self._view(
+                    ys[k], &views[held], batches * y_size[k], y_value[k], PyBUF_WRITABLE)
                 held += 1
             for k in range(self.model.outputs):
                 whole |= self.model.output[k].single and not every_step
@@ -435,8 +490,10 @@ cdef class Core:
                         piece = left if whole or left < PATIENCE else PATIENCE
                         for k in range(self.model.outputs):
                             given = elstm_output_rows(&self.runner, k, piece, rows)
-                            y_given[k] = row * given * self.model.output[k].width
-                        if integers:
+                            y_given[k] = y_value[k] * self.streams * given * self.model.output[k].width
+                        if self.raw:
+                            status = elstm_run_raw(&self.runner, <const void **>x, <void **>y, piece, rows)
+                        elif integers:
                             status = elstm_run_s8(&self.runner, <const int16_t **>x, <int16_t **>y, piece, rows)
                         else:
                             status = elstm_run_f32(&self.runner, <const float **>x, <float **>y, piece, rows)
@@ -463,6 +520,12 @@ cdef class Core:
             self.busy = 0
             for k in range(<uint32_t>held):
                 PyBuffer_Release(&views[k])
+
+    cdef size_t _value(self, const elstm_port *port):
+        """Bytes of a value in a port's arrays."""
+        if not self.raw or port.type == ELSTM_F32:
+            return 4
+        return 1 if port.type == ELSTM_S8 else 2
 
     cdef void *_view(self, array, Py_buffer *view, size_t size, size_t align, int flags) except NULL:
         """The memory of an array of so many bytes; the caller releases the view."""
@@ -513,16 +576,25 @@ cdef class Core:
         cdef uint32_t k
         if part == 0:
             for k in range(repeats):
-                elstm_enter_f32(&self.runner, self.bound_x)
+                if self.raw:
+                    elstm_enter_raw(&self.runner, <const void **>self.bound_x)
+                else:
+                    elstm_enter_f32(&self.runner, self.bound_x)
         elif part <= layers:
             for k in range(repeats):
                 elstm_step_layer(&self.runner, part - 1)
         elif part == layers + 1:
             for k in range(repeats):
-                elstm_leave_f32(&self.runner, self.bound_y)
+                if self.raw:
+                    elstm_leave_raw(&self.runner, <void **>self.bound_y)
+                else:
+                    elstm_leave_f32(&self.runner, self.bound_y)
         elif part == layers + 2:
             for k in range(repeats):
-                elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
+                if self.raw:
+                    elstm_step_raw(&self.runner, <const void **>self.bound_x, <void **>self.bound_y)
+                else:
+                    elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
 
     def output_rows(self, output, steps, bint every_step):
         """Rows that a run of `steps` steps from the present state gives for an output."""
@@ -631,6 +703,16 @@ cdef class Core:
     def input_scales(self):
         """Real value of 1 at each input's integer door (1.0 for f32)."""
         return tuple(self.model.input[k].scale for k in range(self.model.inputs))
+
+    @property
+    def input_zeros(self):
+        """The integer that stands for 0 at each input; 0 but for int8 inputs of a tfl8 image."""
+        return tuple(self.model.input[k].zero for k in range(self.model.inputs))
+
+    @property
+    def output_zeros(self):
+        """The same of the outputs."""
+        return tuple(self.model.output[k].zero for k in range(self.model.outputs))
 
     @property
     def output_scales(self):

@@ -22,7 +22,7 @@ MAGIC = b"EDGELSTM"
 LAYOUT = b"g8c4ifgo"
 HEADER_SIZE = 128
 SECTIONS = ("tensors", "ops", "ports", "weights", "meta", "example")
-NUMBER_TYPES = {"f32": 1, "s8": 2}
+NUMBER_TYPES = {"f32": 1, "s8": 2, "tfl8": 4}
 TENSOR_TYPES = {"f32": 1, "s8": 2, "s16": 3}
 KINDS = {
     "lstm_f32": 1,
@@ -62,6 +62,14 @@ KINDS = {
     "lstm_full_s8": 36,
     "constant_f32": 37,
     "constant_s8": 38,
+    "lstm_tfl8": 40,
+    "dense_tfl8": 41,
+    "softmax_tfl8": 42,
+    "map_tfl8": 43,
+    "quantize_tfl8": 44,
+    "dequantize_tfl8": 45,
+    "embedding_tfl8": 46,
+    "concatenate_tfl8": 47,
 }
 MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that count
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax", "jumps")
@@ -95,7 +103,7 @@ class LayerDescription:
 
 @dataclass(frozen=True, slots=True)
 class TensorDescription:
-    """One tensor of an image; real value = scale * integer."""
+    """One tensor of an image; real value = scale * (integer - zero_point)."""
 
     type: str
     width: int
@@ -103,6 +111,7 @@ class TensorDescription:
     single: bool  # one row a run unless every step is asked for
     constant: bool = False  # its row is known from the start of a run on
     clock: int = 0  # at which steps it has rows; 0: at each
+    zero_point: int = 0  # 0 but for an s8 of a tfl8 image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,8 +171,8 @@ def _describe(image: bytes) -> Description:
         raise ImageError(f"the image names {len(meta['layers'])} layers and has {op_count}")
     types = {number: name for name, number in TENSOR_TYPES.items()}
     tensors = tuple(
-        TensorDescription(types[kind], width, scale, single > 0, single == 2, clock)
-        for kind, single, clock, _, width, scale, _ in struct.iter_unpack("<BBBBIfI", blob["tensors"])
+        TensorDescription(types[kind], width, scale, single > 0, single == 2, clock, zero)
+        for kind, single, clock, zero, width, scale, _ in struct.iter_unpack("<BBBbIfI", blob["tensors"])
     )
     ports = list(struct.iter_unpack("<IIII", blob["ports"]))
     scalers = _read_scalers(blob["weights"], ports, [tensors[p[0]].width for p in ports])
@@ -266,9 +275,11 @@ def _costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription)
         """Multiplications, and bytes of the matrices."""
         return rows * gates * sum(columns), gates * _padded(rows) * size * sum(_padded(n, quads) for n in columns)
 
-    match kind.removesuffix("_f32").removesuffix("_s8"):
+    match kind.removesuffix("_f32").removesuffix("_s8").removesuffix("_tfl8"):
         case "lstm":
             macs, weights = product(y.width, 4, x.width, y.width)
+            if kind == "lstm_tfl8":
+                return _Costs(macs + 4 * y.width, macs, weights, 3 * _padded(y.width) + 4)
             return _Costs(macs + 4 * y.width, macs, weights, {"f32": 8, "s8": 3, "s16": 4}[y.type] * _padded(y.width))
         case "lstm_full" | "gru" | "rnn":
             return _cell_costs(kind, fields, x, y)

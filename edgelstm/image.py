@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import struct
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import reference, reference_s8
+from . import reference, reference_s8, reference_tfl8
 from .description import (
     HEADER_SIZE,
     KINDS,
@@ -29,13 +29,18 @@ from .layers import Embedding, Mask
 from .model import Array, Model, Port, QuantizedModel
 from .quantized import MOVERS, QuantizedEmbedding, QuantizedMask
 from .records import packed, record
+from .records_tfl8 import TFL8_RECORDS
+from .tfl8 import Tfl8Embedding, Tfl8Quantize
+from .tfl8_model import Tfl8Model
 from .timing import MOST_NUMBERS, Timing, check_run, numbers_made
+
+AnyModel: TypeAlias = Model | QuantizedModel | Tfl8Model
 
 EXAMPLE_STEPS = 8
 EXAMPLE_TRIES = 1 << 17  # layers looked at for a number of steps that fits: a second
 
 
-def pack(model: Model | QuantizedModel) -> bytes:
+def pack(model: AnyModel) -> bytes:
     """The image of a model, with an example of a few steps whose answers the reference gives."""
     index = {t.name: k for k, t in enumerate(_in_order(model))}
     weights = _Weights()
@@ -53,7 +58,7 @@ def pack(model: Model | QuantizedModel) -> bytes:
         table += struct.pack("<II", start, len(blob))
         body += bytes(start - end) + blob
         end = start + len(blob)
-    number_type = NUMBER_TYPES["s8" if isinstance(model, QuantizedModel) else "f32"]
+    number_type = NUMBER_TYPES[{QuantizedModel: "s8", Tfl8Model: "tfl8"}.get(type(model), "f32")]
     counts = struct.pack("<HHHH", len(model.inputs), len(model.outputs), len(index), len(model.layers))
     header = struct.pack("<8sHHII", MAGIC, VERSION, number_type, end, 0)
     header += struct.pack("<I8s", len(SECTIONS), LAYOUT) + counts
@@ -63,7 +68,7 @@ def pack(model: Model | QuantizedModel) -> bytes:
     return bytes(image)
 
 
-def save(model: Model | QuantizedModel, path: str | os.PathLike[str]) -> int:
+def save(model: AnyModel, path: str | os.PathLike[str]) -> int:
     """Write a model's image to a file, whole or not at all; returns its size in bytes."""
     image = pack(model)
     write_whole(path, image)
@@ -80,8 +85,9 @@ class _Weights:
         self.data += bytes(-len(self.data) % align) + array.tobytes()
 
 
-def _op(model: Model | QuantizedModel, layer: Any, index: dict[str, int], weights: _Weights) -> bytes:
-    kind, fields, arrays = record(layer)
+def _op(model: AnyModel, layer: Any, index: dict[str, int], weights: _Weights) -> bytes:
+    own = TFL8_RECORDS.get(type(layer)) if isinstance(model, Tfl8Model) else None
+    kind, fields, arrays = own(model, layer) if own and isinstance(model, Tfl8Model) else record(layer)
     for array, align in arrays:
         weights.add(array, align)
     return packed(KINDS[kind], [index[name] for name in layer.reads], [index[name] for name in layer.writes], fields)
@@ -97,7 +103,7 @@ def _tensor(tensor: Any, timing: Timing) -> bytes:
     single = (tensor.name in timing.single) + (tensor.name in timing.constant)
     clock = timing.table.index(timing.clocks[tensor.name])
     kind, scale = TENSOR_TYPES[getattr(tensor, "type", "f32")], getattr(tensor, "scale", 1.0)
-    return struct.pack("<BBBBIfI", kind, single, clock, 0, tensor.width, scale, 0)
+    return struct.pack("<BBBbIfI", kind, single, clock, getattr(tensor, "zero_point", 0), tensor.width, scale, 0)
 
 
 def _ports(model: Any) -> list[tuple[str, Port]]:
@@ -141,7 +147,7 @@ def _meta(model: Any) -> dict[str, Any]:
     return meta
 
 
-def vocabularies(model: Model | QuantizedModel) -> dict[str, int]:
+def vocabularies(model: AnyModel) -> dict[str, int]:
     """The inputs that hold ids of an Embedding, read as they are, masked or moved, and how many ids there are."""
     origin = {name: name for name in model.inputs}
     found: dict[str, int] = {}
@@ -149,14 +155,14 @@ def vocabularies(model: Model | QuantizedModel) -> dict[str, int]:
         name = origin.get(layer.reads[0])
         if name is None:
             continue
-        if isinstance(layer, (Mask, QuantizedMask, *MOVERS)):
+        if isinstance(layer, (Mask, QuantizedMask, Tfl8Quantize, *MOVERS)):
             origin[layer.writes[0]] = name
-        elif isinstance(layer, Embedding | QuantizedEmbedding):
+        elif isinstance(layer, Embedding | QuantizedEmbedding | Tfl8Embedding):
             found[name] = min(layer.vocabulary, found.get(name, layer.vocabulary))
     return found
 
 
-def _example(model: Model | QuantizedModel) -> bytes:
+def _example(model: AnyModel) -> bytes:
     """Steps, then the inputs' and the outputs' values, each array padded to 4 bytes. Empty for a float model that
     overflows even on small inputs, for one that fits no number of steps, and for one that a run makes too large: there
     is nothing to compare then."""
@@ -171,6 +177,12 @@ def _example(model: Model | QuantizedModel) -> bytes:
     if isinstance(model, QuantizedModel):
         xs = [x.astype(np.int16) for x in _with_ids(model, [random.integers(-8000, 8001, s) for s in shapes], random)]
         ys = [y.astype(np.int16) for y in reference_s8.run(model, xs, every)]
+    elif isinstance(model, Tfl8Model):
+        noise = [
+            _noise(random, model.tensor(name).type, shape) for name, shape in zip(model.inputs, shapes, strict=True)
+        ]
+        xs = [x.astype(n.dtype) for x, n in zip(_with_ids(model, noise, random), noise, strict=True)]
+        ys = list(reference_tfl8.run(model, xs, every))
     else:
         noise = [random.standard_normal(shape) for shape in shapes]
         for size in (0.5, 0.05, 0.0):
@@ -185,7 +197,14 @@ def _example(model: Model | QuantizedModel) -> bytes:
     return struct.pack("<II", steps, 0) + b"".join(blob + bytes(-len(blob) % 4) for blob in blobs)
 
 
-def _with_ids(model: Model | QuantizedModel, xs: list[Array], random: np.random.Generator) -> list[Array]:
+def _noise(random: np.random.Generator, kind: str, shape: tuple[int, ...]) -> Array:
+    if kind == "f32":
+        return random.standard_normal(shape).astype(np.float32)
+    most = {"s8": 128, "s16": 8000}[kind]
+    return random.integers(-most, most, shape).astype(reference_tfl8.DTYPES[kind])
+
+
+def _with_ids(model: AnyModel, xs: list[Array], random: np.random.Generator) -> list[Array]:
     """Noise, but for ids whole numbers of their vocabulary, and for a mask 0 and 1."""
     ids = vocabularies(model)
     ids |= {name: 2 for name in model.inputs if name == MASK and model.width(name) == 1}
@@ -195,7 +214,7 @@ def _with_ids(model: Model | QuantizedModel, xs: list[Array], random: np.random.
     ]
 
 
-def _example_steps(model: Model | QuantizedModel) -> int:
+def _example_steps(model: AnyModel) -> int:
     """A number of steps the model can run over, with a row at every output; 0: none was found."""
     timing = model.timing
     window = () if timing.causal or model.meta.window is None else (model.meta.window,)

@@ -167,10 +167,10 @@ def _cell(layer: Tfl8Lstm, k: constants.LstmConstants, entering: Array, again: A
     a = sat16(sat16(scaled(entering, *_factors(k.input))) + scaled(again, *_factors(k.recurrent))) + 32768
     f, o = logistic_table()[a[:, 1]], logistic_table()[a[:, 3]]
     i = 32767 - f if layer.coupled else logistic_table()[a[:, 0]]
-    c = sat16(rdp(f * c, 15) + rdp(i * tanh_table(3)[a[:, 2]], 30 + layer.cell_exponent))
+    c = sat16(rdp(f * c, 15) + rdp(i * tanh_table(3)[a[:, 2]], 15 + k.whole))
     if k.clip:
         c = np.clip(c, -k.clip, k.clip)
-    p = tanh_table(15 + layer.cell_exponent)[c + 32768]
+    p = tanh_table(k.whole)[c + 32768]
     return np.clip(scaled(o * p, *k.hidden) + k.hidden_zero, -128, 127), c
 
 
@@ -184,5 +184,5 @@ def _micro_cell(
     c = sat16(kept + sat16(scaled(i * micro_tanh_table(3)[a[:, 2]], *k.update)))
     if k.clip:
         c = np.clip(c, -k.clip, k.clip)
-    p = micro_tanh_table(15 + layer.cell_exponent)[c + 32768]
+    p = micro_tanh_table(k.whole)[c + 32768]
     return np.clip(scaled(o * p, *k.hidden) + k.hidden_zero, -128, 127), c

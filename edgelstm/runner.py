@@ -17,8 +17,9 @@ from .meta import Array, Meta
 
 if TYPE_CHECKING:
     from .model import Model, QuantizedModel
+    from .tfl8_model import Tfl8Model
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Model | QuantizedModel"
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Model | QuantizedModel | Tfl8Model"
 """What a Runner runs."""
 
 
@@ -35,6 +36,7 @@ class Runner(_core.Core):
     description: Description
     _single: tuple[bool, ...]  # of each input: it takes one row a run
     _own: tuple[bool, ...]  # of each input: it may have another number of steps than the others
+    _types: tuple[Any, ...]  # of each input's values: float32, but of tfl8 images
     _plain: bool  # each step has one row, and any number will do
 
     def __new__(cls, model: Source, kernels: str | None = None, *, streams: int = 1, max_steps: int = 64) -> Runner:
@@ -54,6 +56,7 @@ class Runner(_core.Core):
         tensors = [self.description.tensors[k] for k in self.description.inputs]
         self._single = tuple(t.single for t in tensors)
         self._own = tuple(t.clock > 0 for t in tensors)
+        self._types = tuple(x.dtype for x in self.xs)
         self._plain = (
             self.causal and not self.uneven and not any(self.description.vocabularies) and not any(self._single)
         )
@@ -86,8 +89,8 @@ class Runner(_core.Core):
         continues from the present one (then N must be `streams`).
         Returns (rows, outputs) or (N, rows, outputs); where the model keeps the last step alone the rows' axis is gone,
         unless `every_step` asks for all: then the answers equal calling `step` so many times. A tuple for several
-        outputs. lengths: of each sequence the steps that count, (N,) whole numbers, for a model with an input named
-        "mask", which xs then leaves out. The GIL is free meanwhile; Ctrl-C ends a run early unless its answer is that
+        outputs. What is int8 in an int8 TFLite model is int8 here. lengths: of each sequence the steps that count, (N,)
+        whole numbers, for a model with an input named "mask", which xs then leaves out. The GIL is free meanwhile; Ctrl-C ends a run early unless its answer is that
         of the last step alone. InputError for NaN, infinity and wrong shapes, for ids beyond their vocabulary, for
         numbers of steps that do not fit a layer, and for `every_step` or `carry` where a layer needs steps to come.
         """
@@ -115,10 +118,12 @@ class Runner(_core.Core):
             if self.uneven and not carry:
                 self.reset()  # refused or not: how many rows there are depends on the state
             self.check_run(steps, every_step)
-        dtype = np.int16 if integers else np.float32
         streams, batches = self.streams, -(-count // self.streams)
         rows = [self.output_rows(k, steps, every_step) for k in range(len(self.ys))]
-        ys = [np.empty((batches, n, streams, w), dtype) for n, w in zip(rows, self.output_widths, strict=True)]
+        ys: list[Array] = [
+            np.empty((batches, n, streams, y.shape[1]), np.int16 if integers else y.dtype)
+            for n, y in zip(rows, self.ys, strict=True)
+        ]
         # one call for all: no other thread comes between the sequences
         laid = [_lay_out(x, streams) for x in arrays]
         super().run(laid, ys, steps, every_step, integers, batches, fresh=not carry)
@@ -169,7 +174,7 @@ class Runner(_core.Core):
         return (
             self._plain
             and x.ndim == 2
-            and x.dtype == np.float32
+            and x.dtype == np.float32 == self.x.dtype == self.y.dtype
             and x.flags.c_contiguous
             and x.flags.aligned
             and self.streams == len(self.xs) == len(self.ys) == 1
@@ -227,7 +232,9 @@ class Runner(_core.Core):
             raise InputError(f"input {k} has shape {array.shape}, expected {expected}")
         if integers and array.dtype != np.int16:
             raise InputError(f"input {k} is {array.dtype}, expected int16")
-        if not integers:
+        if self._types[k].kind == "i":
+            array = _core.whole_numbers(array, self._types[k], k)
+        elif not integers:
             with np.errstate(over="ignore"):  # what overflows is refused below
                 array = array.astype(np.float32, copy=False)
             if not np.isfinite(array).all():
@@ -294,7 +301,8 @@ def read_image(model: Source) -> bytes:
     # who only runs images never loads what packs them
     from .image import pack
     from .model import Model, QuantizedModel
+    from .tfl8_model import Tfl8Model
 
-    if not isinstance(model, Model | QuantizedModel):
+    if not isinstance(model, Model | QuantizedModel | Tfl8Model):
         raise ImageError(f"expected an image's path or bytes, or a model, not {type(model).__name__}")
     return pack(model)

@@ -10,7 +10,7 @@ import numpy as np
 from .errors import ModelError
 from .meta import Array
 from .tfl8 import Tfl8Dense, Tfl8Lstm, Tfl8Map, Tfl8Softmax, Tfl8Tensor
-from .tfl8_integers import FULL, Multiplier, away, multiplier, scaled, wrap32
+from .tfl8_integers import FULL, Multiplier, away, multiplier, scaled
 
 MOST_SHIFT = 15
 """Left, of a multiplier; 2^15 is beyond what any quantizer writes."""
@@ -28,6 +28,7 @@ class LstmConstants:
     update: Multiplier  # of i * g, Q0.30, to c; of "micro" alone
     hidden_zero: int
     clip: int  # |c| stays within it; 0: no clip
+    whole: int  # bits of c before the point
 
 
 def lstm(layer: Tfl8Lstm, x: Tfl8Tensor) -> LstmConstants:
@@ -51,14 +52,15 @@ def lstm(layer: Tfl8Lstm, x: Tfl8Tensor) -> LstmConstants:
         hidden = multiplier(float(np.float32(2**-15) / np.float32(own_scale) * np.float32(2**-15)))
     limit = np.float32(layer.cell_clip) / np.float32(cell)
     return LstmConstants(
-        input_bias=layer.bias.astype(np.int64) - x.zero_point * layer.kernel.astype(np.int64).sum(axis=2),
-        recurrent_bias=-layer.state_zero * layer.recurrent.astype(np.int64).sum(axis=2),
+        input_bias=biased(layer.name, layer.bias, layer.kernel, x.zero_point),
+        recurrent_bias=biased(layer.name, np.zeros_like(layer.bias), layer.recurrent, layer.state_zero),
         input=factors(layer.kernel_scale, x.scale),
         recurrent=factors(layer.recurrent_scale, layer.state_scale),
         hidden=checked(layer.name, hidden),
         update=multiplier(2.0**-30 / cell),
         hidden_zero=own_zero,
         clip=int(min(limit, np.float32(32767))),
+        whole=15 + layer.cell_exponent,
     )
 
 
@@ -78,7 +80,7 @@ def dense(layer: Tfl8Dense, x: Tfl8Tensor, y: Tfl8Tensor) -> DenseConstants:
     pairs = [checked(layer.name, multiplier(read * float(s) / written)) for s in scales]
     low, high = activation_range(layer.activation, y)
     m, s = np.array(pairs, np.int64).T
-    bias = layer.bias.astype(np.int64) - x.zero_point * layer.kernel.astype(np.int64).sum(axis=1)
+    bias = biased(layer.name, layer.bias, layer.kernel, x.zero_point)
     return DenseConstants(bias, m, s, y.zero_point, low, high)
 
 
@@ -112,7 +114,8 @@ def map_table(layer: Tfl8Map, x: Tfl8Tensor, y: Tfl8Tensor) -> Array:
     if layer.function in ("logistic", "tanh"):
         real = v * float(np.float32(x.scale))
         f: Array = np.tanh(real) if layer.function == "tanh" else 1 / (1 + np.exp(-real))
-        return np.clip(np.rint(f / float(np.float32(y.scale))) + y.zero_point, -128, 127).astype(np.int8)
+        table: Array = np.clip(np.rint(f / float(np.float32(y.scale))) + y.zero_point, -128, 127).astype(np.int8)
+        return table
 
     own = layer.factors if layer.function in ("leaky_relu", "rescale") else "double"
     ratios = [np.float32(x.scale) / np.float32(y.scale)]
@@ -143,7 +146,11 @@ def checked(name: str, factor: Multiplier) -> Multiplier:
     return factor
 
 
-def fits32(name: str, sums: Array, bias: Array) -> None:
-    """ModelError where a bias and the sum of a row's |w| times 128 may exceed 32 bits."""
-    if (128 * sums + np.abs(bias)).max(initial=0) >= 2**31 or (wrap32(bias) != bias).any():
-        raise ModelError(f"{name}: its sums do not fit 32 bits")
+def biased(name: str, bias: Array, weights: Array, zero: int) -> Array:
+    """A product's bias with what a zero point of x takes: int64 [..., rows]; weights [..., rows, columns]. ModelError
+    where sums may reach 2^30."""
+    rows = weights.astype(np.int64)
+    made: Array = bias.astype(np.int64) - zero * rows.sum(axis=-1)
+    if (128 * np.abs(rows).sum(axis=-1) + np.abs(made)).max() >= 2**30:
+        raise ModelError(f"{name}: a sum of its weights and bias may reach 2^30")
+    return made

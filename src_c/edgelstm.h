@@ -26,8 +26,8 @@
  *
  * Failure. Errors happen while opening and initialising. A step has no error path.
  *
- * Numbers. docs/numerics.md. In a float input NaN counts as 0; s8 answers are the same bytes on
- * every CPU.
+ * Numbers. docs/numerics.md. In a float input NaN counts as 0; s8 and tfl8 answers are the same
+ * bytes on every CPU.
  */
 #ifndef EDGELSTM_H
 #define EDGELSTM_H
@@ -56,14 +56,16 @@ typedef enum {
 /* What a status means, in English; never NULL. */
 const char *elstm_status_text(elstm_status status);
 
-/* The types a tensor's values can have. An s8 model's inputs are s16; its outputs are s8 or s16. */
-typedef enum { ELSTM_F32 = 1, ELSTM_S8 = 2, ELSTM_S16 = 3 } elstm_type;
+/* The types a tensor's values can have, and a model. An s8 model's inputs are s16; its outputs are
+ * s8 or s16. A tfl8 model is a full-int8 TFLite one, with inputs and outputs of any type. */
+typedef enum { ELSTM_F32 = 1, ELSTM_S8 = 2, ELSTM_S16 = 3, ELSTM_TFL8 = 4 } elstm_type;
 
-/* One input or output. Real value = scale * integer; scale is 1 for f32. */
+/* One input or output. Real value = scale * (integer - zero); scale is 1 for f32. */
 typedef struct {
     elstm_type type;
     uint32_t width; /* values a step */
     float scale;
+    int32_t zero;    /* 0 but for an s8 of a tfl8 model */
     uint32_t tensor; /* index, private */
     /* not 0: an input takes one row a run, an initial state say; an output gives one row in
      * ELSTM_ROWS_MODEL */
@@ -87,7 +89,7 @@ typedef struct {
 typedef struct {
     const unsigned char *image;
     uint32_t image_size;
-    elstm_type type; /* ELSTM_F32 or ELSTM_S8 */
+    elstm_type type; /* ELSTM_F32, ELSTM_S8 or ELSTM_TFL8 */
     uint32_t inputs, outputs;
     elstm_port input[ELSTM_MAX_PORTS], output[ELSTM_MAX_PORTS];
     uint32_t tensors, ops; /* counts */
@@ -154,12 +156,14 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
                                size_t arena_size);
 
 /* One step of every stream. xs: one pointer per input, [streams][width]; ys likewise per output.
- * _f32 takes any model and scales where it is s8; _s8 takes s8 models alone, in the ports' integers
- * (an s8 output is widened to int16). Of an uneven model ys receives the last row that the step
+ * _f32 takes any model and scales what is integers; _s8 takes s8 models alone, in the ports'
+ * integers (an s8 output is widened to int16); _raw takes any model, each port in its own type:
+ * float, int8_t or int16_t. Of an uneven model ys receives the last row that the step
  * wrote, and stays as it is where it wrote none; a run of one step gives all its rows. A model that
  * is not causal has no steps: then these calls, and the parts below, do nothing. */
 void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys);
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys);
+void elstm_step_raw(elstm_runner *runner, const void *const *xs, void *const *ys);
 
 /* Rows that the last step wrote to an output, for as long as no run follows: 1 unless the model is
  * uneven. */
@@ -170,9 +174,11 @@ uint32_t elstm_stepped_rows(const elstm_runner *runner, uint32_t output);
  * its state by one step. */
 void elstm_enter_f32(elstm_runner *runner, const float *const *xs);
 void elstm_enter_s8(elstm_runner *runner, const int16_t *const *xs);
+void elstm_enter_raw(elstm_runner *runner, const void *const *xs);
 void elstm_step_layer(elstm_runner *runner, uint32_t layer);
 void elstm_leave_f32(elstm_runner *runner, float *const *ys);
 void elstm_leave_s8(elstm_runner *runner, int16_t *const *ys);
+void elstm_leave_raw(elstm_runner *runner, void *const *ys);
 
 /* Which steps a run writes. */
 typedef enum {
@@ -191,6 +197,8 @@ elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *
                            uint32_t steps, elstm_rows rows);
 elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys,
                           uint32_t steps, elstm_rows rows);
+elstm_status elstm_run_raw(elstm_runner *runner, const void *const *xs, void *const *ys,
+                           uint32_t steps, elstm_rows rows);
 
 /* In the runs to come, and in what is asked of them, the steps of each input that may have a number
  * of its own: the second sequence of an encoder and decoder. 0, and NULL for all: as many as the
@@ -219,15 +227,15 @@ typedef struct {
 /* Why such a run would be refused, beside max_steps. */
 elstm_refusal elstm_run_refusal(const elstm_runner *runner, uint32_t steps, elstm_rows rows);
 
-/* State: model->state_size bytes a stream, in s8 the same on every CPU. Copy out, copy back: what
- * comes back is not checked, and only what this model left there makes sense. */
+/* State: model->state_size bytes a stream, in s8 and tfl8 the same on every CPU. Copy out, copy
+ * back: what comes back is not checked, and only what this model left there makes sense. */
 void elstm_reset(elstm_runner *runner);                         /* every stream */
 void elstm_reset_stream(elstm_runner *runner, uint32_t stream); /* one */
 void *elstm_state(elstm_runner *runner, uint32_t stream);
 
-/* Replay the example inside the image: s8 answers must be equal, f32 answers within 1e-5 * max(1,
- * |y|). Resets before and after. ELSTM_ERR_SELF_CHECK on a difference; ELSTM_OK where the image has
- * no example; ELSTM_ERR_UNSUPPORTED where the model is not causal and max_steps less than
+/* Replay the example inside the image: s8 and tfl8 answers must be equal, f32 answers within 1e-5 *
+ * max(1, |y|). Resets before and after. ELSTM_ERR_SELF_CHECK on a difference; ELSTM_OK where the
+ * image has no example; ELSTM_ERR_UNSUPPORTED where the model is not causal and max_steps less than
  * model->example_steps. */
 elstm_status elstm_self_check(elstm_runner *runner);
 

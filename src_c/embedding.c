@@ -1,5 +1,5 @@
-/* Embedding: rows of a table by number. In s8 the table is int16 and ids are integers of scale 1.
- */
+/* Embedding: rows of a table by number. In s8 the table is int16, in tfl8 int8, and ids are
+ * integers of scale 1. */
 #include "op.h"
 
 #include <string.h>
@@ -23,6 +23,11 @@ static int decode_f32(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
 
 static int decode_s8(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     return io->in[0].type == ELSTM_S16 && decode(reader, op, io, ELSTM_S16, sizeof(int16_t)) &&
+           op->as.embedding.vocabulary <= 32768;
+}
+
+static int decode_tfl8(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    return io->in[0].type == ELSTM_S16 && decode(reader, op, io, ELSTM_S8, 1) &&
            op->as.embedding.vocabulary <= 32768;
 }
 
@@ -50,16 +55,18 @@ static void rows_f32(const elstm_runner *runner, const elstm_op *op, uint32_t co
     }
 }
 
+/* Of int8 and int16 alike. */
 static void rows_s8(const elstm_runner *runner, const elstm_op *op, uint32_t count) {
     const elstm_embedding *e = &op->as.embedding;
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
     const int32_t last = (int32_t)e->vocabulary - 1;
+    const size_t size = (size_t)e->columns * elstm_value_size(out->type);
     for (uint32_t k = 0; k < count; ++k) {
         const int16_t *x = (const int16_t *)in->data + (size_t)k * in->stride;
-        int16_t *y = (int16_t *)out->data + (size_t)k * out->stride;
-        for (uint32_t j = 0; j < in->width; ++j, y += e->columns) {
+        unsigned char *y = (unsigned char *)out->data + (size_t)k * out->row;
+        for (uint32_t j = 0; j < in->width; ++j, y += size) {
             const int32_t id = x[j] > last ? last : x[j] > 0 ? x[j] : 0;
-            memcpy(y, (const int16_t *)e->table + (size_t)id * e->columns, e->columns * sizeof *y);
+            memcpy(y, (const unsigned char *)e->table + (size_t)id * size, size);
         }
     }
 }
@@ -87,3 +94,5 @@ const elstm_layer elstm_layer_embedding_f32 = {.kind = ELSTM_KIND_EMBEDDING_F32,
                                                .run = run_f32};
 const elstm_layer elstm_layer_embedding_s8 = {
     .kind = ELSTM_KIND_EMBEDDING_S8, .decode = decode_s8, .step = step_s8, .run = run_s8};
+const elstm_layer elstm_layer_embedding_tfl8 = {
+    .kind = ELSTM_KIND_EMBEDDING_TFL8, .decode = decode_tfl8, .step = step_s8, .run = run_s8};

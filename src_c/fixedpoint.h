@@ -38,4 +38,28 @@ static inline int64_t elstm_quotient_wide(int64_t v, int32_t n) {
     return q - (w % n < 0);
 }
 
+/* ---- TFLite's, of tfl8 ---- */
+
+/* a * b / 2^31, rounded half up, b >= 0. */
+static inline int32_t elstm_high(int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* v / 2^e, ties away from zero, e <= 31. */
+static inline int32_t elstm_divide(int32_t v, uint32_t e) {
+    const int32_t mask = (int32_t)((1u << e) - 1);
+    return (v >> e) + ((v & mask) > (mask >> 1) + (v < 0));
+}
+
+/* A factor m * 2^(s - 31): 2^30 <= m, or 0 and 0; -31 <= s <= 15. */
+typedef struct {
+    int32_t m, s;
+} elstm_factor;
+
+/* v times it, as 32 bits hold v on the way. */
+static inline int32_t elstm_times(int32_t v, elstm_factor f) {
+    const int32_t left = (int32_t)((uint32_t)v << (f.s > 0 ? f.s : 0));
+    return elstm_divide(elstm_high(left, f.m), (uint32_t)(f.s < 0 ? -f.s : 0));
+}
+
 #endif

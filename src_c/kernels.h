@@ -8,6 +8,7 @@
 #define ELSTM_KERNELS_H
 
 #include "edgelstm.h"
+#include "fixedpoint.h"
 
 #define ELSTM_GROUP 8
 
@@ -80,6 +81,22 @@ typedef struct {
     int32_t kappa, hidden_multiplier; /* 1 ... 32768 each */
     uint32_t places;                  /* 1 ... 15, of a gate's fraction */
 } elstm_update_s8;
+
+/* A TFLite LSTM: factors of the sums over x and over h, to Q3.12, gates i f g o; of o P(c), to h.
+ */
+typedef struct {
+    elstm_factor input[4], recurrent[4], hidden;
+    int32_t hidden_zero;
+    int32_t clip;     /* |c| stays within it; 0: no clip */
+    uint32_t whole;   /* bits of c before the point, 0 ... 6 */
+    uint32_t coupled; /* 1: i = 32767 - f */
+} elstm_cell_tfl8;
+
+/* What a step of it updates. */
+typedef struct {
+    int16_t *c;
+    int8_t *h, *y;
+} elstm_state_tfl8;
 
 /* A sigmoid/tanh cell without clip. */
 typedef struct {
@@ -161,6 +178,10 @@ struct elstm_kernels {
      * hidden_multiplier, 15), clamped to +-127 where it is int8. */
     void (*update_s8)(const int16_t *z, const int16_t *n, const elstm_update_s8 *update,
                       uint32_t count);
+    /* One step of a TFLite LSTM: its sums over x and over h [groups][4][8], of less than 2^30 each,
+     * c and h [groups * 8] in place, y [groups * 8] = h. */
+    void (*lstm_tfl8)(const int32_t *x, const int32_t *again, const elstm_cell_tfl8 *cell,
+                      const elstm_state_tfl8 *state, uint32_t groups);
     /* v[k] = T(v[k]), or S. */
     void (*tanh_s16)(int16_t *v, uint32_t count);
     void (*sigmoid_s16)(int16_t *v, uint32_t count);

@@ -260,4 +260,75 @@ ELSTM_MAYBE_UNUSED static void loops_update_s8(const int16_t *z, const int16_t *
         loops_hidden_s16(update->state, update->hidden_multiplier, update->h, count);
 }
 
+/* ---- tfl8 ---- */
+
+/* a * b / 2^15, rounded half up; never -32768 * -32768 here. */
+static inline int32_t loops_mul16(int32_t a, int32_t b) { return (a * b + 0x4000) >> 15; }
+
+/* e^a of an a <= 0 with `whole` bits before the point, 1 ... 7; Q0.15. */
+static inline int32_t loops_exp_tfl8(int32_t a, uint32_t whole) {
+    static const int16_t ladder[7] = {25520, 19875, 12055, 4435, 600, 11, 0}; /* e^-1/4 ... e^-16 */
+    const uint32_t places = 15 - whole;
+    const int32_t quarter = 1 << (places - 2);
+    const int32_t part = (a & (quarter - 1)) - quarter, rest = part - a;
+    const int32_t x = part * (1 << whole) + 4096;
+    const int32_t x2 = loops_mul16(x, x), x3 = loops_mul16(x2, x), x4 = loops_mul16(x2, x2);
+    const int32_t y = (loops_mul16(((x4 + 2) >> 2) + x3, 10923) + x2 + 1) >> 1;
+    int32_t r = elstm_sat16(28918 + loops_mul16(28918, x + y));
+    for (uint32_t k = 0; k < 7 && k < whole + 2; ++k)
+        if (rest >> (places - 2 + k) & 1) r = loops_mul16(r, ladder[k]);
+    if (whole > 5 && a < -(1 << (20 - whole))) r = 0;
+    return a == 0 ? 32767 : r;
+}
+
+/* 1 / (1 + a) of a Q0.15, 0 <= a; Q1.14 in Q2.13. */
+static inline int32_t loops_one_over_tfl8(int32_t a) {
+    const int32_t half = (a + 32768) >> 1;
+    int32_t x = 23130 + loops_mul16(half, -15420);
+    for (int k = 0; k < 3; ++k) x += loops_mul16(x, 8192 - loops_mul16(half, x)) * 4;
+    return x;
+}
+
+/* The logistic function of a Q3.12, Q0.15. */
+static inline int32_t loops_logistic_tfl8(int32_t a) {
+    const int32_t p = elstm_sat16(2 * loops_one_over_tfl8(loops_exp_tfl8(a < 0 ? a : -a, 3)));
+    return a > 0 ? p : a < 0 ? 32767 - p : 16384;
+}
+
+/* tanh of a number with `whole` bits before the point, 0 ... 6; Q0.15. The argument of its
+ * exponential is 2a: the same integer, one more bit before the point. */
+static inline int32_t loops_tanh_tfl8(int32_t a, uint32_t whole) {
+    const int32_t e = loops_exp_tfl8(a < 0 ? a : -a, whole + 1);
+    const int32_t p = elstm_sat16((loops_one_over_tfl8(e) - 8192) * 4);
+    return a > 0 ? p : a < 0 ? -p : 0;
+}
+
+static inline int32_t loops_gate_tfl8(int32_t x, elstm_factor input, int32_t again,
+                                      elstm_factor recurrent) {
+    return elstm_sat16(elstm_sat16(elstm_times(x, input)) + elstm_times(again, recurrent));
+}
+
+ELSTM_MAYBE_UNUSED static void loops_lstm_tfl8(const int32_t *x, const int32_t *again,
+                                               const elstm_cell_tfl8 *cell,
+                                               const elstm_state_tfl8 *state, uint32_t groups) {
+    for (uint32_t group = 0; group < groups; ++group, x += 32, again += 32) {
+        for (uint32_t u = 0; u < ELSTM_GROUP; ++u) {
+            const uint32_t k = group * ELSTM_GROUP + u;
+            int32_t z[4];
+            for (uint32_t gate = 0; gate < 4; ++gate)
+                z[gate] = loops_gate_tfl8(x[8 * gate + u], cell->input[gate], again[8 * gate + u],
+                                          cell->recurrent[gate]);
+            const int32_t f = loops_logistic_tfl8(z[1]);
+            const int32_t i = cell->coupled ? 32767 - f : loops_logistic_tfl8(z[0]);
+            const int32_t added = elstm_divide(i * loops_tanh_tfl8(z[2], 3), 15 + cell->whole);
+            int32_t c = elstm_sat16(elstm_divide(f * state->c[k], 15) + added);
+            if (cell->clip != 0) c = elstm_clamp(c, cell->clip);
+            const int32_t p = loops_logistic_tfl8(z[3]) * loops_tanh_tfl8(c, cell->whole);
+            const int32_t h = elstm_times(p, cell->hidden) + cell->hidden_zero;
+            state->c[k] = (int16_t)c;
+            state->h[k] = state->y[k] = (int8_t)(h < -128 ? -128 : h > 127 ? 127 : h);
+        }
+    }
+}
+
 #endif

@@ -244,6 +244,7 @@ const elstm_kernels elstm_kernels_neon_dotprod = {
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
+    .lstm_tfl8 = loops_lstm_tfl8,
     .tanh_s16 = tanh_s16,
     .reset_s16 = loops_reset_s16,
     .update_s8 = loops_update_s8,

@@ -17,6 +17,7 @@ const elstm_kernels elstm_kernels_scalar = {
     .matmul_s16 = loops_matmul_s16,
     .requantize_s8 = loops_requantize_s8,
     .lstm_s8 = loops_lstm_s8,
+    .lstm_tfl8 = loops_lstm_tfl8,
     .tanh_s16 = loops_tanh_s16,
     .reset_s16 = loops_reset_s16,
     .update_s8 = loops_update_s8,

@@ -6,8 +6,7 @@
 
 static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     op->as.last.period = elstm_read_own_period(reader);
-    return io->in[0].type == io->out[0].type && io->in[0].width == io->out[0].width &&
-           io->in[0].scale == io->out[0].scale;
+    return elstm_alike(&io->in[0], &io->out[0]) && io->in[0].width == io->out[0].width;
 }
 
 static int timing(const elstm_op *op, const elstm_io *io, elstm_time *time) {

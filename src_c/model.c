@@ -180,7 +180,31 @@ void elstm_form_describe(const elstm_model *model, uint32_t index, elstm_form *f
                          .clock = p[2],
                          .width = u32_at(p + 4),
                          .scale = f32_at(p + 8),
+                         .zero = (int32_t)p[3] - (p[3] > 127 ? 256 : 0),
                          .rows = 1};
+}
+
+/* Types and scales as the number type has them. */
+static int tensor_fits(const elstm_model *model, const elstm_form *tensor) {
+    const int whole = tensor->scale >= 1 && tensor->scale <= 1;
+    switch (model->type) {
+    case ELSTM_F32: return tensor->type == ELSTM_F32 && whole && tensor->zero == 0;
+    case ELSTM_S8:
+        return (tensor->type == ELSTM_S8 || tensor->type == ELSTM_S16) && tensor->zero == 0;
+    default:
+        if (tensor->type == ELSTM_S8) return 1;
+        return tensor->zero == 0 &&
+               (tensor->type == ELSTM_S16 || (tensor->type == ELSTM_F32 && whole));
+    }
+}
+
+/* A tfl8 model has layers of its own, and those that copy bytes; no padding, whose zeros are none
+ * there. */
+static int kind_fits(const elstm_model *model, uint32_t kind) {
+    const int own = kind >= ELSTM_KIND_LSTM_TFL8;
+    if (model->type != ELSTM_TFL8) return !own;
+    return own ||
+           (kind >= ELSTM_KIND_LAST && kind <= ELSTM_KIND_TRANSPOSE && kind != ELSTM_KIND_PAD);
 }
 
 static int check_tensors(elstm_model *model) {
@@ -188,16 +212,14 @@ static int check_tensors(elstm_model *model) {
         const unsigned char *p = section(model, TENSORS) + (size_t)k * TENSOR_SIZE;
         elstm_form tensor;
         if (!finite_bits(u32_at(p + 8)) || p[1] > ELSTM_CONSTANT || p[2] >= ELSTM_MAX_CLOCKS ||
-            p[3] != 0 || u32_at(p + 12) != 0)
+            u32_at(p + 12) != 0)
             return 0;
         elstm_form_describe(model, k, &tensor);
         if (tensor.width < 1 || tensor.width > MAX_WIDTH || !(tensor.scale >= FLT_MIN)) return 0;
-        if (model->type == ELSTM_F32
-                ? tensor.type != ELSTM_F32 || tensor.scale > 1 || tensor.scale < 1
-                : tensor.type != ELSTM_S8 && tensor.type != ELSTM_S16)
-            return 0;
+        if (!tensor_fits(model, &tensor)) return 0;
         if (k >= model->inputs) continue;
-        if (tensor.single == ELSTM_SINGLE || tensor.type == ELSTM_S8) return 0;
+        if (tensor.single == ELSTM_SINGLE) return 0;
+        if (model->type == ELSTM_S8 && tensor.type == ELSTM_S8) return 0;
         if (tensor.clock == 0) continue;
         /* a number of steps of its own */
         if (k == 0 || tensor.single || tensor.clock != model->clocks) return 0;
@@ -258,6 +280,7 @@ elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_io *io) {
     if (size % 4 != 0 || size > left) return ELSTM_ERR_IMAGE;
     op->layer = elstm_layer_find(u16_at(record));
     if (op->layer == NULL) return ELSTM_ERR_UNSUPPORTED;
+    if (!kind_fits(model, op->layer->kind)) return ELSTM_ERR_IMAGE;
     const uint32_t most_reads = op->layer->most_reads == 0 ? 1 : op->layer->most_reads;
     const uint32_t most_writes = op->layer->most_writes == 0 ? 1 : op->layer->most_writes;
     if (reads < 1 || reads > most_reads || writes < 1 || writes > most_writes || size < fields ||
@@ -325,6 +348,7 @@ static elstm_status check_ops(elstm_model *model) {
         *port = (elstm_port){.type = tensor.type,
                              .width = tensor.width,
                              .scale = tensor.scale,
+                             .zero = tensor.zero,
                              .tensor = index,
                              .single = tensor.single,
                              .own = k < model->inputs && tensor.clock != 0};
@@ -354,7 +378,7 @@ uint64_t elstm_example_rows(const elstm_model *model, const elstm_port *port) {
 }
 
 static uint64_t example_bytes(const elstm_model *model, const elstm_port *port) {
-    const uint64_t size = model->type == ELSTM_F32 ? sizeof(float) : sizeof(int16_t);
+    const uint64_t size = elstm_value_size(model->type == ELSTM_S8 ? ELSTM_S16 : port->type);
     return (elstm_example_rows(model, port) * size * port->width + 3) / 4 * 4;
 }
 
@@ -380,9 +404,12 @@ static int check_example(elstm_model *model) {
     for (uint32_t k = 0; k < model->inputs; ++k) size += example_bytes(model, &model->input[k]);
     for (uint32_t k = 0; k < model->outputs; ++k) size += example_bytes(model, &model->output[k]);
     if (size != section_size(model, EXAMPLE)) return 0;
-    if (model->type == ELSTM_F32) {
-        const unsigned char *p = section(model, EXAMPLE) + 8;
-        for (uint64_t k = 8; k < size; k += 4, p += 4)
+    for (uint32_t k = 0; k < model->inputs + model->outputs; ++k) {
+        const elstm_port *port =
+            k < model->inputs ? &model->input[k] : &model->output[k - model->inputs];
+        const unsigned char *p = elstm_example(model, port);
+        if (port->type != ELSTM_F32) continue;
+        for (uint64_t left = example_bytes(model, port); left > 0; left -= 4, p += 4)
             if (!finite_bits(u32_at(p))) return 0;
     }
     return 1;
@@ -424,7 +451,8 @@ elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size
     /* weights are used where they lie, and negative numbers must shift arithmetically */
     if (!little_endian() || elstm_sh(-1, 1) != -1) return ELSTM_ERR_UNSUPPORTED;
     if (memcmp(p + 24, layout, 8) != 0 || !zeros(p + 40, 4)) return ELSTM_ERR_UNSUPPORTED;
-    if (u16_at(p + 10) != ELSTM_F32 && u16_at(p + 10) != ELSTM_S8) return ELSTM_ERR_UNSUPPORTED;
+    if (u16_at(p + 10) != ELSTM_F32 && u16_at(p + 10) != ELSTM_S8 && u16_at(p + 10) != ELSTM_TFL8)
+        return ELSTM_ERR_UNSUPPORTED;
     if (u32_at(p + 20) != SECTIONS || !zeros(p + 44, 20)) return ELSTM_ERR_IMAGE;
     model->image = p;
     model->image_size = (uint32_t)size;

@@ -32,8 +32,7 @@ static void step(elstm_runner *runner, const elstm_op *op) {
 
 /* The tensor written is like the one read, of so many values. */
 static int alike(const elstm_io *io, uint64_t width) {
-    const elstm_form *in = &io->in[0], *out = &io->out[0];
-    return in->type == out->type && out->width == width && in->scale == out->scale;
+    return elstm_alike(&io->in[0], &io->out[0]) && io->out[0].width == width;
 }
 
 static int read_count(elstm_reader *reader, elstm_op *op) {

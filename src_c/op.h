@@ -7,6 +7,7 @@
 #include "cells.h"
 #include "edgelstm.h"
 #include "kernels.h"
+#include "tfl8.h"
 
 /* Rows of a tensor in a run: one a step or as its clock says; one, known when the run ends; one,
  * known when it starts. When every step is asked for, what is known at the end has a row a step. */
@@ -19,6 +20,7 @@ struct elstm_tensor {
     uint32_t width, stride; /* elements; the stride is a multiple of 8 */
     uint32_t single;        /* ELSTM_SEQUENCE, ELSTM_SINGLE or ELSTM_CONSTANT */
     uint32_t clock;         /* index into the model's */
+    int32_t zero;           /* the integer that stands for 0; of a tfl8 model's s8 alone */
     uint32_t rows;          /* of all streams, valid now */
     uint64_t first; /* rows before data's first since the reset; 0 unless the model is uneven */
     float scale, reciprocal;
@@ -38,8 +40,14 @@ typedef struct {
     elstm_type type;
     uint32_t width, single, clock;
     float scale;
+    int32_t zero;
     uint32_t rows; /* the most that a stream has at once; 1 while opening */
 } elstm_form;
+
+/* Whether the integers of both mean the same. */
+static inline int elstm_alike(const elstm_form *a, const elstm_form *b) {
+    return a->type == b->type && a->scale == b->scale && a->zero == b->zero;
+}
 
 /* What an op reads and writes. */
 typedef struct {
@@ -257,7 +265,16 @@ enum {
     ELSTM_KIND_LSTM_FULL_F32 = 35,
     ELSTM_KIND_LSTM_FULL_S8 = 36,
     ELSTM_KIND_CONSTANT_F32 = 37,
-    ELSTM_KIND_CONSTANT_S8 = 38
+    ELSTM_KIND_CONSTANT_S8 = 38,
+    ELSTM_KIND_LSTM_TFL8 =
+        40, /* from here on of tfl8 models, which have beside these only movers */
+    ELSTM_KIND_DENSE_TFL8 = 41,
+    ELSTM_KIND_SOFTMAX_TFL8 = 42,
+    ELSTM_KIND_MAP_TFL8 = 43,
+    ELSTM_KIND_QUANTIZE_TFL8 = 44,
+    ELSTM_KIND_DEQUANTIZE_TFL8 = 45,
+    ELSTM_KIND_EMBEDDING_TFL8 = 46,
+    ELSTM_KIND_CONCATENATE_TFL8 = 47
 };
 
 /* ---- a layer ----
@@ -309,6 +326,11 @@ struct elstm_op {
         elstm_dense_s8 dense_s8;
         elstm_activation_f32 activate_f32;
         elstm_activate_s8 activate_s8;
+        elstm_lstm_tfl8 lstm_tfl8;
+        elstm_dense_tfl8 dense_tfl8;
+        const int32_t *softmax_tfl8; /* e^-d in Q0.31, [256] */
+        const int8_t *map_tfl8;      /* [256], from -128 up */
+        uint32_t ties_tfl8;
         elstm_embedding embedding;
         const void *constant; /* a row, f32 or int16 */
         elstm_mask mask;
@@ -414,8 +436,8 @@ uint64_t elstm_clock_most(const elstm_model *model, uint32_t clock, uint32_t ste
  * one.
  */
 uint64_t elstm_example_rows(const elstm_model *model, const elstm_port *port);
-/* The recorded inputs or answers of a port in the example: [rows][width], f32, or int16 in s8
- * models. */
+/* The recorded inputs or answers of a port in the example: [rows][width], f32, int16 in s8 models,
+ * the port's own type in tfl8 models. */
 const void *elstm_example(const elstm_model *model, const elstm_port *port);
 
 uint32_t elstm_groups(uint32_t units); /* of 8 */
@@ -452,6 +474,18 @@ typedef struct {
 
 /* Whether it keeps its bounds, x being int16 where `wide` and int8 else, |h| at most `most`. */
 int elstm_row_s8_holds(const elstm_row_s8 *row, int wide, int32_t most);
+
+/* ---- tfl8.c: what layers of tfl8 models share ---- */
+
+elstm_factor elstm_read_factor(elstm_reader *reader);
+int elstm_factor_holds(elstm_factor factor);
+/* Sums of a product, its bias among them, stay below 2^30, and its padding is 0; rows of `units`.
+ */
+int elstm_sums_tfl8_hold(const elstm_matrix_s8 *w, const int32_t *bias, uint32_t units,
+                         uint32_t columns);
+/* QUANTIZE of one number, ties as in tfl8.h; DEQUANTIZE of a row. */
+int32_t elstm_quantize_tfl8(float x, const elstm_tensor *to, uint32_t ties);
+void elstm_dequantize_tfl8(const elstm_tensor *of, uint32_t row, float *y);
 
 /* ---- windows: windows.c ---- */
 

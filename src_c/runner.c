@@ -53,6 +53,7 @@ static uint64_t describe(const elstm_model *model, uint32_t index, elstm_limits 
                              .single = form.single,
                              .clock = form.clock,
                              .scale = form.scale,
+                             .zero = form.zero,
                              .reciprocal = 1.0f / form.scale};
     tensor->row = tensor->stride * elstm_value_size(tensor->type);
     /* 2^49 rows at most, of 2^18 bytes; times streams it may not fit, and reserve refuses */
@@ -180,9 +181,26 @@ static void enter_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, 
     for (; rows > 0; --rows, x += tensor->width, data += tensor->row) {
         if (tensor->type == ELSTM_F32)
             kernels->enter_f32(x, (float *)(void *)data, tensor->width);
-        else
+        else if (tensor->type == ELSTM_S16)
             kernels->enter_s16(x, tensor->reciprocal, (int16_t *)(void *)data, tensor->width);
+        else
+            for (uint32_t k = 0; k < tensor->width; ++k)
+                ((int8_t *)data)[k] =
+                    (int8_t)elstm_quantize_tfl8(x[k] != x[k] ? 0 : x[k], tensor, ELSTM_TIES_AWAY);
     }
+}
+
+/* A row of the tensor's own type; NaN and their like stay out all the same. */
+static void enter_raw(const elstm_kernels *kernels, const elstm_tensor *tensor, const void *x,
+                      uint32_t rows) {
+    const size_t size = tensor->width * elstm_value_size(tensor->type);
+    const unsigned char *from = x;
+    unsigned char *data = tensor->data;
+    if (tensor->type == ELSTM_F32) {
+        enter_f32(kernels, tensor, x, rows);
+        return;
+    }
+    for (; rows > 0; --rows, from += size, data += tensor->row) memcpy(data, from, size);
 }
 
 static void enter_s8(const elstm_tensor *tensor, const int16_t *x, uint32_t rows) {
@@ -191,10 +209,19 @@ static void enter_s8(const elstm_tensor *tensor, const int16_t *x, uint32_t rows
         memcpy(data, x, tensor->width * sizeof *x);
 }
 
+static void leave_raw(const elstm_tensor *tensor, void *y, uint32_t rows) {
+    const size_t size = tensor->width * elstm_value_size(tensor->type);
+    const unsigned char *data = tensor->data;
+    unsigned char *to = y;
+    for (; rows > 0; --rows, to += size, data += tensor->row) memcpy(to, data, size);
+}
+
 static void leave_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, float *y,
                       uint32_t rows) {
     const unsigned char *data = tensor->data;
-    for (; rows > 0; --rows, y += tensor->width, data += tensor->row) {
+    for (uint32_t row = 0; row < rows && tensor->zero != 0; ++row)
+        elstm_dequantize_tfl8(tensor, row, y + (size_t)row * tensor->width);
+    for (; rows > 0 && tensor->zero == 0; --rows, y += tensor->width, data += tensor->row) {
         if (tensor->type == ELSTM_F32)
             memcpy(y, data, tensor->width * sizeof *y);
         else if (tensor->type == ELSTM_S16)
@@ -336,6 +363,12 @@ static void step_inputs_s8(elstm_runner *runner, const int16_t *const *xs) {
         enter_s8(&runner->tensors[k], xs[k], runner->limits.streams);
 }
 
+static void step_inputs_raw(elstm_runner *runner, const void *const *xs) {
+    const uint32_t count = runner->model->inputs;
+    for (uint32_t k = 0; k < count; ++k)
+        enter_raw(runner->kernels, &runner->tensors[k], xs[k], runner->limits.streams);
+}
+
 static void step_layer(elstm_runner *runner, uint32_t layer) {
     runner->ops[layer].layer->step(runner, &runner->ops[layer]);
 }
@@ -358,6 +391,12 @@ static void step_outputs_s8(elstm_runner *runner, int16_t *const *ys) {
         leave_s8(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
 }
 
+static void step_outputs_raw(elstm_runner *runner, void *const *ys) {
+    const elstm_model *model = runner->model;
+    for (uint32_t k = 0; k < model->outputs; ++k)
+        leave_raw(&runner->tensors[model->output[k].tensor], ys[k], runner->limits.streams);
+}
+
 /* A step of an uneven model, of which there is one stream, is a run of one step; the parts of one
  * of a model that is not causal do nothing. */
 
@@ -376,17 +415,26 @@ static void uneven_layers(elstm_runner *runner) {
     for (uint32_t k = 0; k < runner->model->ops; ++k) uneven_layer(runner, k);
 }
 
+/* Where a step's answers go; two of them are NULL. */
+typedef struct {
+    float *const *f32;
+    int16_t *const *s8;
+    void *const *raw;
+} step_answers;
+
 /* The last row of those that a step wrote; none: what left before stays. */
-static void uneven_outputs(elstm_runner *runner, float *const *ys_f32, int16_t *const *ys_s8) {
+static void uneven_outputs(elstm_runner *runner, step_answers ys) {
     const elstm_model *model = runner->model;
     for (uint32_t k = 0; k < model->outputs && model->causal; ++k) {
         elstm_tensor tensor = runner->tensors[model->output[k].tensor];
         if (tensor.rows == 0) continue;
         tensor.data = (unsigned char *)tensor.data + (tensor.rows - 1) * tensor.row;
-        if (ys_f32 != NULL)
-            leave_f32(runner->kernels, &tensor, ys_f32[k], 1);
+        if (ys.f32 != NULL)
+            leave_f32(runner->kernels, &tensor, ys.f32[k], 1);
+        else if (ys.s8 != NULL)
+            leave_s8(&tensor, ys.s8[k], 1);
         else
-            leave_s8(&tensor, ys_s8[k], 1);
+            leave_raw(&tensor, ys.raw[k], 1);
     }
     end_rows(runner, 1);
 }
@@ -404,6 +452,10 @@ void elstm_enter_s8(elstm_runner *runner, const int16_t *const *xs) {
     if (runner->even || uneven_begins(runner)) step_inputs_s8(runner, xs);
 }
 
+void elstm_enter_raw(elstm_runner *runner, const void *const *xs) {
+    if (runner->even || uneven_begins(runner)) step_inputs_raw(runner, xs);
+}
+
 void elstm_step_layer(elstm_runner *runner, uint32_t layer) {
     if (runner->even)
         step_layer(runner, layer);
@@ -415,14 +467,21 @@ void elstm_leave_f32(elstm_runner *runner, float *const *ys) {
     if (runner->even)
         step_outputs_f32(runner, ys);
     else
-        uneven_outputs(runner, ys, NULL);
+        uneven_outputs(runner, (step_answers){.f32 = ys});
 }
 
 void elstm_leave_s8(elstm_runner *runner, int16_t *const *ys) {
     if (runner->even)
         step_outputs_s8(runner, ys);
     else
-        uneven_outputs(runner, NULL, ys);
+        uneven_outputs(runner, (step_answers){.s8 = ys});
+}
+
+void elstm_leave_raw(elstm_runner *runner, void *const *ys) {
+    if (runner->even)
+        step_outputs_raw(runner, ys);
+    else
+        uneven_outputs(runner, (step_answers){.raw = ys});
 }
 
 void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys) {
@@ -430,7 +489,7 @@ void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *
         if (!uneven_begins(runner)) return;
         step_inputs_f32(runner, xs);
         uneven_layers(runner);
-        uneven_outputs(runner, ys, NULL);
+        uneven_outputs(runner, (step_answers){.f32 = ys});
         return;
     }
     step_inputs_f32(runner, xs);
@@ -443,7 +502,7 @@ void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *cons
         if (!uneven_begins(runner)) return;
         step_inputs_s8(runner, xs);
         uneven_layers(runner);
-        uneven_outputs(runner, NULL, ys);
+        uneven_outputs(runner, (step_answers){.s8 = ys});
         return;
     }
     step_inputs_s8(runner, xs);
@@ -451,17 +510,45 @@ void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *cons
     step_outputs_s8(runner, ys);
 }
 
+void elstm_step_raw(elstm_runner *runner, const void *const *xs, void *const *ys) {
+    if (!runner->even) {
+        if (!uneven_begins(runner)) return;
+        step_inputs_raw(runner, xs);
+        uneven_layers(runner);
+        uneven_outputs(runner, (step_answers){.raw = ys});
+        return;
+    }
+    step_inputs_raw(runner, xs);
+    step_layers(runner);
+    step_outputs_raw(runner, ys);
+}
+
 /* ---- runs ---- */
 
-static int answers_agree(const elstm_tensor *tensor, const void *expected, size_t at) {
+/* Of a port's values as they stand in the example: f32, int16 of an s8 model, else its own. */
+static const void *example_at(const elstm_model *model, const elstm_port *port, size_t at) {
+    const elstm_type type = model->type == ELSTM_S8 ? ELSTM_S16 : port->type;
+    return (const unsigned char *)elstm_example(model, port) + at * elstm_value_size(type);
+}
+
+static void enter_example(const elstm_runner *runner, uint32_t input, const elstm_tensor *tensor,
+                          size_t at, uint32_t rows) {
+    enter_raw(runner->kernels, tensor, example_at(runner->model, &runner->model->input[input], at),
+              rows);
+}
+
+/* expected: a row of what example_at gives. */
+static int answers_agree(const elstm_model *model, const elstm_tensor *tensor,
+                         const void *expected) {
+    if (model->type == ELSTM_TFL8)
+        return memcmp(expected, tensor->data, tensor->width * elstm_value_size(tensor->type)) == 0;
     for (uint32_t k = 0; k < tensor->width; ++k) {
         if (tensor->type == ELSTM_F32) {
-            const float want = ((const float *)expected)[at + k],
-                        got = ((const float *)tensor->data)[k];
+            const float want = ((const float *)expected)[k], got = ((const float *)tensor->data)[k];
             const float size = want < -1 ? -want : want > 1 ? want : 1;
             if (!(got - want <= 1e-5f * size && want - got <= 1e-5f * size)) return 0;
         } else {
-            const int32_t want = ((const int16_t *)expected)[at + k];
+            const int32_t want = ((const int16_t *)expected)[k];
             const int32_t got = tensor->type == ELSTM_S16 ? ((const int16_t *)tensor->data)[k]
                                                           : ((const int8_t *)tensor->data)[k];
             if (got != want) return 0;
@@ -477,23 +564,23 @@ typedef struct {
     float *const *ys_f32;
     const int16_t *const *xs_s8;
     int16_t *const *ys_s8;
+    const void *const *xs_raw;
+    void *const *ys_raw;
 } run_doors;
 
 /* Values that have left or entered before this chunk: `at`. */
 static void run_enters(elstm_runner *runner, const run_doors *doors, uint32_t input, size_t at) {
     const elstm_tensor *tensor = &runner->tensors[input];
-    const elstm_model *model = runner->model;
-    if (doors->xs_f32 != NULL) {
+    if (doors->xs_f32 != NULL)
         enter_f32(runner->kernels, tensor, doors->xs_f32[input] + at, tensor->rows);
-    } else if (doors->xs_s8 != NULL) {
+    else if (doors->xs_s8 != NULL)
         enter_s8(tensor, doors->xs_s8[input] + at, tensor->rows);
-    } else {
-        const void *x = elstm_example(model, &model->input[input]);
-        if (model->type == ELSTM_F32)
-            enter_f32(runner->kernels, tensor, (const float *)x + at, tensor->rows);
-        else
-            enter_s8(tensor, (const int16_t *)x + at, tensor->rows);
-    }
+    else if (doors->xs_raw != NULL)
+        enter_raw(runner->kernels, tensor,
+                  (const unsigned char *)doors->xs_raw[input] + at * elstm_value_size(tensor->type),
+                  tensor->rows);
+    else
+        enter_example(runner, input, tensor, at, tensor->rows);
 }
 
 static int run_leaves(elstm_runner *runner, const run_doors *doors, uint32_t output, size_t at) {
@@ -503,10 +590,14 @@ static int run_leaves(elstm_runner *runner, const run_doors *doors, uint32_t out
         leave_f32(runner->kernels, &tensor, doors->ys_f32[output] + at, tensor.rows);
     } else if (doors->ys_s8 != NULL) {
         leave_s8(&tensor, doors->ys_s8[output] + at, tensor.rows);
+    } else if (doors->ys_raw != NULL) {
+        leave_raw(&tensor,
+                  (unsigned char *)doors->ys_raw[output] + at * elstm_value_size(tensor.type),
+                  tensor.rows);
     } else {
-        const void *y = elstm_example(runner->model, port);
         for (uint32_t row = 0; row < tensor.rows; ++row, at += tensor.width) {
-            if (!answers_agree(&tensor, y, at)) return 0;
+            if (!answers_agree(runner->model, &tensor, example_at(runner->model, port, at)))
+                return 0;
             tensor.data = (unsigned char *)tensor.data + tensor.row;
         }
     }
@@ -551,13 +642,19 @@ static elstm_status run(elstm_runner *runner, const run_doors *doors, uint32_t s
 
 elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys,
                            uint32_t steps, elstm_rows rows) {
-    const run_doors doors = {xs, ys, NULL, NULL};
+    const run_doors doors = {.xs_f32 = xs, .ys_f32 = ys};
     return run(runner, &doors, steps, rows);
 }
 
 elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys,
                           uint32_t steps, elstm_rows rows) {
-    const run_doors doors = {NULL, NULL, xs, ys};
+    const run_doors doors = {.xs_s8 = xs, .ys_s8 = ys};
+    return run(runner, &doors, steps, rows);
+}
+
+elstm_status elstm_run_raw(elstm_runner *runner, const void *const *xs, void *const *ys,
+                           uint32_t steps, elstm_rows rows) {
+    const run_doors doors = {.xs_raw = xs, .ys_raw = ys};
     return run(runner, &doors, steps, rows);
 }
 
@@ -569,12 +666,8 @@ static int example_step(elstm_runner *runner, uint32_t step) {
     for (uint32_t k = 0; k < model->inputs; ++k) {
         elstm_tensor tensor = runner->tensors[k];
         const size_t at = tensor.single ? 0 : (size_t)step * tensor.width;
-        const void *x = elstm_example(model, &model->input[k]);
         for (uint32_t stream = 0; stream < runner->limits.streams; ++stream) {
-            if (model->type == ELSTM_F32)
-                enter_f32(runner->kernels, &tensor, (const float *)x + at, 1);
-            else
-                enter_s8(&tensor, (const int16_t *)x + at, 1);
+            enter_example(runner, k, &tensor, at, 1);
             tensor.data = (unsigned char *)tensor.data + tensor.row;
         }
     }
@@ -582,9 +675,9 @@ static int example_step(elstm_runner *runner, uint32_t step) {
     for (uint32_t k = 0; k < model->outputs; ++k) {
         elstm_tensor tensor = runner->tensors[model->output[k].tensor];
         const size_t at = tensor.single == ELSTM_CONSTANT ? 0 : (size_t)step * tensor.width;
-        const void *y = elstm_example(model, &model->output[k]);
+        const void *y = example_at(model, &model->output[k], at);
         for (uint32_t stream = 0; stream < runner->limits.streams; ++stream) {
-            if (!answers_agree(&tensor, y, at)) return 0;
+            if (!answers_agree(model, &tensor, y)) return 0;
             tensor.data = (unsigned char *)tensor.data + tensor.row;
         }
     }
@@ -592,7 +685,7 @@ static int example_step(elstm_runner *runner, uint32_t step) {
 }
 
 elstm_status elstm_self_check(elstm_runner *runner) {
-    static const run_doors example = {NULL, NULL, NULL, NULL};
+    static const run_doors example = {.xs_f32 = NULL};
     const elstm_model *model = runner->model;
     elstm_status status = ELSTM_OK;
     elstm_reset(runner);

@@ -1,0 +1,101 @@
+"""Records of int8 TFLite models (docs/format.md): what tfl8_constants.py makes of their scales, in the weights' layout."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import tfl8_constants as constants
+from .blocks import Record, blocks_rows, blocks_s8
+from .errors import ModelError
+from .meta import Array
+from .tfl8 import (
+    FLAVOURS,
+    ROUNDINGS,
+    TIES,
+    Tfl8Combine,
+    Tfl8Dense,
+    Tfl8Dequantize,
+    Tfl8Embedding,
+    Tfl8Lstm,
+    Tfl8Map,
+    Tfl8Quantize,
+    Tfl8Softmax,
+)
+from .tfl8_integers import Multiplier
+from .tfl8_model import Tfl8Model
+
+_INITIAL, _COUPLED = 2, 4
+_NONE: Multiplier = (0, 0)
+
+
+def _factor(factor: Multiplier) -> bytes:
+    return struct.pack("<IbBH", *factor, 0, 0)
+
+
+def _rows(values: Array) -> tuple[Array, int]:
+    """int32 numbers a row, [gates, units]."""
+    return blocks_rows(values.astype(np.int32)), 16
+
+
+def _lstm(model: Tfl8Model, layer: Tfl8Lstm) -> Record:
+    k = constants.lstm(layer, model.tensor(layer.reads[0]))
+    options = (_INITIAL if layer.initial else 0) | (_COUPLED if layer.coupled else 0)
+    micro = layer.flavour == "micro"
+    fields = struct.pack("<IIHBB", layer.units, layer.inputs, options, FLAVOURS.index(layer.flavour), k.whole)
+    fields += struct.pack("<bbH", layer.state_zero, k.hidden_zero, k.clip)
+    factors = (*k.input, *k.recurrent, k.hidden, k.update if micro else _NONE)
+    fields += b"".join(map(_factor, factors))
+    arrays = [(blocks_s8(layer.kernel), 64), (blocks_s8(layer.recurrent), 64)]
+    return "lstm_tfl8", fields, [*arrays, _rows(k.input_bias), _rows(k.recurrent_bias)]
+
+
+def _dense(model: Tfl8Model, layer: Tfl8Dense) -> Record:
+    k = constants.dense(layer, model.tensor(layer.reads[0]), model.tensor(layer.writes[0]))
+    fields = struct.pack("<IIBbbB", layer.units, layer.inputs, ROUNDINGS.index(layer.rounding), k.low, k.high, 0)
+    shift = (blocks_rows(k.shift[None].astype(np.int8)), 16)
+    arrays = [(blocks_s8(layer.kernel[None]), 64), _rows(k.bias[None]), _rows(k.multiplier[None]), shift]
+    return "dense_tfl8", fields, arrays
+
+
+def _softmax(model: Tfl8Model, layer: Tfl8Softmax) -> Record:
+    return "softmax_tfl8", b"", [(constants.softmax(layer, model.tensor(layer.reads[0])).astype(np.int32), 16)]
+
+
+def _map(model: Tfl8Model, layer: Tfl8Map) -> Record:
+    table = constants.map_table(layer, model.tensor(layer.reads[0]), model.tensor(layer.writes[0]))
+    return "map_tfl8", b"", [(table, 16)]
+
+
+def _quantize(model: Tfl8Model, layer: Tfl8Quantize) -> Record:
+    return "quantize_tfl8", struct.pack("<I", TIES.index(layer.ties)), []
+
+
+def _dequantize(model: Tfl8Model, layer: Tfl8Dequantize) -> Record:
+    return "dequantize_tfl8", b"", []
+
+
+def _embedding(model: Tfl8Model, layer: Tfl8Embedding) -> Record:
+    return "embedding_tfl8", struct.pack("<II", layer.vocabulary, layer.columns), [(layer.table, 64)]
+
+
+def _combine(model: Tfl8Model, layer: Tfl8Combine) -> Record:
+    if layer.kind != "concatenate":
+        raise ModelError(f"{layer.name}: an image holds no {layer.kind} of int8 yet")
+    return "concatenate_tfl8", b"", []
+
+
+TFL8_RECORDS: dict[type, Callable[[Tfl8Model, Any], Record]] = {
+    Tfl8Lstm: _lstm,
+    Tfl8Dense: _dense,
+    Tfl8Softmax: _softmax,
+    Tfl8Map: _map,
+    Tfl8Quantize: _quantize,
+    Tfl8Dequantize: _dequantize,
+    Tfl8Embedding: _embedding,
+    Tfl8Combine: _combine,
+}
+"""One function a kind of layer; movers have those of records.py."""

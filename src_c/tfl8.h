@@ -1,0 +1,34 @@
+/* Private: decoded layers of full-int8 TFLite models. Equations: docs/numerics.md, "tfl8". */
+#ifndef ELSTM_TFL8_H
+#define ELSTM_TFL8_H
+
+#include "kernels.h"
+
+enum { ELSTM_TFLITE, ELSTM_MICRO, ELSTM_FLAVOURS };
+
+/* Gates i f g o side by side, as in an LSTM in s8. */
+typedef struct {
+    elstm_matrix_s8 kernel, recurrent;
+    elstm_rescale entering, again; /* no shifts, and the biases with the zero points in them */
+    elstm_cell_tfl8 cell;
+    elstm_factor update; /* of i * g, to c; of the micro flavour alone */
+    int32_t state_zero;
+    uint32_t units, flavour, initial;
+} elstm_lstm_tfl8;
+
+/* The order of edgelstm.tfl8.ROUNDINGS. */
+enum { ELSTM_ROUND_DOUBLE, ELSTM_ROUND_HALFUP, ELSTM_ROUND_SINGLE, ELSTM_ROUNDINGS };
+
+typedef struct {
+    elstm_matrix_s8 kernel;
+    elstm_rescale rescale; /* as above */
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t zero, low, high;
+    uint32_t units, rounding;
+} elstm_dense_tfl8;
+
+/* The order of edgelstm.tfl8.TIES. */
+enum { ELSTM_TIES_AWAY, ELSTM_TIES_EXACT, ELSTM_TIES_EVEN, ELSTM_TIES };
+
+#endif

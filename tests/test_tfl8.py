@@ -1,0 +1,298 @@
+"""Int8 TFLite models in C: equal to the NumPy reference in every kernel set, in runs, steps and streams."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tfl8_nets import tfl8_bidirectional, tfl8_lstm, tfl8_stack
+
+from edgelstm import Runner, describe, kernels, pack, reference_tfl8
+from edgelstm.errors import ImageError, InputError, ModelError
+from edgelstm.tfl8 import (
+    FUSED,
+    MAPS,
+    ROUNDINGS,
+    TIES,
+    Tfl8Combine,
+    Tfl8Dense,
+    Tfl8Embedding,
+    Tfl8Map,
+    Tfl8Quantize,
+    Tfl8Softmax,
+    Tfl8Tensor,
+)
+from edgelstm.tfl8_model import Tfl8Model, variant
+
+SETS = kernels()
+
+
+def signals(model, count, steps, seed=0):
+    random = np.random.default_rng(seed)
+    xs = []
+    for name in model.inputs:
+        t, shape = model.tensor(name), (count, steps, model.width(name))
+        xs.append(
+            random.normal(0, 1, shape).astype(np.float32)
+            if t.type == "f32"
+            else random.integers(-128, 128, shape).astype(np.int8)
+        )
+    return xs
+
+
+def check(model, count=2, steps=19, seed=0, sets=SETS):
+    """Runs of every kernel set against the reference; returns the answers."""
+    xs = signals(model, count, steps, seed)
+    expected = reference_tfl8.run(model, xs)
+    image = pack(model)
+    for name in sets:
+        runner = Runner(image, kernels=name, max_steps=11)
+        runner.self_check()
+        found = runner.run(tuple(xs))
+        found = found if isinstance(found, tuple) else (found,)
+        for y, w in zip(found, expected, strict=True):
+            assert y.dtype == w.dtype and np.array_equal(y, w), (name, int((y != w).sum()))
+    return expected
+
+
+def with_c(model):
+    """The same model with every LSTM's c as another output."""
+    tensors, layers, outputs = list(model.tensors), [], list(model.outputs)
+    for layer in model.layers:
+        if hasattr(layer, "cell_exponent"):
+            name = f"{layer.name}.c"
+            tensors.append(Tfl8Tensor(name, layer.units, "s16", 2.0**layer.cell_exponent))
+            layer = replace(layer, writes=(*layer.writes, name))
+            outputs.append(name)
+        layers.append(layer)
+    return replace(model, tensors=tuple(tensors), layers=tuple(layers), outputs=tuple(outputs))
+
+
+@pytest.mark.parametrize("flavour", ["tflite", "micro"])
+@pytest.mark.parametrize("units", [(1,), (5,), (8,), (17,), (24, 3), (33,)])
+def test_lstms(units, flavour):
+    model = with_c(tfl8_stack(3, units, 2, last=False, seed=units[0]))
+    check(variant(model, flavour=flavour))
+
+
+@pytest.mark.parametrize("exponent", range(-15, -8))
+@pytest.mark.parametrize("flavour", ["tflite", "micro"])
+def test_every_scale_of_c(exponent, flavour):
+    model = with_c(tfl8_stack(5, (20,), 0, last=False, floats=False, cell_exponent=exponent, seed=exponent + 20))
+    check(variant(model, flavour=flavour), steps=40)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell_clip": 0.3},
+        {"cell_clip": 1.0},
+        {"coupled": True},
+        {"state_scale": 0.00544, "state_zero": 24, "hidden_scale": 0.00658, "hidden_zero": 5},
+        {"state_scale": 0.031, "state_zero": -128, "hidden_scale": 0.0019, "hidden_zero": 127},
+        {"hidden_scale": 9.0, "hidden_zero": -3},
+    ],
+    ids=["clip", "clip 1", "coupled", "three scales", "odd scales", "coarse"],
+)
+def test_options(options):
+    model = with_c(tfl8_stack(5, (21,), 0, last=False, floats=False, **options))
+    check(model, steps=30)
+    if not options.get("coupled"):
+        check(variant(model, flavour="micro"), steps=30)
+
+
+def test_weights_and_inputs_at_their_ends():
+    """Sums as large as they get, and gates at both of theirs."""
+    model = tfl8_stack(40, (16,), 0, last=False, floats=False)
+    for weights in (127, -127):
+        for scale in (1e-9, 0.5, 300.0):
+            lstm = model.layers[0]
+            ends = np.full_like(lstm.kernel, weights), np.full_like(lstm.recurrent, -weights)
+            scales = np.full(4, scale, np.float32)
+            changed = replace(lstm, kernel=ends[0], recurrent=ends[1], kernel_scale=scales, recurrent_scale=scales)
+            own = with_c(replace(model, layers=(changed,)))
+            for x in (-128, 127):
+                xs = [np.full((1, 5, 40), x, np.int8)]
+                expected = reference_tfl8.run(own, xs)
+                for name in SETS:
+                    for y, w in zip(Runner(own, kernels=name).run(tuple(xs)), expected, strict=True):
+                        assert np.array_equal(y, w), (weights, scale, x, name)
+
+
+def test_bidirectional():
+    model = tfl8_bidirectional(6, 11, 3)
+    check(model, steps=13)
+    with pytest.raises(InputError, match="turn"):
+        Runner(model).step(np.zeros(6, np.int8))
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("activation", FUSED)
+def test_dense(rounding, activation):
+    random = np.random.default_rng(1)
+    for inputs, units, scale in ((1, 1, 0.05), (7, 9, 0.02), (60, 33, 0.4), (5, 4, 3e-5)):
+        layer = Tfl8Dense(
+            "dense", ("x",), ("y",), random.integers(-127, 128, (units, inputs)), random.integers(-900, 900, units),
+            random.uniform(0.003, 0.01, units if units % 2 else 1), activation, rounding,
+        )  # fmt: skip
+        tensors = (Tfl8Tensor("x", inputs, "s8", 0.02, -9), Tfl8Tensor("y", units, "s8", scale, -31))
+        check(Tfl8Model(tensors, (layer,), ("x",), ("y",)), steps=40)
+
+
+def single(layer, x, y):
+    return Tfl8Model((x, y), (layer,), ("x",), ("y",))
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 30, 600])
+def test_softmax(width):
+    for scale in (0.004, 0.1, 0.9):
+        layer = Tfl8Softmax("softmax", ("x",), ("y",), 1.5)
+        check(single(layer, Tfl8Tensor("x", width, "s8", scale, 3), Tfl8Tensor("y", width, "s8", 1 / 256, -128)))
+
+
+@pytest.mark.parametrize("function", MAPS)
+def test_maps(function):
+    fixed = {"logistic": (1 / 256, -128), "tanh": (1 / 128, 0)}.get(function, (0.03, -7))
+    layer = Tfl8Map("map", ("x",), ("y",), function, 0.3)
+    model = single(layer, Tfl8Tensor("x", 256, "s8", 0.05, 3), Tfl8Tensor("y", 256, "s8", *fixed))
+    x = np.arange(-128, 128, dtype=np.int8)[None]
+    assert np.array_equal(Runner(model).run(x), reference_tfl8.run(model, [x[None]])[0][0])
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_quantize_at_and_about_halves(ties):
+    random = np.random.default_rng(2)
+    for scale in (0.5, 1.0, 0.0137, 3e-4, 7.7, 1e-30, 1e12, *(2 ** random.uniform(-9, 3, 40))):
+        to = Tfl8Tensor("y", 6000, "s8", float(np.float32(scale)), int(random.integers(-128, 128)))
+        near = (np.arange(6000) - 3000) / 2 * np.float64(np.float32(scale))  # of which all beyond +-383 saturates
+        steps = [near.astype(np.float32)]
+        steps += [np.nextafter(steps[0], np.float32(sign)) for sign in (-np.inf, np.inf)]
+        steps.append(random.normal(0, 60 * scale, 6000).astype(np.float32))
+        x = np.where(np.abs(steps) < 2.0**-100, 0, steps).astype(np.float32)
+        model = single(Tfl8Quantize("quantize", ("x",), ("y",), ties), Tfl8Tensor("x", 6000, "f32"), to)
+        assert np.array_equal(Runner(model).run(x), reference_tfl8.run(model, [x[None]])[0][0]), scale
+
+
+def test_embedding_and_concatenation():
+    random = np.random.default_rng(3)
+    tensors = (
+        Tfl8Tensor("ids", 2, "s16"),
+        Tfl8Tensor("x", 3, "s8", 0.1, 4),
+        Tfl8Tensor("e", 10, "s8", 0.1, 4),
+        Tfl8Tensor("y", 16, "s8", 0.1, 4),
+    )
+    layers = (
+        Tfl8Embedding("embedding", ("ids",), ("e",), random.integers(-128, 128, (9, 5))),
+        Tfl8Combine("join", ("x", "e", "x"), ("y",), "concatenate"),
+    )
+    model = Tfl8Model(tensors, layers, ("ids", "x"), ("y",))
+    xs = (random.integers(0, 9, (2, 6, 2)).astype(np.int16), random.integers(-128, 128, (2, 6, 3)).astype(np.int8))
+    (expected,) = reference_tfl8.run(model, xs)
+    runner = Runner(model)
+    assert np.array_equal(runner.run(xs), expected)
+    assert np.array_equal(runner.run((xs[0].astype(np.int64), xs[1])), expected)
+    for wrong in (9, -1):
+        bad = xs[0].copy()
+        bad[0, 0, 0] = wrong
+        with pytest.raises(InputError, match="ids"):
+            runner.run((bad, xs[1]))
+        with pytest.raises(InputError, match=f"holds {wrong}"):
+            runner.step((bad[0, 0], xs[1][0, 0]))
+    floats = replace(
+        model,
+        tensors=(Tfl8Tensor("given", 2, "f32"), *tensors),
+        layers=(Tfl8Quantize("whole", ("given",), ("ids",)), *layers),
+        inputs=("given", "x"),
+    )
+    assert np.array_equal(Runner(floats).run((xs[0].astype(np.float32), xs[1])), expected)
+
+
+def test_steps_streams_and_states():
+    model = with_c(tfl8_stack(3, (9, 5), 2, floats=False))
+    xs = signals(model, 3, 12)[0]
+    expected = reference_tfl8.run(model, [xs], every_step=True)
+    for name in SETS:
+        runner = Runner(model, kernels=name, streams=3)
+        for t in range(12):
+            ys = runner.step(xs[:, t])
+            for y, w in zip(ys, expected, strict=True):
+                assert y.dtype == w.dtype and np.array_equal(y, w[:, t])
+            if t == 5:
+                state = runner.state
+        runner.reset()
+        for part, whole in zip(runner.run(xs, every_step=True), expected, strict=True):
+            assert np.array_equal(part, whole)
+        runner.state = state
+        ys = runner.run(xs[:, 6:], every_step=True, carry=True)
+        for y, w in zip(ys, expected, strict=True):
+            assert np.array_equal(y, w[:, 6:])
+
+
+def test_states_to_start_from():
+    random = np.random.default_rng(5)
+    lstm = tfl8_lstm("lstm", "x", ("h", "c"), 4, 11, random, initial=True)
+    lstm = replace(lstm, reads=("x", "h0", "c0"))
+    tensors = (
+        Tfl8Tensor("x", 4, "s8", 0.02, -5),
+        Tfl8Tensor("h0", 11, "s8", 0.0078, 3, single=True),
+        Tfl8Tensor("c0", 11, "s16", 2.0**-12, single=True),
+        Tfl8Tensor("h", 11, "s8", 0.0078, 3),
+        Tfl8Tensor("c", 11, "s16", 2.0**-12),
+    )
+    model = Tfl8Model(tensors, (lstm,), ("x", "h0", "c0"), ("h", "c"))
+    x = random.integers(-128, 128, (2, 8, 4)).astype(np.int8)
+    h0 = random.integers(-128, 128, (2, 11)).astype(np.int8)
+    c0 = random.integers(-9000, 9000, (2, 11)).astype(np.int16)
+    expected = reference_tfl8.run(model, [x, h0, c0])
+    for name in SETS:
+        for y, w in zip(Runner(model, kernels=name).run((x, h0, c0)), expected, strict=True):
+            assert np.array_equal(y, w)
+    first = reference_tfl8.run(model, [x[:, :4], h0, c0])
+    second = reference_tfl8.run(model, [x[:, 4:], first[0][:, -1], first[1][:, -1]])
+    assert np.array_equal(second[0], expected[0][:, 4:])
+
+
+def test_the_doors_take_and_give_int8():
+    model = tfl8_stack(3, (5,), 2, floats=False)
+    runner = Runner(model)
+    assert not runner.integer and runner.x.dtype == runner.y.dtype == np.int8
+    assert runner.input_scales[0] == np.float32(0.02) and runner.input_zeros == (-5,)
+    x = signals(model, 1, 4)[0][0]
+    y = runner.run(x)
+    assert y.dtype == np.int8 and np.array_equal(y, runner.run(x.astype(np.int64)))
+    for wrong in (x.astype(np.float32), x.astype(np.int16) + 200):
+        with pytest.raises(InputError, match="whole numbers from -128 to 127"):
+            runner.run(wrong)
+        with pytest.raises(InputError, match="whole numbers from -128 to 127"):
+            runner.step(wrong[0])
+    runner.reset()
+    assert np.array_equal([runner.step(list(row)).copy() for row in x.tolist()][-1], y)
+    with pytest.raises(InputError, match="run_integers is for s8"):
+        runner.run_integers(x)
+
+
+def test_an_image_says_what_it_holds():
+    model = tfl8_stack(3, (5,), 2)
+    found = describe(pack(model))
+    assert found.number_type == "tfl8" and [layer.kind for layer in found.layers] == [
+        "quantize_tfl8", "lstm_tfl8", "last", "dense_tfl8", "dequantize_tfl8",
+    ]  # fmt: skip
+    assert [(t.type, t.zero_point) for t in found.tensors] == [
+        ("f32", 0), ("s8", -5), ("s8", 3), ("s8", 3), ("s8", 11), ("f32", 0),
+    ]  # fmt: skip
+    runner = Runner(model)
+    assert sum(layer.state_bytes for layer in found.layers) == runner.state_size
+    assert found.layers[1].macs == 4 * 5 * (3 + 5)
+
+
+def test_what_an_image_cannot_hold_is_refused():
+    random = np.random.default_rng(0)
+    tensors = (Tfl8Tensor("x", 3, "s8", 0.02), Tfl8Tensor("y", 3, "s8", 0.02))
+    with pytest.raises(ModelError, match="add: an image holds no add"):
+        pack(Tfl8Model(tensors, (Tfl8Combine("add", ("x", "x"), ("y",), "add"),), ("x",), ("y",)))
+    layer = Tfl8Dense("dense", ("x",), ("y",), random.integers(-127, 128, (3, 3)), [2**30, 0, 0], [0.1])
+    with pytest.raises(ModelError, match="dense: a sum of its weights"):
+        pack(Tfl8Model(tensors, (layer,), ("x",), ("y",)))
+    image = bytearray(pack(tfl8_stack(3, (5,), 2)))
+    image[10] = 3
+    with pytest.raises(ImageError):
+        Runner(bytes(image))
