@@ -1,4 +1,4 @@
-"""Records of int8 TFLite models (docs/format.md): what tfl8_constants.py makes of their scales, in the weights' layout."""
+"""Records of int8 TFLite models (docs/format.md): what tfl8_constants.py makes of scales, in the layout of weights."""
 
 from __future__ import annotations
 

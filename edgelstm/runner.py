@@ -90,9 +90,10 @@ class Runner(_core.Core):
         Returns (rows, outputs) or (N, rows, outputs); where the model keeps the last step alone the rows' axis is gone,
         unless `every_step` asks for all: then the answers equal calling `step` so many times. A tuple for several
         outputs. What is int8 in an int8 TFLite model is int8 here. lengths: of each sequence the steps that count, (N,)
-        whole numbers, for a model with an input named "mask", which xs then leaves out. The GIL is free meanwhile; Ctrl-C ends a run early unless its answer is that
-        of the last step alone. InputError for NaN, infinity and wrong shapes, for ids beyond their vocabulary, for
-        numbers of steps that do not fit a layer, and for `every_step` or `carry` where a layer needs steps to come.
+        whole numbers, for a model with an input named "mask", which xs then leaves out. The GIL is free meanwhile;
+        Ctrl-C ends a run early unless its answer is that of the last step alone. InputError for NaN, infinity and
+        wrong shapes, for ids beyond their vocabulary, for numbers of steps that do not fit a layer, and for
+        `every_step` or `carry` where a layer needs steps to come.
         """
         return self._run(xs, every_step, carry, lengths, integers=False)
 

@@ -13,17 +13,19 @@ from pathlib import Path
 import golden_around
 import golden_cells
 import golden_rows
+import golden_tfl8
 import numpy as np
 from nets import activation, lstm, signal, stack, two_heads
 
-from edgelstm import reference_s8
+from edgelstm import reference_s8, reference_tfl8
 from edgelstm.curves import bounded
 from edgelstm.description import describe
-from edgelstm.image import pack
+from edgelstm.image import pack, vocabularies
 from edgelstm.layers import ACTIVATIONS, Activate, Activation, Dense, Last
 from edgelstm.model import Meta, Model, Port, QuantizedModel, Scaler, Tensor
 from edgelstm.quantization import quantize
 from edgelstm.quantized import QuantizedActivate, QuantizedActivation, QuantizedDense, QuantizedLstm, QuantizedTensor
+from edgelstm.tfl8_model import Tfl8Model
 
 FOLDER = Path(__file__).parent / "golden" / "images"
 ANSWERS = FOLDER / "answers.txt"  # a checksum of every s8 image's answers, from the NumPy reference
@@ -273,6 +275,7 @@ PACKED |= {
     "s8_wide_cells": wild_cells("s16"),
 }
 PACKED |= {f"s8_{name}": made for name, made in golden_cells.WILD.items()}
+PACKED |= golden_tfl8.PACKED
 
 
 def quantized(name):
@@ -313,7 +316,7 @@ def first_rows(made, xs):
 
 
 def drawn(name, widths, steps=STEPS):
-    """Full-range int16 inputs of an s8 image, one array [steps, width] an input: xorshift32 as in tests/c/check.h,
+    """Full-range int16 inputs of an image, one array [steps, width] an input: xorshift32 as in tests/c/check.h,
     seeded by the image's name, all inputs of one step before the next."""
     state = zlib.crc32(name.encode()) * 2654435769 % 2**32 | 1
     xs = [np.zeros((steps, width), np.int16) for width in widths]
@@ -328,14 +331,30 @@ def drawn(name, widths, steps=STEPS):
 
 
 def answers_checksum(ys):
-    """CRC-32 of the int16 answers, one array [rows, width] an output, one output after the other."""
+    """CRC-32 of the answers, one array [rows, width] an output, one output after the other: of an s8 image int16, of a
+    tfl8 image of the output's own type."""
     crc = 0
     for y in ys:
-        crc = zlib.crc32(np.ascontiguousarray(y, "<i2").tobytes(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(y).tobytes(), crc)
     return crc
 
 
+def fitting(made, xs):
+    """Drawn inputs as a tfl8 model takes them: the low byte, or the fraction of 8192, ids among them."""
+    fit = {"s8": lambda x: x.astype(np.int8), "s16": lambda x: x, "f32": lambda x: (x / 8192).astype(np.float32)}
+    ids = vocabularies(made)
+    return [
+        (np.abs(x) % ids[name]).astype(np.float32) if name in ids else fit[made.tensor(name).type](x)
+        for name, x in zip(made.inputs, xs, strict=True)
+    ]
+
+
 def reference_answers(name, made):
-    """The checksum of a quantized model's answers as NumPy gives them."""
+    """The checksum of an s8 or tfl8 model's answers as NumPy gives them."""
+    if isinstance(made, Tfl8Model):
+        xs = drawn(name, [made.width(x) for x in made.inputs], answered_steps(made))
+        xs = first_rows(made, [x[None] for x in fitting(made, xs)])
+        return answers_checksum([y[0] for y in reference_tfl8.run(made, xs, every_step=made.timing.causal)])
     xs = first_rows(made, [x[None] for x in drawn(name, [made.width(x) for x in made.inputs], answered_steps(made))])
-    return answers_checksum([y[0] for y in reference_s8.run(made, xs, every_step=made.timing.causal)])
+    ys = reference_s8.run(made, xs, every_step=made.timing.causal)
+    return answers_checksum([y[0].astype("<i2") for y in ys])

@@ -20,11 +20,19 @@ def tfl8_lstm(name, x, h, inputs, units, random, *, input_scale=0.02, cell_expon
     bias = random.normal(0, 0.5, (4, units)) / (scales[0][:, None] * input_scale)
     if options.get("coupled"):
         bias[0] = 0
+    options = {"reads": (x,)} | options
     settings = {"state_scale": 0.0078, "state_zero": 3, "hidden_scale": 0.0078, "hidden_zero": 3} | options
     return Tfl8Lstm(
-        name, (x,), h if isinstance(h, tuple) else (h,), weights(4, units, inputs), weights(4, units, units),
-        np.rint(bias), *scales, cell_exponent=cell_exponent, **settings,
-    )  # fmt: skip
+        name=name,
+        writes=h if isinstance(h, tuple) else (h,),
+        kernel=weights(4, units, inputs),
+        recurrent=weights(4, units, units),
+        bias=np.rint(bias),
+        kernel_scale=scales[0],
+        recurrent_scale=scales[1],
+        cell_exponent=cell_exponent,
+        **settings,
+    )
 
 
 def tfl8_dense(name, x, y, inputs, units, random, **options):

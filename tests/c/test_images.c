@@ -21,10 +21,20 @@ typedef struct {
     uint32_t x_values, y_values; /* of one step, all inputs or outputs */
 } image;
 
-/* Which pair of doors: floats, or the integers of an s8 model. */
-typedef enum { FLOATS, INTEGERS } door;
+/* Which pair of doors: floats, the integers of an s8 model, or the bytes of a tfl8 model all of
+ * whose ports are int8. */
+typedef enum { FLOATS, INTEGERS, RAW } door;
 
-static size_t value_size(door d) { return d == FLOATS ? sizeof(float) : sizeof(int16_t); }
+static size_t value_size(door d) {
+    return d == FLOATS ? sizeof(float) : d == INTEGERS ? sizeof(int16_t) : sizeof(int8_t);
+}
+
+static int fits(const image *g, door d) {
+    int narrow = g->model.type == ELSTM_TFL8;
+    for (uint32_t k = 0; k < g->model.inputs; ++k) narrow &= g->model.input[k].type == ELSTM_S8;
+    for (uint32_t k = 0; k < g->model.outputs; ++k) narrow &= g->model.output[k].type == ELSTM_S8;
+    return d == FLOATS || (d == INTEGERS ? g->model.type == ELSTM_S8 : narrow);
+}
 
 /* Sequences of one door: [STREAMS][STEPS][values of a step], and the answers of single steps. */
 typedef struct {
@@ -70,8 +80,10 @@ static void step(elstm_runner *runner, door d, void *const *xs, void *const *ys)
     for (uint32_t k = 0; k < runner->model->outputs; ++k) yf[k] = ys[k], yi[k] = ys[k];
     if (d == FLOATS)
         elstm_step_f32(runner, xf, yf);
-    else
+    else if (d == INTEGERS)
         elstm_step_s8(runner, xi, yi);
+    else
+        elstm_step_raw(runner, (const void *const *)xs, ys);
 }
 
 static elstm_status run(elstm_runner *runner, door d, void *const *xs, void *const *ys,
@@ -82,6 +94,7 @@ static elstm_status run(elstm_runner *runner, door d, void *const *xs, void *con
     int16_t *yi[ELSTM_MAX_PORTS];
     for (uint32_t k = 0; k < runner->model->inputs; ++k) xf[k] = xs[k], xi[k] = xs[k];
     for (uint32_t k = 0; k < runner->model->outputs; ++k) yf[k] = ys[k], yi[k] = ys[k];
+    if (d == RAW) return elstm_run_raw(runner, (const void *const *)xs, ys, steps, rows);
     return d == FLOATS ? elstm_run_f32(runner, xf, yf, steps, rows)
                        : elstm_run_s8(runner, xi, yi, steps, rows);
 }
@@ -109,7 +122,7 @@ static void compare(const sequences *s, uint32_t stream, uint32_t at, uint32_t o
     for (uint32_t k = 0; k < output; ++k) place += model->output[k].width;
     for (uint32_t k = 0; k < model->output[output].width; ++k, ++place) {
         const size_t here = row * model->output[output].width + k;
-        if (s->door == INTEGERS || model->type == ELSTM_S8) {
+        if (s->door != FLOATS || model->type != ELSTM_F32) {
             const size_t size = value_size(s->door);
             CHECK(memcmp((const unsigned char *)y + here * size, s->ys + place * size, size) == 0,
                   "stream %u, step %u, output %u, value %u differs", stream, at, output, k);
@@ -140,7 +153,9 @@ static sequences make_sequences(const image *g, door d) {
                 const float real = g->model.type == ELSTM_S8
                                        ? (float)integer * g->model.input[k].scale
                                        : (float)integer / 16384;
-                memcpy(x, d == FLOATS ? (const void *)&real : (const void *)&integer, size);
+                const int8_t narrow = (int8_t)integer;
+                const void *values[3] = {&real, &integer, &narrow};
+                memcpy(x, values[d], size);
             }
         }
     }
@@ -169,8 +184,8 @@ static uint32_t answers_checksum(const sequences *s) {
     for (uint32_t k = 0; k < s->of->model.outputs; ++k) {
         const size_t width = s->of->model.output[k].width;
         for (size_t at = 0; at < STEPS; ++at)
-            crc = check_crc32(crc, s->ys + (at * s->of->y_values + offset) * sizeof(int16_t),
-                              width * sizeof(int16_t));
+            crc = check_crc32(crc, s->ys + (at * s->of->y_values + offset) * value_size(s->door),
+                              width * value_size(s->door));
         offset += width;
     }
     return crc;
@@ -181,8 +196,10 @@ static uint32_t answers_checksum(const sequences *s) {
 static void begin(const sequences *s, const elstm_kernels *set, const char *what, uint32_t streams,
                   uint32_t max_steps) {
     check_begin("%s of image %s, %s door, %s, streams %u, max_steps %u", what, s->of->name,
-                s->door == FLOATS ? "float" : "integer", elstm_kernels_name(set), streams,
-                max_steps);
+                s->door == FLOATS     ? "float"
+                : s->door == INTEGERS ? "integer"
+                                      : "raw",
+                elstm_kernels_name(set), streams, max_steps);
 }
 
 /* A run of every row, in one call and in three, gives what single steps give. */
@@ -253,7 +270,7 @@ static void runs_of_the_model(const sequences *s, const elstm_kernels *set, uint
             memcpy(first, y, bytes);
         }
         for (size_t at = 0; at < bytes; at += value_size(s->door)) {
-            if (s->of->model.type == ELSTM_S8) {
+            if (s->of->model.type != ELSTM_F32) {
                 CHECK(memcmp(first + at, y + at, value_size(s->door)) == 0, "byte %zu differs", at);
             } else {
                 float a, b;
@@ -307,12 +324,12 @@ static void states(const sequences *s, const elstm_kernels *set) {
     check_release();
 }
 
-/* The state of an s8 model is the same bytes on every set: it can move while it runs. */
+/* The state of an s8 or tfl8 model is the same bytes on every set: it can move while it runs. */
 static void states_move(const sequences *s, const elstm_kernels *set) {
     const elstm_model *model = &s->of->model;
     const size_t one[ELSTM_MAX_PORTS] = {1, 1, 1, 1, 1, 1, 1, 1};
     void *xs[ELSTM_MAX_PORTS], *ys[ELSTM_MAX_PORTS];
-    if (model->type != ELSTM_S8) return;
+    if (model->type == ELSTM_F32) return;
     begin(s, set, "a state moved", 1, 1);
     elstm_runner here = start(s->of, set, 1, 1);
     elstm_runner there = start(s->of, elstm_kernels_find("scalar"), 1, 1);
@@ -358,13 +375,17 @@ static void parts(const sequences *s, const elstm_kernels *set, uint32_t streams
         for (uint32_t stream = 0; stream < streams; ++stream) put(s, stream, at, xs, stream);
         if (s->door == FLOATS)
             elstm_enter_f32(&runner, xf);
-        else
+        else if (s->door == INTEGERS)
             elstm_enter_s8(&runner, xi);
+        else
+            elstm_enter_raw(&runner, (const void *const *)xs);
         for (uint32_t layer = 0; layer < model->ops; ++layer) elstm_step_layer(&runner, layer);
         if (s->door == FLOATS)
             elstm_leave_f32(&runner, yf);
-        else
+        else if (s->door == INTEGERS)
             elstm_leave_s8(&runner, yi);
+        else
+            elstm_leave_raw(&runner, ys);
         for (uint32_t output = 0; output < model->outputs; ++output)
             for (uint32_t stream = 0; stream < streams; ++stream)
                 compare(s, stream, at, output, ys[output], stream);
@@ -451,12 +472,17 @@ static void refusals(const image *g, const elstm_kernels *set) {
     check_release();
 }
 
+/* Bytes of a port's value in the example. */
+static uint32_t example_size(const elstm_model *model, const elstm_port *port) {
+    if (model->type == ELSTM_S8) return sizeof(int16_t);
+    return port->type == ELSTM_F32 ? 4 : port->type == ELSTM_S16 ? 2 : 1;
+}
+
 /* The example must be able to fail: other answers inside the image, other answers found. */
 static void self_checks(const image *g, const elstm_kernels *set) {
     static const uint32_t streams[3] = {1, 3, STREAMS};
     const uint32_t example = g->model.sections[5][0] + 8;
     uint32_t inputs = 0;
-    const uint32_t size = g->model.type == ELSTM_F32 ? 4 : 2;
     check_begin("the example of image %s, %s", g->name, elstm_kernels_name(set));
     CHECK(g->model.example_steps > 0, "there is none");
     for (int k = 0; k < 3; ++k) {
@@ -467,8 +493,11 @@ static void self_checks(const image *g, const elstm_kernels *set) {
             CHECK(((unsigned char *)elstm_state(&runner, 0))[at] == 0, "it leaves a state");
         check_release();
     }
-    for (uint32_t k = 0; k < g->model.inputs; ++k)
-        inputs += (g->model.example_steps * g->model.input[k].width * size + 3) / 4 * 4;
+    for (uint32_t k = 0; k < g->model.inputs; ++k) {
+        const elstm_port *port = &g->model.input[k];
+        const uint32_t rows = port->single ? 1 : g->model.example_steps;
+        inputs += (rows * port->width * example_size(&g->model, port) + 3) / 4 * 4;
+    }
     static const float far = 1e9f;
     unsigned char *copy = NULL;
     CHECK(posix_memalign((void **)&copy, ELSTM_ALIGN, g->size) == 0, "no memory");
@@ -526,10 +555,11 @@ static uint32_t expected_checksum(const char *path, const char *name) {
 
 static void test_image(const image *g, const char *path, uint32_t *all) {
     static const uint32_t chunks[3] = {1, 3, 64}, streams[3] = {1, 3, STREAMS};
-    for (int d = FLOATS; d <= (g->model.type == ELSTM_S8 ? INTEGERS : FLOATS); ++d) {
+    for (int d = FLOATS; d <= RAW; ++d) {
+        if (!fits(g, (door)d)) continue;
         check_begin("steps of image %s on scalar", g->name);
         sequences s = make_sequences(g, (door)d);
-        if (d == INTEGERS) {
+        if (d != FLOATS) {
             const uint32_t crc = answers_checksum(&s), expected = expected_checksum(path, g->name);
             CHECK(crc == expected, "its answers have the checksum %08x, expected %08x", crc,
                   expected);

@@ -27,7 +27,20 @@ typedef struct {
     size_t rows[ELSTM_MAX_PORTS];
 } arrays;
 
-static size_t value_size(int integers) { return integers ? sizeof(int16_t) : sizeof(float); }
+/* Which pair of doors: floats, the integers of an s8 model, or the bytes of a tfl8 model all of
+ * whose ports are int8. */
+enum { FLOATS, INTEGERS, RAW };
+
+static size_t value_size(int door) {
+    return door == FLOATS ? sizeof(float) : door == INTEGERS ? sizeof(int16_t) : sizeof(int8_t);
+}
+
+static int fits(const image *g, int door) {
+    int narrow = g->model.type == ELSTM_TFL8;
+    for (uint32_t k = 0; k < g->model.inputs; ++k) narrow &= g->model.input[k].type == ELSTM_S8;
+    for (uint32_t k = 0; k < g->model.outputs; ++k) narrow &= g->model.output[k].type == ELSTM_S8;
+    return door == FLOATS || (door == INTEGERS ? g->model.type == ELSTM_S8 : narrow);
+}
 
 static elstm_runner start(const image *g, const elstm_kernels *set, uint32_t max_steps) {
     const elstm_limits limits = {max_steps, 1};
@@ -40,7 +53,7 @@ static elstm_runner start(const image *g, const elstm_kernels *set, uint32_t max
     return runner;
 }
 
-static elstm_status run(elstm_runner *runner, int integers, const arrays *x, const arrays *y,
+static elstm_status run(elstm_runner *runner, int door, const arrays *x, const arrays *y,
                         uint32_t steps, elstm_rows asked) {
     const float *xf[ELSTM_MAX_PORTS];
     const int16_t *xi[ELSTM_MAX_PORTS];
@@ -48,54 +61,58 @@ static elstm_status run(elstm_runner *runner, int integers, const arrays *x, con
     int16_t *yi[ELSTM_MAX_PORTS];
     for (uint32_t k = 0; k < runner->model->inputs; ++k) xf[k] = x->data[k], xi[k] = x->data[k];
     for (uint32_t k = 0; k < runner->model->outputs; ++k) yf[k] = y->data[k], yi[k] = y->data[k];
-    return integers ? elstm_run_s8(runner, xi, yi, steps, asked)
-                    : elstm_run_f32(runner, xf, yf, steps, asked);
+    if (door == RAW)
+        return elstm_run_raw(runner, (const void *const *)x->data, (void *const *)y->data, steps,
+                             asked);
+    return door == INTEGERS ? elstm_run_s8(runner, xi, yi, steps, asked)
+                            : elstm_run_f32(runner, xf, yf, steps, asked);
 }
 
-static void step(elstm_runner *runner, int integers, const arrays *x, const arrays *y) {
+static void step(elstm_runner *runner, int door, const arrays *x, const arrays *y) {
     const float *xf[ELSTM_MAX_PORTS];
     const int16_t *xi[ELSTM_MAX_PORTS];
     float *yf[ELSTM_MAX_PORTS];
     int16_t *yi[ELSTM_MAX_PORTS];
     for (uint32_t k = 0; k < runner->model->inputs; ++k) xf[k] = x->data[k], xi[k] = x->data[k];
     for (uint32_t k = 0; k < runner->model->outputs; ++k) yf[k] = y->data[k], yi[k] = y->data[k];
-    if (integers)
+    if (door == RAW)
+        elstm_step_raw(runner, (const void *const *)x->data, (void *const *)y->data);
+    else if (door == INTEGERS)
         elstm_step_s8(runner, xi, yi);
     else
         elstm_step_f32(runner, xf, yf);
 }
 
 /* Inputs from step `at` on. */
-static arrays from(const image *g, const arrays *x, uint32_t at, int integers) {
+static arrays from(const image *g, const arrays *x, uint32_t at, int door) {
     arrays later = *x;
     for (uint32_t k = 0; k < g->model.inputs; ++k)
         if (!g->model.input[k].single)
             later.data[k] = (unsigned char *)x->data[k] +
-                            (size_t)at * g->model.input[k].width * value_size(integers);
+                            (size_t)at * g->model.input[k].width * value_size(door);
     return later;
 }
 
 /* Room for just the rows that a run from here on gives. */
-static arrays take_answers(const elstm_runner *runner, int integers, uint32_t steps,
-                           elstm_rows asked) {
+static arrays take_answers(const elstm_runner *runner, int door, uint32_t steps, elstm_rows asked) {
     const elstm_model *model = runner->model;
     arrays y;
     for (uint32_t k = 0; k < model->outputs; ++k) {
         y.rows[k] = elstm_output_rows(runner, k, steps, asked);
-        y.data[k] = check_take(y.rows[k] * model->output[k].width * value_size(integers), 0);
+        y.data[k] = check_take(y.rows[k] * model->output[k].width * value_size(door), 0);
     }
     return y;
 }
 
 /* Rows of an output against rows of the expected ones, from `at` on: integers are equal, floats as
  * near as regrouped sums leave them. */
-static void compare(const image *g, int integers, uint32_t output, const void *y, size_t rows,
+static void compare(const image *g, int door, uint32_t output, const void *y, size_t rows,
                     const arrays *expected, size_t at) {
-    const size_t width = g->model.output[output].width, size = value_size(integers);
+    const size_t width = g->model.output[output].width, size = value_size(door);
     const unsigned char *want = (unsigned char *)expected->data[output] + at * width * size;
     CHECK(at + rows <= expected->rows[output], "output %u has %zu rows from %zu on", output, rows,
           at);
-    if (integers || g->model.type == ELSTM_S8) {
+    if (door != FLOATS || g->model.type != ELSTM_F32) {
         CHECK(rows == 0 || memcmp(y, want, rows * width * size) == 0, "output %u differs", output);
         return;
     }
@@ -113,7 +130,7 @@ static void begin(const image *g, const elstm_kernels *set, const char *what, ui
 }
 
 /* A whole run, and where the model is causal one in three calls. */
-static void runs(const image *g, const elstm_kernels *set, int integers, uint32_t max_steps,
+static void runs(const image *g, const elstm_kernels *set, int door, uint32_t max_steps,
                  const arrays *x, const arrays *expected) {
     static const uint32_t parts[3] = {5, 1, STEPS - 6};
     for (int cut = 0; cut < (g->model.causal ? 2 : 1); ++cut) {
@@ -125,11 +142,11 @@ static void runs(const image *g, const elstm_kernels *set, int integers, uint32_
         for (int call = 0; call < (cut ? 3 : 1); ++call) {
             const uint32_t steps = cut ? parts[call] : g->steps;
             const int inner = check_fences_taken;
-            const arrays here = from(g, x, done, integers);
-            const arrays y = take_answers(&runner, integers, steps, g->asked);
-            CHECK(run(&runner, integers, &here, &y, steps, g->asked) == ELSTM_OK, "refused");
+            const arrays here = from(g, x, done, door);
+            const arrays y = take_answers(&runner, door, steps, g->asked);
+            CHECK(run(&runner, door, &here, &y, steps, g->asked) == ELSTM_OK, "refused");
             for (uint32_t k = 0; k < g->model.outputs; ++k) {
-                compare(g, integers, k, y.data[k], y.rows[k], expected, at[k]);
+                compare(g, door, k, y.data[k], y.rows[k], expected, at[k]);
                 at[k] += y.rows[k];
             }
             done += steps;
@@ -142,7 +159,7 @@ static void runs(const image *g, const elstm_kernels *set, int integers, uint32_
 }
 
 /* Steps emit the rows of the run, and the state of an s8 model moves between two runners. */
-static void steps(const image *g, const elstm_kernels *set, int integers, const arrays *x,
+static void steps(const image *g, const elstm_kernels *set, int door, const arrays *x,
                   const arrays *expected) {
     const int fences = check_fences_taken;
     size_t at[ELSTM_MAX_PORTS] = {0};
@@ -150,21 +167,21 @@ static void steps(const image *g, const elstm_kernels *set, int integers, const 
     elstm_runner here = start(g, set, 1), there = start(g, elstm_kernels_find("scalar"), 3);
     arrays y;
     for (uint32_t k = 0; k < g->model.outputs; ++k) {
-        const size_t bytes = g->model.output[k].width * value_size(integers);
+        const size_t bytes = g->model.output[k].width * value_size(door);
         y.data[k] = check_take(bytes, 0);
         memset(y.data[k], 0, bytes);
     }
     for (uint32_t n = 0; n < g->steps; ++n) {
-        const arrays now = from(g, x, n, integers);
+        const arrays now = from(g, x, n, door);
         const int moved = g->model.type == ELSTM_S8 && n % 20 >= 10;
         elstm_runner *runner = moved ? &there : &here;
         if (g->model.type == ELSTM_S8 && n > 0 && n % 10 == 0)
             memcpy(elstm_state(runner, 0), elstm_state(moved ? &here : &there, 0),
                    g->model.state_size);
-        step(runner, integers, &now, &y);
+        step(runner, door, &now, &y);
         for (uint32_t k = 0; k < g->model.outputs; ++k) {
             at[k] += elstm_stepped_rows(runner, k);
-            if (at[k] > 0) compare(g, integers, k, y.data[k], 1, expected, at[k] - 1);
+            if (at[k] > 0) compare(g, door, k, y.data[k], 1, expected, at[k] - 1);
         }
     }
     for (uint32_t k = 0; k < g->model.outputs; ++k)
@@ -173,27 +190,27 @@ static void steps(const image *g, const elstm_kernels *set, int integers, const 
 }
 
 /* A model that needs steps to come cannot be stepped, cut, continued or asked for every row. */
-static void whole(const image *g, const elstm_kernels *set, int integers, const arrays *x) {
+static void whole(const image *g, const elstm_kernels *set, int door, const arrays *x) {
     const int fences = check_fences_taken;
     begin(g, set, "what is refused", g->steps);
     elstm_runner runner = start(g, set, g->steps), small = start(g, set, g->steps - 1);
-    const arrays y = take_answers(&runner, integers, g->steps, ELSTM_ROWS_MODEL);
+    const arrays y = take_answers(&runner, door, g->steps, ELSTM_ROWS_MODEL);
     unsigned char *state = check_take(g->model.state_size, 0);
-    CHECK(run(&runner, integers, x, &y, g->steps, ELSTM_ROWS_MODEL) == ELSTM_OK, "refused");
+    CHECK(run(&runner, door, x, &y, g->steps, ELSTM_ROWS_MODEL) == ELSTM_OK, "refused");
     for (uint32_t k = 0; k < g->model.outputs; ++k)
-        memset(y.data[k], 0x5A, y.rows[k] * g->model.output[k].width * value_size(integers));
+        memset(y.data[k], 0x5A, y.rows[k] * g->model.output[k].width * value_size(door));
     memcpy(state, elstm_state(&runner, 0), g->model.state_size);
-    CHECK(run(&runner, integers, x, &y, g->steps, ELSTM_ROWS_EVERY) == ELSTM_ERR_UNSUPPORTED,
+    CHECK(run(&runner, door, x, &y, g->steps, ELSTM_ROWS_EVERY) == ELSTM_ERR_UNSUPPORTED,
           "every row is not refused");
-    CHECK(run(&small, integers, x, &y, g->steps, ELSTM_ROWS_MODEL) == ELSTM_ERR_UNSUPPORTED,
+    CHECK(run(&small, door, x, &y, g->steps, ELSTM_ROWS_MODEL) == ELSTM_ERR_UNSUPPORTED,
           "more than max_steps are not refused");
     CHECK(elstm_self_check(&small) == ELSTM_ERR_UNSUPPORTED, "a longer example is not refused");
-    step(&runner, integers, x, &y);
+    step(&runner, door, x, &y);
     for (uint32_t layer = 0; layer < g->model.ops; ++layer) elstm_step_layer(&runner, layer);
     CHECK(memcmp(state, elstm_state(&runner, 0), g->model.state_size) == 0, "the state changed");
     for (uint32_t k = 0; k < g->model.outputs; ++k) {
         CHECK(elstm_stepped_rows(&runner, k) == 0, "a step wrote rows");
-        for (size_t j = 0; j < y.rows[k] * g->model.output[k].width * value_size(integers); ++j)
+        for (size_t j = 0; j < y.rows[k] * g->model.output[k].width * value_size(door); ++j)
             CHECK(((unsigned char *)y.data[k])[j] == 0x5A, "answers were written");
     }
     check_release_from(fences);
@@ -220,6 +237,12 @@ static void misfits(const image *g, const elstm_kernels *set) {
     check_release_from(fences);
 }
 
+/* Bytes of a port's value in the example. */
+static size_t example_size(const image *g, const elstm_port *port) {
+    if (g->model.type == ELSTM_S8) return sizeof(int16_t);
+    return port->type == ELSTM_F32 ? 4 : port->type == ELSTM_S16 ? 2 : 1;
+}
+
 static void self_checks(const image *g, const elstm_kernels *set) {
     const elstm_limits two = {8, 2};
     const uint32_t max_steps = g->model.causal ? 3 : g->model.example_steps;
@@ -237,10 +260,13 @@ static void self_checks(const image *g, const elstm_kernels *set) {
     unsigned char *copy = NULL;
     CHECK(posix_memalign((void **)&copy, ELSTM_ALIGN, g->size) == 0, "no memory");
     memcpy(copy, g->bytes, g->size);
-    const uint32_t last = g->model.type == ELSTM_F32 ? 4 : 2; /* of the last answer */
-    size_t end = g->size;
-    while (g->model.type == ELSTM_S8 && copy[end - 1] == 0 && copy[end - 2] == 0) end -= 2;
-    copy[end - last / 2] ^= 0x41;
+    size_t at = g->model.sections[5][0] + 8; /* the first answer, past the inputs */
+    for (uint32_t k = 0; k < g->model.inputs; ++k) {
+        const elstm_port *port = &g->model.input[k];
+        const size_t rows = port->single ? 1 : g->model.example_steps;
+        at += (rows * port->width * example_size(g, port) + 3) / 4 * 4;
+    }
+    copy[g->model.type == ELSTM_F32 ? g->size - 2 : at] ^= 0x41; /* of floats the last */
     check_mend(copy, g->size);
     image other = *g;
     other.bytes = copy;
@@ -271,12 +297,12 @@ static uint32_t expected_checksum(const char *path, const char *name) {
 }
 
 /* Those of tests/golden_models.py at the door of integers. */
-static arrays draw(const image *g, int integers) {
+static arrays draw(const image *g, int door) {
     check_random random = check_seeded(check_crc32(0, g->name, strlen(g->name)));
     arrays x;
     for (uint32_t k = 0; k < g->model.inputs; ++k) {
         x.rows[k] = g->model.input[k].single ? 1 : g->steps;
-        x.data[k] = malloc(x.rows[k] * g->model.input[k].width * value_size(integers));
+        x.data[k] = malloc(x.rows[k] * g->model.input[k].width * value_size(door));
         CHECK(x.data[k] != NULL, "no memory");
     }
     for (uint32_t at = 0; at < g->steps; ++at) {
@@ -286,7 +312,9 @@ static arrays draw(const image *g, int integers) {
                 const int16_t integer = (int16_t)check_between(&random, -32768, 32767);
                 const size_t place = (size_t)at * port->width + j;
                 if (at >= x.rows[k]) continue;
-                if (integers)
+                if (door == RAW)
+                    ((int8_t *)x.data[k])[place] = (int8_t)integer;
+                else if (door == INTEGERS)
                     ((int16_t *)x.data[k])[place] = integer;
                 else
                     ((float *)x.data[k])[place] =
@@ -297,17 +325,17 @@ static arrays draw(const image *g, int integers) {
     return x;
 }
 
-static void test_door(const image *g, const char *path, int integers, uint32_t *all) {
+static void test_door(const image *g, const char *path, int door, uint32_t *all) {
     const uint32_t chunks[3] = {1, 3, g->steps};
-    const arrays x = draw(g, integers);
+    const arrays x = draw(g, door);
     arrays expected;
     check_begin("image %s on scalar", g->name);
     elstm_runner runner = start(g, elstm_kernels_find("scalar"), g->steps);
-    const arrays y = take_answers(&runner, integers, g->steps, g->asked);
-    CHECK(run(&runner, integers, &x, &y, g->steps, g->asked) == ELSTM_OK, "it is refused");
+    const arrays y = take_answers(&runner, door, g->steps, g->asked);
+    CHECK(run(&runner, door, &x, &y, g->steps, g->asked) == ELSTM_OK, "it is refused");
     uint32_t crc = 0;
     for (uint32_t k = 0; k < g->model.outputs; ++k) {
-        const size_t bytes = y.rows[k] * g->model.output[k].width * value_size(integers);
+        const size_t bytes = y.rows[k] * g->model.output[k].width * value_size(door);
         expected.rows[k] = y.rows[k];
         expected.data[k] = malloc(bytes + 1);
         CHECK(expected.data[k] != NULL, "no memory");
@@ -315,7 +343,7 @@ static void test_door(const image *g, const char *path, int integers, uint32_t *
         crc = check_crc32(crc, y.data[k], bytes);
     }
     check_release();
-    if (integers) {
+    if (door) {
         CHECK(crc == expected_checksum(path, g->name), "its answers have the checksum %08x", crc);
         *all = check_crc32(*all, &crc, sizeof crc);
     }
@@ -323,11 +351,11 @@ static void test_door(const image *g, const char *path, int integers, uint32_t *
         const elstm_kernels *set = elstm_kernels_at(n);
         if (set == NULL) continue;
         for (int k = g->model.causal ? 0 : 2; k < 3; ++k)
-            runs(g, set, integers, chunks[k], &x, &expected);
+            runs(g, set, door, chunks[k], &x, &expected);
         if (g->model.causal)
-            steps(g, set, integers, &x, &expected);
+            steps(g, set, door, &x, &expected);
         else
-            whole(g, set, integers, &x);
+            whole(g, set, door, &x);
     }
     for (uint32_t k = 0; k < g->model.inputs; ++k) free(x.data[k]);
     for (uint32_t k = 0; k < g->model.outputs; ++k) free(expected.data[k]);
@@ -354,7 +382,8 @@ int main(int argc, char **argv) {
         g.steps = g.model.causal ? STEPS : g.model.example_steps;
         g.asked = g.model.causal ? ELSTM_ROWS_EVERY : ELSTM_ROWS_MODEL;
         if (g.model.uneven || !g.model.causal) {
-            for (int d = 0; d <= (g.model.type == ELSTM_S8); ++d) test_door(&g, argv[k], d, &all);
+            for (int d = FLOATS; d <= RAW; ++d)
+                if (fits(&g, d)) test_door(&g, argv[k], d, &all);
             for (size_t n = 0; n < elstm_kernels_count(); ++n) {
                 if (elstm_kernels_at(n) == NULL) continue;
                 self_checks(&g, elstm_kernels_at(n));

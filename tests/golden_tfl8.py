@@ -1,0 +1,108 @@
+"""Int8 TFLite models behind tests/golden/images: every kind of layer, option and rounding."""
+
+import numpy as np
+from tfl8_nets import tfl8_bidirectional, tfl8_dense, tfl8_lstm
+
+from edgelstm.layers import Group, Last, Split
+from edgelstm.tfl8 import (
+    MAPS,
+    TIES,
+    Tfl8Combine,
+    Tfl8Dequantize,
+    Tfl8Embedding,
+    Tfl8Map,
+    Tfl8Quantize,
+    Tfl8Softmax,
+    Tfl8Tensor,
+)
+from edgelstm.tfl8_model import Tfl8Model
+
+H = ("s8", 0.0078, 3)
+"""Of an h, as tfl8_nets has it."""
+
+
+def cells():
+    """LSTMs in both flavours, with clips and without an input gate; int8 at the doors."""
+    random = np.random.default_rng(40)
+    options = {
+        "plain": (17, {}),
+        "clip": (3, {"cell_clip": 0.4, "cell_exponent": -15}),
+        "coupled": (9, {"coupled": True, "cell_exponent": -11}),
+        "micro": (10, {"flavour": "micro"}),
+        "micro_clip": (2, {"flavour": "micro", "cell_clip": 1.0, "cell_exponent": -9}),
+        "scales": (8, {"state_scale": 0.031, "state_zero": -128, "hidden_scale": 0.0019, "hidden_zero": 127}),
+    }
+    tensors, layers = [Tfl8Tensor("x", 3, "s8", 0.02, -5)], []
+    for name, (units, chosen) in options.items():
+        tensors.append(Tfl8Tensor(name, units, *H))
+        layers.append(tfl8_lstm(f"l_{name}", "x", name, 3, units, random, **chosen))
+    layers.append(tfl8_lstm("l_second", "plain", "second", 17, 5, random, input_scale=H[1], cell_exponent=-14))
+    tensors.append(Tfl8Tensor("second", 5, *H))
+    return Tfl8Model(tuple(tensors), tuple(layers), ("x",), ("second", *options))
+
+
+def around():
+    """All other layers between int8 doors."""
+    random = np.random.default_rng(41)
+    tensors = {"x": (6, 0.02, -5), "h": (7, 0.0078, 3)}
+    layers = [tfl8_lstm("lstm", "x", "h", 6, 7, random)]
+    for k, rounding in enumerate(("double", "halfup", "single")):
+        activation = ("none", "relu", "relu6")[k]
+        layers.append(tfl8_dense(f"d{k}", "h", f"d{k}", 7, 9, random, rounding=rounding, activation=activation))
+        tensors[f"d{k}"] = (9, (0.02, 0.003, 0.05)[k], -31)
+    layers.append(Tfl8Softmax("softmax", ("d0",), ("p",), 2.0))
+    tensors["p"] = (9, 1 / 256, -128)
+    read = "d1"
+    for k, function in enumerate(MAPS):
+        layers.append(Tfl8Map(f"m{k}", (read,), (f"m{k}",), function, -0.2))
+        tensors[f"m{k}"] = (9, *{"logistic": (1 / 256, -128), "tanh": (1 / 128, 0)}.get(function, (0.01, k - 9)))
+        read = f"m{k}" if k else "d2"
+    layers += [
+        Tfl8Combine("join", ("x", "x"), ("xx",), "concatenate"),
+        Split("split", ("xx",), ("s",), 4),
+        Group("group", ("s",), ("g",), 4),
+        Last("last", ("g",), ("k",)),
+    ]
+    tensors |= {"xx": (12, 0.02, -5), "s": (3, 0.02, -5), "g": (12, 0.02, -5), "k": (12, 0.02, -5)}
+    return Tfl8Model(
+        tuple(Tfl8Tensor(name, width, "s8", *affine) for name, (width, *affine) in tensors.items()),
+        tuple(layers), ("x",), ("d0", "d2", "p", "m2", "m3", read, "k", "h"),
+    )  # fmt: skip
+
+
+def doors():
+    """Floats and ids in; floats, int8 and the int16 of c out."""
+    random = np.random.default_rng(42)
+    tensors = [Tfl8Tensor("x", 3, "f32"), Tfl8Tensor("ids", 2, "f32"), Tfl8Tensor("whole", 2, "s16")]
+    layers = [Tfl8Quantize("ids_whole", ("ids",), ("whole",))]
+    for k, ties in enumerate(TIES):
+        layers.append(Tfl8Quantize(f"q{k}", ("x",), (f"q{k}",), ties))
+        tensors.append(Tfl8Tensor(f"q{k}", 3, "s8", 0.0137, k - 9))
+    layers.append(Tfl8Embedding("embedding", ("whole",), ("e",), random.integers(-128, 128, (7, 4))))
+    layers.append(tfl8_lstm("lstm", "e", ("h", "c"), 8, 6, random, input_scale=0.01))
+    layers.append(Tfl8Dequantize("real", ("h",), ("y",)))
+    tensors += [
+        Tfl8Tensor("e", 8, "s8", 0.01, 2),
+        Tfl8Tensor("h", 6, *H),
+        Tfl8Tensor("c", 6, "s16", 2.0**-12),
+        Tfl8Tensor("y", 6, "f32"),
+    ]
+    return Tfl8Model(tuple(tensors), tuple(layers), ("x", "ids"), ("y", "c", "q0", "q1", "q2"))
+
+
+def started():
+    """States to start from as inputs."""
+    random = np.random.default_rng(43)
+    lstm = tfl8_lstm("lstm", "x", ("h", "c"), 4, 9, random, initial=True, reads=("x", "h0", "c0"))
+    tensors = [Tfl8Tensor("x", 4, "s8", 0.02, -5), Tfl8Tensor("h0", 9, *H, single=True)]
+    tensors += [Tfl8Tensor("c0", 9, "s16", 2.0**-12, single=True), Tfl8Tensor("h", 9, *H)]
+    return Tfl8Model((*tensors, Tfl8Tensor("c", 9, "s16", 2.0**-12)), (lstm,), ("x", "h0", "c0"), ("h", "c"))
+
+
+PACKED = {
+    "tfl8_cells": cells(),
+    "tfl8_around": around(),
+    "tfl8_doors": doors(),
+    "tfl8_started": started(),
+    "tfl8_both_ways": tfl8_bidirectional(5, 9, 3),
+}
