@@ -56,7 +56,7 @@ typedef struct {
     int32_t m, s;
 } elstm_factor;
 
-/* v times it, as 32 bits hold v on the way. */
+/* v times it, as 32 bits hold v on the way; less than 2^31 in size. */
 static inline int32_t elstm_times(int32_t v, elstm_factor f) {
     const int32_t left = (int32_t)((uint32_t)v << (f.s > 0 ? f.s : 0));
     return elstm_divide(elstm_high(left, f.m), (uint32_t)(f.s < 0 ? -f.s : 0));

@@ -14,6 +14,7 @@
 
 #include "kernels_loops.h"
 #include "kernels_x86.h"
+#include "kernels_x86_tfl8.h"
 
 /* ---- doors ---- */
 
@@ -568,7 +569,7 @@ const elstm_kernels elstm_kernels_avx2 = {
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
     .step_s16 = step_s16,
-    .lstm_tfl8 = loops_lstm_tfl8,
+    .lstm_tfl8 = tfl8_lstm,
     .tanh_s16 = tanh_s16,
     .reset_s16 = loops_reset_s16,
     .update_s8 = loops_update_s8,

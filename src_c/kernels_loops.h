@@ -303,9 +303,11 @@ static inline int32_t loops_tanh_tfl8(int32_t a, uint32_t whole) {
     return a > 0 ? p : a < 0 ? -p : 0;
 }
 
+/* What is beyond 2^16 saturates what it is added to. */
 static inline int32_t loops_gate_tfl8(int32_t x, elstm_factor input, int32_t again,
                                       elstm_factor recurrent) {
-    return elstm_sat16(elstm_sat16(elstm_times(x, input)) + elstm_times(again, recurrent));
+    return elstm_sat16(elstm_sat16(elstm_times(x, input)) +
+                       elstm_clamp(elstm_times(again, recurrent), 65536));
 }
 
 ELSTM_MAYBE_UNUSED static void loops_lstm_tfl8(const int32_t *x, const int32_t *again,
@@ -324,7 +326,7 @@ ELSTM_MAYBE_UNUSED static void loops_lstm_tfl8(const int32_t *x, const int32_t *
             int32_t c = elstm_sat16(elstm_divide(f * state->c[k], 15) + added);
             if (cell->clip != 0) c = elstm_clamp(c, cell->clip);
             const int32_t p = loops_logistic_tfl8(z[3]) * loops_tanh_tfl8(c, cell->whole);
-            const int32_t h = elstm_times(p, cell->hidden) + cell->hidden_zero;
+            const int32_t h = elstm_clamp(elstm_times(p, cell->hidden), 65536) + cell->hidden_zero;
             state->c[k] = (int16_t)c;
             state->h[k] = state->y[k] = (int8_t)(h < -128 ? -128 : h > 127 ? 127 : h);
         }

@@ -151,7 +151,8 @@ static void micro_cell(const elstm_lstm_tfl8 *l, const int32_t *x, const int32_t
                                     elstm_sat16(elstm_times(i * g, l->update)));
             if (l->cell.clip != 0) c = elstm_clamp(c, l->cell.clip);
             const int32_t p = o * micro_tanh(c, l->cell.whole);
-            const int32_t h = elstm_times(p, l->cell.hidden) + l->cell.hidden_zero;
+            const int32_t h =
+                elstm_clamp(elstm_times(p, l->cell.hidden), 65536) + l->cell.hidden_zero;
             state->c[k] = (int16_t)c;
             state->h[k] = state->y[k] = (int8_t)(h < -128 ? -128 : h > 127 ? 127 : h);
         }

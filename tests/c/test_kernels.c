@@ -805,9 +805,113 @@ static void gru_s8(uint32_t count, int fill, elstm_type type, uint32_t seed) {
     check_release();
 }
 
+/* ---- TFLite's cell ---- */
+
+/* What a step of it reads, and what the scalar set makes of it, which Python's tests hold against
+ * TFLite's own numbers. */
+typedef struct {
+    uint32_t groups, units;
+    const int32_t *x, *again;
+    const int16_t *c_first;
+    int16_t *c, *c_expected;
+    int8_t *h, *y, *h_expected;
+} tfl8_case;
+
+static tfl8_case take_tfl8(check_random *random, uint32_t groups, const int32_t *x,
+                           const int32_t *again, const int16_t *c) {
+    tfl8_case k = {.groups = groups, .units = groups * ELSTM_GROUP, .x = x, .again = again};
+    k.c_first = c;
+    k.c = take(random, k.units, sizeof *k.c);
+    k.h = take(random, k.units, 1);
+    k.y = take(random, k.units, 1);
+    k.c_expected = check_take(k.units * sizeof *k.c_expected, 0);
+    k.h_expected = check_take(k.units, 0);
+    return k;
+}
+
+static void tfl8_sets(const tfl8_case *k, const elstm_cell_tfl8 *cell, uint32_t seed) {
+    memcpy(k->c_expected, k->c_first, k->units * sizeof *k->c);
+    const elstm_state_tfl8 wanted = {k->c_expected, k->h_expected, k->h_expected};
+    const elstm_state_tfl8 state = {k->c, k->h, k->y};
+    elstm_kernels_scalar.lstm_tfl8(k->x, k->again, cell, &wanted, k->groups);
+    EACH_SET {
+        check_begin("--seed %u: lstm_tfl8 of %s, groups %u, whole %u, clip %d, coupled %u", seed,
+                    set->name, k->groups, cell->whole, cell->clip, cell->coupled);
+        memcpy(k->c, k->c_first, k->units * sizeof *k->c);
+        memset(k->h, 0x5A, k->units);
+        memset(k->y, 0x5A, k->units);
+        set->lstm_tfl8(k->x, k->again, cell, &state, k->groups);
+        for (uint32_t u = 0; u < k->units; ++u) {
+            CHECK(k->c[u] == k->c_expected[u], "unit %u: c %d, expected %d", u, k->c[u],
+                  k->c_expected[u]);
+            CHECK(k->h[u] == k->h_expected[u] && k->y[u] == k->h[u],
+                  "unit %u: h %d, y %d, expected %d", u, k->h[u], k->y[u], k->h_expected[u]);
+        }
+    }
+}
+
+static elstm_factor any_factor(check_random *random, int32_t lowest, int32_t highest) {
+    static const int32_t ends[4] = {1 << 30, INT32_MAX, (1 << 30) + 1, 1518500250};
+    const elstm_factor none = {0, 0};
+    if (check_u32(random) % 50 == 0) return none;
+    return (elstm_factor){check_u32(random) % 3 == 0 ? ends[check_u32(random) % 4]
+                                                     : check_between(random, 1 << 30, INT32_MAX),
+                          check_between(random, lowest, highest)};
+}
+
+static void lstm_tfl8(uint32_t groups, int fill, uint32_t seed) {
+    check_random random = check_seeded(seed);
+    const int32_t limit = (1 << 30) - 1;
+    const int wild = seed % 3 == 0; /* or sums that leave gates between their ends */
+    elstm_cell_tfl8 cell = {.hidden = any_factor(&random, wild ? -31 : -24, wild ? 15 : -20),
+                            .hidden_zero = check_between(&random, -128, 127),
+                            .clip = seed % 2 == 0 ? 0 : check_between(&random, 1, 32767),
+                            .whole = check_u32(&random) % 7,
+                            .coupled = check_u32(&random) % 4 == 0};
+    for (int k = 0; k < 4; ++k) {
+        cell.input[k] = any_factor(&random, wild ? -31 : -8, wild ? 15 : -4);
+        cell.recurrent[k] = any_factor(&random, wild ? -31 : -8, wild ? 15 : -4);
+    }
+    const int32_t most = wild ? limit : 1 << 21;
+    const int32_t *x = take_s32(&random, fill, 4 * groups * ELSTM_GROUP, -most, most);
+    const int32_t *again =
+        take_s32(&random, (int)(seed % FILLS), 4 * groups * ELSTM_GROUP, -most, most);
+    const int16_t *c = take_s16(&random, fill, groups * ELSTM_GROUP, -32768, 32767);
+    const tfl8_case k = take_tfl8(&random, groups, x, again, c);
+    tfl8_sets(&k, &cell, seed);
+    check_release();
+}
+
+/* The functions of every argument: sums are arguments where the factor is 1. */
+static void lstm_tfl8_everywhere(void) {
+    enum { GROUPS = 65536 / ELSTM_GROUP };
+    check_random random = check_seeded(1);
+    int32_t *x = check_take((size_t)4 * 65536 * sizeof *x, 0);
+    int32_t *again = check_take((size_t)4 * 65536 * sizeof *again, 0);
+    int16_t *c = check_take(65536 * sizeof *c, 0);
+    const elstm_factor one = {1 << 30, 1}, none = {0, 0};
+    memset(again, 0, (size_t)4 * 65536 * sizeof *again);
+    for (int32_t k = 0; k < 65536; ++k) {
+        static const int32_t turned[4] = {0, 24571, 41011, 7001}; /* other arguments in each gate */
+        for (int gate = 0; gate < 4; ++gate)
+            x[k / 8 * 32 + 8 * gate + k % 8] = (k + turned[gate]) % 65536 - 32768;
+        c[k] = (int16_t)((k * 3) % 65536 - 32768);
+    }
+    const tfl8_case k = take_tfl8(&random, GROUPS, x, again, c);
+    for (uint32_t whole = 0; whole < 7; ++whole) {
+        const elstm_cell_tfl8 cell = {.input = {one, one, one, one},
+                                      .recurrent = {none, none, none, none},
+                                      .hidden = {1 << 30, -22},
+                                      .whole = whole};
+        tfl8_sets(&k, &cell, 0);
+    }
+    check_release();
+}
+
 static void test_all(uint32_t seed) {
     static const uint32_t more[] = {95, 96, 97, 127, 128, 129, 1000};
     whole_functions();
+    lstm_tfl8_everywhere();
     products(seed);
     for (uint32_t n = 1; n <= SIZES + sizeof more / sizeof *more; ++n) {
         const uint32_t count = n <= SIZES ? n : more[n - SIZES - 1];
@@ -822,6 +926,7 @@ static void test_all(uint32_t seed) {
                 gru_s8(count, fill, seed % 2 == 0 ? ELSTM_S8 : ELSTM_S16, seed);
                 if (count <= 129) lstm_s8(count, fill, seed);
                 if (count <= 129) lstm_f32(count, fill, seed);
+                if (count <= 129) lstm_tfl8(count, fill, seed);
             }
         }
     }
@@ -866,6 +971,7 @@ enum {
     BENCH_LSTM_S8,
     BENCH_RECURRENT_S8,
     BENCH_STEP_S16,
+    BENCH_LSTM_TFL8,
     BENCH_TANH_S16,
     BENCH_SIGMOID_S16,
     BENCHES
@@ -874,8 +980,8 @@ static const char *const bench_names[BENCHES] = {
     "enter_f32",          "enter_s16",  "leave_s8",      "leave_s16",         "matmul_f32",
     "matmul_f32, 1 gate", "lstm_f32",   "recurrent_f32", "step_f32",          "tanh_f32",
     "sigmoid_f32",        "prepare_s8", "matmul_s8",     "matmul_s8, 1 gate", "matmul_s16",
-    "requantize_s8",      "lstm_s8",    "recurrent_s8",  "step_s16",          "tanh_s16",
-    "sigmoid_s16"};
+    "requantize_s8",      "lstm_s8",    "recurrent_s8",  "step_s16",          "lstm_tfl8",
+    "tanh_s16",           "sigmoid_s16"};
 
 /* Where a set does not join kernels, those that a layer calls instead. */
 static void bench_recurrent_f32(const bench *b, const elstm_matrix_f32 *r) {
@@ -950,6 +1056,16 @@ static void bench_once(const bench *b, int kernel) {
     case BENCH_LSTM_S8: k->lstm_s8(b->acc, &b->q, &cell, b->groups); break;
     case BENCH_RECURRENT_S8: bench_recurrent_s8(b, &rs, &cell); break;
     case BENCH_STEP_S16: bench_step_s16(b, &plain_s8, &cell); break;
+    case BENCH_LSTM_TFL8: {
+        const elstm_factor sum = {1518500250, -6};
+        const elstm_cell_tfl8 tfl8 = {.input = {sum, sum, sum, sum},
+                                      .recurrent = {sum, sum, sum, sum},
+                                      .hidden = {1518500250, -22},
+                                      .whole = 3};
+        const elstm_state_tfl8 state = {b->c16, b->h8, b->y8};
+        k->lstm_tfl8(b->acc, b->acc + rows, &tfl8, &state, b->groups);
+        break;
+    }
     case BENCH_TANH_S16: k->tanh_s16(b->z, units); break;
     default: k->sigmoid_s16(b->z, units); break;
     }
