@@ -16,6 +16,7 @@
 
 #define ELSTM_NEON_RDMA 0
 #include "kernels_neon.h"
+#include "kernels_neon_tfl8.h"
 
 /* A quad of x: its pairs, each again and again. */
 typedef struct {
@@ -310,7 +311,7 @@ const elstm_kernels elstm_kernels_neon = {
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
-    .lstm_tfl8 = loops_lstm_tfl8,
+    .lstm_tfl8 = tfl8_lstm,
     .tanh_s16 = tanh_s16,
     .reset_s16 = loops_reset_s16,
     .update_s8 = loops_update_s8,

@@ -14,6 +14,7 @@
 
 #define ELSTM_NEON_RDMA 1 /* part of ARMv8.1, which the dot product needs */
 #include "kernels_neon.h"
+#include "kernels_neon_tfl8.h"
 
 static inline int8x16_t four(const int8_t *x) {
     int32_t bytes;
@@ -244,7 +245,7 @@ const elstm_kernels elstm_kernels_neon_dotprod = {
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
-    .lstm_tfl8 = loops_lstm_tfl8,
+    .lstm_tfl8 = tfl8_lstm,
     .tanh_s16 = tanh_s16,
     .reset_s16 = loops_reset_s16,
     .update_s8 = loops_update_s8,
