@@ -70,6 +70,7 @@ KINDS = {
     "dequantize_tfl8": 45,
     "embedding_tfl8": 46,
     "concatenate_tfl8": 47,
+    "join_tfl8": 48,
 }
 MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that count
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax", "jumps")

@@ -10,7 +10,6 @@ import numpy as np
 
 from . import tfl8_constants as constants
 from .blocks import Record, blocks_rows, blocks_s8
-from .errors import ModelError
 from .meta import Array
 from .tfl8 import (
     FLAVOURS,
@@ -30,6 +29,7 @@ from .tfl8_model import Tfl8Model
 
 _INITIAL, _COUPLED = 2, 4
 _NONE: Multiplier = (0, 0)
+_JOINS = ("add", "subtract", "multiply", "single", "weighted")
 
 
 def _factor(factor: Multiplier) -> bytes:
@@ -83,9 +83,12 @@ def _embedding(model: Tfl8Model, layer: Tfl8Embedding) -> Record:
 
 
 def _combine(model: Tfl8Model, layer: Tfl8Combine) -> Record:
-    if layer.kind != "concatenate":
-        raise ModelError(f"{layer.name}: an image holds no {layer.kind} of int8 yet")
-    return "concatenate_tfl8", b"", []
+    if layer.kind == "concatenate":
+        return "concatenate_tfl8", b"", []
+    a, b = (model.tensor(name) for name in layer.reads)
+    k = constants.combine(layer, (a, b), model.tensor(layer.writes[0]))
+    fields = struct.pack("<BbbB", _JOINS.index(k.kind), k.low, k.high, 0)
+    return "join_tfl8", fields + b"".join(struct.pack("<ibBH", *f, 0, 0) for f in (k.first, k.second, k.last)), []
 
 
 TFL8_RECORDS: dict[type, Callable[[Tfl8Model, Any], Record]] = {

@@ -90,7 +90,7 @@ def _layer(
             ids = np.clip(reads[0].astype(np.int64), 0, layer.vocabulary - 1)
             return [layer.table[ids].reshape(*ids.shape[:2], -1)]
         case Tfl8Combine():
-            return [combine(layer, reads)]
+            return [combine(model, layer, reads)]
     return [moved(layer, reads[0], every_step)]
 
 
@@ -130,9 +130,24 @@ def softmax(layer: Tfl8Softmax, of: Tfl8Tensor, x: Array) -> Array:
     return np.clip(rdp(share, 35 - zeros) - 128, -128, 127).astype(np.int8)
 
 
-def combine(layer: Tfl8Combine, reads: list[Array]) -> Array:
+def combine(model: Tfl8Model, layer: Tfl8Combine, reads: list[Array]) -> Array:
+    """int8 [N, rows, width]; a row of a single tensor, and a value of one of width 1, serve all."""
     steps = max(x.shape[1] for x in reads)
-    return np.concatenate([np.broadcast_to(x, (len(x), steps, x.shape[2])) for x in reads], axis=2)
+    reads = [np.broadcast_to(x, (len(x), steps, x.shape[2])) for x in reads]
+    if layer.kind == "concatenate":
+        return np.concatenate(reads, axis=2)
+    a, b = (model.tensor(name) for name in layer.reads)
+    y = model.tensor(layer.writes[0])
+    k = constants.combine(layer, (a, b), y)
+    d, e = (x.astype(np.int64) - t.zero_point for x, t in zip(reads, (a, b), strict=True))
+    if k.kind in ("multiply", "single"):
+        v = scaled(d * e, *k.last, "double" if k.kind == "multiply" else "single")
+    elif k.kind == "weighted":
+        v = (d * k.first[0] + e * k.second[0] + (1 << (k.last[1] - 1))) >> k.last[1]
+    else:
+        parts = scaled(d << 20, *k.first), scaled(e << 20, *k.second)
+        v = scaled(parts[0] - parts[1] if k.kind == "subtract" else parts[0] + parts[1], *k.last)
+    return np.clip(v + y.zero_point, k.low, k.high).astype(np.int8)
 
 
 def lstm(layer: Tfl8Lstm, x: Tfl8Tensor, reads: list[Array]) -> list[Array]:

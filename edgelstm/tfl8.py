@@ -36,8 +36,8 @@ ROUNDINGS = ("double", "halfup", "single")
 tflite-runtime; halfup: tflite-runtime's others on x86, LiteRT without its delegate; single: LiteRT."""
 
 FACTORS = ("double", "halfup", "coarse")
-"""How rescale and leaky_relu scale. double: tflite-runtime, TFLite Micro, LiteRT's reference kernels; halfup, in
-rescale alone: LiteRT without its delegate; coarse: that delegate, which rounds factors to 1/256."""
+"""How other operators scale. double: tflite-runtime, TFLite Micro, LiteRT's reference kernels; halfup: LiteRT without
+its delegate, whose rescale is so and all else double; coarse: that delegate, in leaky_relu, rescale, ADD, SUB, MUL."""
 
 TIES = ("away", "exact", "even")
 """How QUANTIZE rounds x / scale; they differ within a rounding error of halves alone. away: the float32 quotient, ties
@@ -274,10 +274,12 @@ class Tfl8Combine:
     writes: tuple[str, ...]
     kind: str  # of COMBINATIONS
     activation: str = "none"  # of FUSED; "none" for a concatenation
+    factors: str = "double"  # of FACTORS; of no meaning for a concatenation
 
     def __post_init__(self) -> None:
         among(self.name, "kind", self.kind, COMBINATIONS)
         among(self.name, "activation", self.activation, FUSED)
+        among(self.name, "factors", self.factors, FACTORS)
         if self.kind == "concatenate" and self.activation != "none":
             raise ModelError(f"{self.name}: a concatenation with a fused {self.activation}")
         if self.kind != "concatenate" and len(self.reads) != 2:

@@ -3,13 +3,14 @@ them, and the image holds them: no device computes with a scale."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import ModelError
 from .meta import Array
-from .tfl8 import Tfl8Dense, Tfl8Lstm, Tfl8Map, Tfl8Softmax, Tfl8Tensor
+from .tfl8 import Tfl8Combine, Tfl8Dense, Tfl8Lstm, Tfl8Map, Tfl8Softmax, Tfl8Tensor
 from .tfl8_integers import FULL, Multiplier, away, multiplier, scaled
 
 MOST_SHIFT = 15
@@ -97,6 +98,42 @@ def activation_range(activation: str, y: Tfl8Tensor) -> tuple[int, int]:
         "relu_n1_to_1": (integer(-1), integer(1)),
     }[activation]
     return max(low, -128), min(high, 127)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CombineConstants:
+    """Of ADD, SUB and MUL, d and e what is read less its zero point:
+
+    add, subtract  scaled(d << 20, first) +- scaled(e << 20, second), scaled by last
+    multiply       d * e scaled by last, or with `single` with one rounding
+    weighted       (d * first[0] + e * second[0] + half) >> last[1]
+    """
+
+    kind: str  # "add", "subtract", "multiply", "single" or "weighted"
+    first: Multiplier
+    second: Multiplier
+    last: Multiplier
+    low: int
+    high: int
+
+
+def combine(layer: Tfl8Combine, x: tuple[Tfl8Tensor, Tfl8Tensor], y: Tfl8Tensor) -> CombineConstants:
+    a, b, c = (np.float32(t.scale) for t in (*x, y))
+    limits = activation_range(layer.activation, y)
+    none: Multiplier = (0, 0)
+    coarse = layer.factors == "coarse"
+    if layer.kind == "multiply":
+        last = checked(layer.name, multiplier(float(a) * float(b) / float(c)))
+        return CombineConstants("single" if coarse else "multiply", none, none, last, *limits)
+    ratios = (a / c, b / c)
+    if coarse and all(2**-10 <= float(ratio) < 2**8 for ratio in ratios):  # else the delegate leaves it alone
+        shift = 21 - math.frexp(float(max(ratios)))[1]
+        first, second = (int(np.rint(math.ldexp(float(ratio), shift))) for ratio in ratios)
+        signed = -second if layer.kind == "subtract" else second
+        return CombineConstants("weighted", (first, 0), (signed, 0), (0, shift), *limits)
+    twice = 2 * max(float(a), float(b))
+    last = checked(layer.name, multiplier(twice / (2**20 * float(c))))
+    return CombineConstants(layer.kind, multiplier(float(a) / twice), multiplier(float(b) / twice), last, *limits)
 
 
 def softmax(layer: Tfl8Softmax, x: Tfl8Tensor) -> Array:

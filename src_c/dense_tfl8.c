@@ -50,10 +50,7 @@ static void prepare(const elstm_runner *runner, elstm_op *op) {
 
 static int32_t scaled(int32_t v, elstm_factor f, uint32_t rounding) {
     if (rounding == ELSTM_ROUND_DOUBLE) return elstm_times(v, f);
-    if (rounding == ELSTM_ROUND_SINGLE) {
-        const int64_t y = ((int64_t)v * f.m + ((int64_t)1 << (30 - f.s))) >> (31 - f.s);
-        return y < -65536 ? -65536 : y > 65536 ? 65536 : (int32_t)y;
-    }
+    if (rounding == ELSTM_ROUND_SINGLE) return elstm_times_once(v, f);
     const uint32_t right = (uint32_t)(f.s < 0 ? -f.s : 0);
     const int32_t left = (int32_t)((uint32_t)v << (f.s > 0 ? f.s : 0));
     return (int32_t)(((int64_t)elstm_high(left, f.m) + ((1u << right) >> 1)) >> right);

@@ -62,4 +62,10 @@ static inline int32_t elstm_times(int32_t v, elstm_factor f) {
     return elstm_divide(elstm_high(left, f.m), (uint32_t)(f.s < 0 ? -f.s : 0));
 }
 
+/* The same with one rounding, half up; what is beyond 2^16 is so much. */
+static inline int32_t elstm_times_once(int32_t v, elstm_factor f) {
+    const int64_t y = ((int64_t)v * f.m + ((int64_t)1 << (30 - f.s))) >> (31 - f.s);
+    return y < -65536 ? -65536 : y > 65536 ? 65536 : (int32_t)y;
+}
+
 #endif

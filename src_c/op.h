@@ -274,7 +274,8 @@ enum {
     ELSTM_KIND_QUANTIZE_TFL8 = 44,
     ELSTM_KIND_DEQUANTIZE_TFL8 = 45,
     ELSTM_KIND_EMBEDDING_TFL8 = 46,
-    ELSTM_KIND_CONCATENATE_TFL8 = 47
+    ELSTM_KIND_CONCATENATE_TFL8 = 47,
+    ELSTM_KIND_JOIN_TFL8 = 48
 };
 
 /* ---- a layer ----
@@ -331,6 +332,7 @@ struct elstm_op {
         const int32_t *softmax_tfl8; /* e^-d in Q0.31, [256] */
         const int8_t *map_tfl8;      /* [256], from -128 up */
         uint32_t ties_tfl8;
+        elstm_join_tfl8 join_tfl8;
         elstm_embedding embedding;
         const void *constant; /* a row, f32 or int16 */
         elstm_mask mask;

@@ -28,6 +28,22 @@ typedef struct {
     uint32_t units, rounding;
 } elstm_dense_tfl8;
 
+/* ADD, SUB, MUL; the last two of a delegate: a product with one rounding, a sum with weights. */
+enum {
+    ELSTM_JOIN_ADD,
+    ELSTM_JOIN_SUBTRACT,
+    ELSTM_JOIN_MULTIPLY,
+    ELSTM_JOIN_SINGLE,
+    ELSTM_JOIN_WEIGHTED,
+    ELSTM_JOINS
+};
+
+typedef struct {
+    elstm_factor first, second, last; /* of weighted sums m alone, and of last s: places */
+    int32_t zero, low, high;
+    uint32_t kind;
+} elstm_join_tfl8;
+
 /* The order of edgelstm.tfl8.TIES. */
 enum { ELSTM_TIES_AWAY, ELSTM_TIES_EXACT, ELSTM_TIES_EVEN, ELSTM_TIES };
 

@@ -5,6 +5,8 @@ from tfl8_nets import tfl8_bidirectional, tfl8_dense, tfl8_lstm
 
 from edgelstm.layers import Group, Last, Split
 from edgelstm.tfl8 import (
+    COMBINATIONS,
+    FUSED,
     MAPS,
     TIES,
     Tfl8Combine,
@@ -90,6 +92,20 @@ def doors():
     return Tfl8Model(tuple(tensors), tuple(layers), ("x", "ids"), ("y", "c", "q0", "q1", "q2"))
 
 
+def joins():
+    """Sums and products of every arithmetic, of a value for all among them, and behind one step."""
+    random = np.random.default_rng(44)
+    tensors = [Tfl8Tensor("x", 5, "s8", 0.02, -5), Tfl8Tensor("w", 1, "s8", 0.03, 9), Tfl8Tensor("h", 5, *H)]
+    layers = [tfl8_lstm("lstm", "x", "h", 5, 5, random)]
+    for k, (kind, factors) in enumerate((kind, f) for f in ("double", "coarse") for kind in COMBINATIONS[1:]):
+        reads = ("h", "x") if k % 2 else ("w", "h")
+        layers.append(Tfl8Combine(f"j{k}", reads, (f"y{k}",), kind, FUSED[k % 4], factors))
+        tensors.append(Tfl8Tensor(f"y{k}", 5, "s8", 3e-4 if kind == "multiply" else 0.03, 7 * k - 20))
+    layers += [Last("last", ("h",), ("k",)), Tfl8Combine("lasts", ("k", "k"), ("y6",), "add")]
+    tensors += [Tfl8Tensor("k", 5, *H), Tfl8Tensor("y6", 5, "s8", 0.015, 1)]
+    return Tfl8Model(tuple(tensors), tuple(layers), ("x", "w"), tuple(f"y{k}" for k in range(7)))
+
+
 def started():
     """States to start from as inputs."""
     random = np.random.default_rng(43)
@@ -103,6 +119,7 @@ PACKED = {
     "tfl8_cells": cells(),
     "tfl8_around": around(),
     "tfl8_doors": doors(),
+    "tfl8_joins": joins(),
     "tfl8_started": started(),
     "tfl8_both_ways": tfl8_bidirectional(5, 9, 3),
 }

@@ -8,7 +8,6 @@ from edgelstm import peers
 from edgelstm.exporters.tflite_graph import ABSENT, Graph, Quantization
 from edgelstm.layers import Last, Reverse
 from edgelstm.tfl8 import (
-    FUSED,
     Tfl8Combine,
     Tfl8Dense,
     Tfl8Dequantize,
@@ -20,6 +19,7 @@ from edgelstm.tfl8 import (
 )
 
 TYPES = {"f32": "float32", "s8": "int8", "s16": "int16"}
+FUSED_NUMBERS = {"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3}
 MAPS = {"logistic": "LOGISTIC", "tanh": "TANH", "rescale": "QUANTIZE", "leaky_relu": "LEAKY_RELU"}
 
 
@@ -61,8 +61,7 @@ class File:
                 w = constant(f"{layer.name}/w", layer.kernel, Quantization(layer.kernel_scale))
                 scale = layer.kernel_scale * np.float32(self.model.tensor(layer.reads[0]).scale)
                 b = constant(f"{layer.name}/b", layer.bias, Quantization(scale))
-                options = {0: np.int8(FUSED.index(layer.activation) if layer.activation != "relu6" else 3)}
-                options[0] = np.int8({"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3}[layer.activation])
+                options = {0: np.int8(FUSED_NUMBERS[layer.activation])}
                 # a kernel of tflite-runtime answers the first of several steps alone: steps are rows for it
                 flat = (self.batch * self.steps, layer.inputs)
                 if len(self.shape(target)) == 3:
@@ -90,6 +89,10 @@ class File:
             case Tfl8Combine(kind="concatenate"):
                 reads = [self.index[n] for n in layer.reads]
                 operator("CONCATENATION", 2, reads, y, {0: np.int32(len(self.shape(target)) - 1), 1: np.int8(0)})
+            case Tfl8Combine():
+                reads = [self.index[n] for n in layer.reads]
+                options = {0: np.int8(FUSED_NUMBERS[layer.activation])}
+                operator({"add": "ADD", "subtract": "SUB", "multiply": "MUL"}[layer.kind], 2, reads, y, options)
             case Last():
                 ends = [
                     constant(f"{target}/{k}", np.array(v, np.int32))

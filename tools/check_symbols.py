@@ -61,9 +61,10 @@ ARITHMETIC = re.compile(r"__aeabi_[a-z0-9]+|__gnu_thumb1_case_\w+|__u?(div|mod|d
 CPU = {"getauxval", "__cpu_model", "__cpu_features2", "__cpu_indicator_init"}  # in kernels.c alone
 # what may touch floats besides functions called ..._f32: opening, starting, checking, the loops of two f32 functions,
 # and those of the float doors into and out of integers
-FLOAT_USERS = {"decode", "decode_s8", "alike", "describe", "answers_agree"}
+FLOAT_USERS = {"decode", "decode_s8", "decode_concatenate", "alike", "describe", "answers_agree"}
 FLOAT_USERS |= {"elstm_model_open", "elstm_runner_init", "elstm_self_check"}
 FLOAT_USERS |= {"loops_tanh_one", "loops_sigmoid_one", "loops_enter_s16", "loops_leave_s16", "loops_leave_s8"}
+FLOAT_USERS |= {"elstm_quantize_tfl8", "elstm_dequantize_tfl8"}
 FLOAT_CALL = re.compile(r"__aeabi_(c?[fd]|u?[il]2)\w+")
 
 FIRMWARE = """

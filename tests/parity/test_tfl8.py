@@ -12,6 +12,7 @@ from edgelstm.tfl8 import (
     FUSED,
     MAPS,
     ROUNDINGS,
+    Tfl8Combine,
     Tfl8Dequantize,
     Tfl8Map,
     Tfl8Quantize,
@@ -145,6 +146,26 @@ def test_functions_of_single_values(runtime: str, resolver: str) -> None:
             layer = Tfl8Map("map", ("x",), ("y",), function, float(random.uniform(-1.5, 1.5)))
             model = variant(alone(layer, read, written), **ARITHMETIC[chosen])
             assert differing(model, [x], *chosen) == 0, (function, read, written)
+
+
+@pytest.mark.parametrize("runtime,resolver", WAYS)
+def test_sums_and_products(runtime: str, resolver: str) -> None:
+    chosen = way(runtime, resolver)
+    random = np.random.default_rng(5)
+    for k in range(12):
+        a, b = (float(2 ** random.uniform(-7, -2)) for _ in range(2))
+        zeros = [int(random.integers(-128, 128)) for _ in range(3)]
+        for kind in ("add", "subtract", "multiply"):
+            size = a * b * float(random.uniform(20, 200)) if kind == "multiply" else (a + b) * random.uniform(0.3, 1.2)
+            tensors = (
+                Tfl8Tensor("x", 100, "s8", a, zeros[0]),
+                Tfl8Tensor("w", 100, "s8", b, zeros[1]),
+                Tfl8Tensor("y", 100, "s8", float(size), zeros[2] if k % 4 else -128),
+            )
+            layer = Tfl8Combine("join", ("x", "w"), ("y",), kind, FUSED[k % 4])
+            model = Tfl8Model(tensors, (layer,), ("x", "w"), ("y",))
+            xs = [random.integers(-128, 128, (1, 60, 100), np.int8) for _ in range(2)]
+            assert differing(variant(model, **ARITHMETIC[chosen]), xs, *chosen) == 0, (kind, k)
 
 
 @pytest.mark.parametrize("runtime,resolver", WAYS)
