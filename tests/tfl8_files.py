@@ -5,6 +5,8 @@ import importlib
 import numpy as np
 
 from edgelstm import peers
+from edgelstm.calibration import calibrate
+from edgelstm.exporters import tflite
 from edgelstm.exporters.tflite_graph import ABSENT, Graph, Quantization
 from edgelstm.layers import Last, Reverse
 from edgelstm.tfl8 import (
@@ -16,7 +18,9 @@ from edgelstm.tfl8 import (
     Tfl8Map,
     Tfl8Quantize,
     Tfl8Softmax,
+    Tfl8Tensor,
 )
+from edgelstm.tfl8_model import Tfl8Model
 
 TYPES = {"f32": "float32", "s8": "int8", "s16": "int16"}
 FUSED_NUMBERS = {"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3}
@@ -133,22 +137,92 @@ class File:
         return graph.operator("UNIDIRECTIONAL_SEQUENCE_LSTM", 1, inputs, y, options, inner)
 
 
-def answers(model, xs, runtime, resolver="default"):
-    """Every output of whole sequences, [N, T, width] or [N, width], and by name the last c of every LSTM [N, units]."""
+def exported(model, samples, steps):
+    """A float model as the exporter writes it in int8: the file's bytes, the int8 model in it, and its LSTMs' c."""
+    assembly = tflite._Assembly(model, "int8", calibrate(model, samples), steps, 1)
+    data = assembly.pack()
+    graph, names = assembly.graph, {}
+    tensors, layers, cells = [], [], {}
+
+    def affine(index):
+        q = graph.tensors[index].quantization
+        return {"scale": float(q.scale), "zero_point": q.zero} if q is not None else {}
+
+    def tensor(index):
+        t = graph.tensors[index]
+        kind = {"float32": "f32", "int8": "s8"}[t.type]
+        tensors.append(Tfl8Tensor(str(index), t.shape[-1], kind, **affine(index)))
+        names[index] = str(index)
+        return (str(index),)
+
+    def data_of(index):
+        return graph.tensors[index].data
+
+    def scales_of(indices):
+        return np.array([graph.tensors[k].quantization.scale for k in indices])
+
+    for name in model.inputs:
+        tensor(next(k for k, t in enumerate(graph.tensors) if t.name == name))
+    inputs = tuple(names.values())
+    for k, row in enumerate(graph.operators):
+        x, y = row.inputs[0], row.outputs[0]
+        if row.name == "RESHAPE":  # the steps as rows, and back
+            names[y] = names[x]
+            continue
+        reads, writes, name = (names[x],), tensor(y), f"{k}"
+        match row.name:
+            case "QUANTIZE":
+                layers.append(Tfl8Quantize(name, reads, writes))
+            case "DEQUANTIZE":
+                layers.append(Tfl8Dequantize(name, reads, writes))
+            case "STRIDED_SLICE":
+                layers.append(Last(name, reads, writes))
+            case "SOFTMAX":
+                layers.append(Tfl8Softmax(name, reads, writes))
+            case "LOGISTIC" | "TANH":
+                layers.append(Tfl8Map(name, reads, writes, row.name.lower()))
+            case "FULLY_CONNECTED":
+                _, w, b = row.inputs
+                fused = {number: what for what, number in FUSED_NUMBERS.items()}[int(row.options[0])]
+                scale = graph.tensors[w].quantization.scales
+                layers.append(Tfl8Dense(name, reads, writes, data_of(w), data_of(b), scale, fused))
+            case "UNIDIRECTIONAL_SEQUENCE_LSTM":
+                w, r, b = row.inputs[1:5], row.inputs[5:9], row.inputs[12:16]
+                h, c, hidden = row.inputs[18], row.inputs[19], row.intermediates[4]
+                cells[f"{name}.c"] = c
+                layers.append(
+                    Tfl8Lstm(
+                        name, reads, writes,
+                        *(np.stack([data_of(k) for k in gates]) for gates in (w, r, b)), scales_of(w), scales_of(r),
+                        *affine(h).values(), *affine(hidden).values(), round(np.log2(affine(c)["scale"])),
+                        float(row.options[1]),
+                    )
+                )  # fmt: skip
+            case _:
+                raise AssertionError(row.name)
+    outputs = tuple(writes for layer in layers if isinstance(layer, Tfl8Dequantize) for writes in layer.writes)
+    return data, Tfl8Model(tuple(tensors), tuple(layers), inputs, outputs), cells
+
+
+def answers(model, xs, runtime, resolver="default", file=None):
+    """Every output of whole sequences, [N, T, width] or [N, width], and by name the last c of every LSTM [N, units].
+    file: the bytes of the model's file, and where the c of its LSTMs stand; None writes one."""
     module = importlib.import_module(f"{peers.RUNTIMES[runtime]}.interpreter")
-    file = File(model, xs[0].shape[1])
+    if file is None:
+        made = File(model, xs[0].shape[1])
+        file = made.bytes, made.cells
     kind = getattr(module.OpResolverType, peers.RESOLVERS[resolver])
     interpreter = module.Interpreter(
-        model_content=file.bytes, num_threads=1, experimental_op_resolver_type=kind,
+        model_content=file[0], num_threads=1, experimental_op_resolver_type=kind,
     )  # fmt: skip
     interpreter.allocate_tensors()
-    ys, cells = [], {name: [] for name in file.cells}
+    ys, cells = [], {name: [] for name in file[1]}
     for k in range(len(xs[0])):
         interpreter.reset_all_variables()
         for row, x in zip(interpreter.get_input_details(), xs, strict=True):
             interpreter.set_tensor(row["index"], x[k : k + 1].astype(row["dtype"]))
         interpreter.invoke()
         ys.append([interpreter.get_tensor(row["index"]) for row in interpreter.get_output_details()])
-        for name, index in file.cells.items():
+        for name, index in file[1].items():
             cells[name].append(interpreter.get_tensor(index))
     return tuple(map(np.concatenate, zip(*ys, strict=True))), {name: np.concatenate(c) for name, c in cells.items()}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import measured_nets
 import numpy as np
 import pytest
-from tfl8_files import answers
+from tfl8_files import answers, exported
 from tfl8_nets import tfl8_bidirectional, tfl8_dense, tfl8_stack
 
-from edgelstm import peers, reference_tfl8
+from edgelstm import demo, importers, peers, reference_tfl8, tfl8_integers
 from edgelstm.tfl8 import (
     FUSED,
     MAPS,
@@ -80,9 +83,9 @@ def signals(model: Tfl8Model, count: int, steps: int, seed: int = 0) -> list[np.
     ]
 
 
-def differing(model: Tfl8Model, xs: list[np.ndarray], runtime: str, resolver: str) -> int:
+def differing(model: Tfl8Model, xs: list[np.ndarray], runtime: str, resolver: str, file: Any = None) -> int:
     """Bytes of the outputs, and values of the last c of each LSTM, in which the reference differs from a runtime."""
-    expected, cells = answers(model, xs, runtime, resolver)
+    expected, cells = answers(model, xs, runtime, resolver, file)
     trace: dict[str, np.ndarray] = {}
     found = reference_tfl8.run(model, xs, trace=trace)
     if (runtime, resolver) == INEXACT:  # so that what is compared are the integers
@@ -101,6 +104,54 @@ def test_lstms(name: str, runtime: str, resolver: str) -> None:
     model = tfl8_stack(inputs, units, outputs, seed=len(name), **options)
     chosen = way(runtime, resolver)
     assert differing(variant(model, **ARITHMETIC[chosen]), signals(model, 2, steps), *chosen) == 0
+
+
+EXPORTED = {
+    "trained on a machine's temperature": lambda: (importers.read(demo.CHECKPOINT), *temperatures()),
+    **{name: measured_nets.NETS[name] for name in (
+        "trained sines 1-32-32-1", "random 9-64", "random 32-64-3, large weights", "student-t 6-48-32-4",
+        "stacked 3-50-50-1", "softmax 12-128-6", "clipped cell 4-24-2",
+    )},
+}  # fmt: skip
+"""Float nets, samples, and data that may go beyond them."""
+
+
+def temperatures() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(6)
+    walks = np.cumsum(random.normal(0, 0.2, (8, 60, 1)), axis=1).astype(np.float32)
+    return walks[:4], walks[4:]
+
+
+@pytest.fixture(scope="module", params=EXPORTED)
+def exported_net(request: pytest.FixtureRequest) -> tuple[Tfl8Model, list[np.ndarray], Any]:
+    """What the exporter makes of a float net in int8: the int8 model, data, and the file."""
+    made, samples, data = EXPORTED[request.param]()
+    x = data[:3].astype(np.float32)
+    file, model, cells = exported(made, samples, x.shape[1])
+    return model, [x], (file, cells)
+
+
+@pytest.mark.parametrize("runtime,resolver", WAYS)
+def test_files_of_the_exporter(
+    exported_net: tuple[Tfl8Model, list[np.ndarray], Any], runtime: str, resolver: str
+) -> None:
+    model, xs, file = exported_net
+    chosen = way(runtime, resolver)
+    assert differing(variant(model, **ARITHMETIC[chosen]), xs, *chosen, file) == 0
+
+
+@pytest.mark.parametrize("planted", ["c rounded down", "gates with one rounding", "gates rounded half up"])
+def test_a_wrong_rounding_is_seen(planted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = way(*WAYS[0])
+    model = variant(tfl8_stack(32, (64,), 0, last=False, floats=False), **ARITHMETIC[chosen])
+    xs = signals(model, 3, 128)
+    assert differing(model, xs, *chosen) == 0
+    if planted == "c rounded down":
+        monkeypatch.setattr(reference_tfl8, "rdp", lambda v, e: v >> e)
+    else:
+        rule = "single" if "one" in planted else "halfup"
+        monkeypatch.setattr(reference_tfl8, "scaled", lambda v, m, s, *_: tfl8_integers.scaled(v, m, s, rule))
+    assert differing(model, xs, *chosen) > 0
 
 
 # tflite-runtime's reference kernels have no REVERSE_V2 of int8
