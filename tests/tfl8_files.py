@@ -1,6 +1,9 @@
 """An int8 TFLite model as the file it could come from, and what runtimes make of that file, byte for byte."""
 
 import importlib
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 
 import numpy as np
 
@@ -204,7 +207,35 @@ def exported(model, samples, steps):
     return data, Tfl8Model(tuple(tensors), tuple(layers), inputs, outputs), cells
 
 
-def answers(model, xs, runtime, resolver="default", file=None):
+@cache
+def _process(of):
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+def answers(*args):
+    """`answers_here` in another process: TensorFlow, if it is loaded in this one, has a TFLite of its own."""
+    return _process("tflite").submit(answers_here, *args).result()
+
+
+def micro_answers(*args):
+    """`micro_answers_here` in another process."""
+    return _process("micro").submit(micro_answers_here, *args).result()
+
+
+def micro_answers_here(model, xs):
+    """The first output of whole sequences, as TFLite Micro's interpreter gives it."""
+    runtime = importlib.import_module("tflite_micro").runtime
+    file, ys = File(model, xs[0].shape[1]).bytes, []
+    for k in range(len(xs[0])):
+        interpreter = runtime.Interpreter.from_bytes(file, arena_size=1 << 21)
+        for number, x in enumerate(xs):
+            interpreter.set_input(x[k : k + 1], number)
+        interpreter.invoke()
+        ys.append(interpreter.get_output(0))
+    return np.concatenate(ys)
+
+
+def answers_here(model, xs, runtime, resolver="default", file=None):
     """Every output of whole sequences, [N, T, width] or [N, width], and by name the last c of every LSTM [N, units].
     file: the bytes of the model's file, and where the c of its LSTMs stand; None writes one."""
     module = importlib.import_module(f"{peers.RUNTIMES[runtime]}.interpreter")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import measured_nets
 import numpy as np
 import pytest
-from tfl8_files import answers, exported
+from tfl8_files import answers, exported, micro_answers
 from tfl8_nets import tfl8_bidirectional, tfl8_dense, tfl8_stack
 
 from edgelstm import demo, importers, peers, reference_tfl8, tfl8_integers
@@ -152,6 +153,19 @@ def test_a_wrong_rounding_is_seen(planted: str, monkeypatch: pytest.MonkeyPatch)
         rule = "single" if "one" in planted else "halfup"
         monkeypatch.setattr(reference_tfl8, "scaled", lambda v, m, s, *_: tfl8_integers.scaled(v, m, s, rule))
     assert differing(model, xs, *chosen) > 0
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro has no wheel for this Python"
+)
+@pytest.mark.parametrize("name", [name for name, net in NETS.items() if "coupled" not in net[4]])
+def test_micro(name: str) -> None:
+    inputs, units, outputs, steps, options = NETS[name]
+    model = variant(tfl8_stack(inputs, units, outputs, seed=len(name), **options), flavour="micro")
+    xs = signals(model, 2, steps)
+    (found,) = reference_tfl8.run(model, xs)
+    expected = micro_answers(model, xs)
+    assert np.array_equal(found, expected), int((found != expected).sum())
 
 
 # tflite-runtime's reference kernels have no REVERSE_V2 of int8
