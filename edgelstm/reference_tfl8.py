@@ -94,7 +94,7 @@ def _layer(
     return [moved(layer, reads[0], every_step)]
 
 
-def quantize(x: Array, to: Tfl8Tensor, ties: str = "away") -> Array:
+def quantize(x: Array, to: Tfl8Tensor, ties: str) -> Array:
     """QUANTIZE: x / scale as `ties` rounds it, plus the zero point. NaN counts as 0."""
     x, scale = np.nan_to_num(x.astype(np.float32), nan=0), np.float32(to.scale)
     with np.errstate(over="ignore"):

@@ -32,17 +32,16 @@ FLAVOURS = ("tflite", "micro")
 """Whose arithmetic of LSTMs: TFLite's and LiteRT's, or that of TFLite Micro's reference kernels."""
 
 ROUNDINGS = ("double", "halfup", "single")
-"""How sums of FULLY_CONNECTED are scaled. double: tflite-runtime on ARM, TFLite Micro, and the reference kernels of
-tflite-runtime; halfup: tflite-runtime's others on x86, LiteRT without its delegate; single: LiteRT."""
+"""How sums of FULLY_CONNECTED are scaled; tfl8_model.ARITHMETIC says by whom. The defaults of this and the next two are
+those of tflite-runtime on 64-bit ARM."""
 
 FACTORS = ("double", "halfup", "coarse")
-"""How other operators scale. double: tflite-runtime, TFLite Micro, LiteRT's reference kernels; halfup: LiteRT without
-its delegate, whose rescale is so and all else double; coarse: that delegate, in leaky_relu, rescale, ADD, SUB, MUL."""
+"""How other operators scale: leaky_relu, rescale, ADD, SUB and MUL. halfup: as double but for rescale; coarse: LiteRT's
+delegate, with factors of 1/256 or weights of 21 bits."""
 
 TIES = ("away", "exact", "even")
 """How QUANTIZE rounds x / scale; they differ within a rounding error of halves alone. away: the float32 quotient, ties
-away from zero (reference kernels); exact: the real quotient, likewise (tflite-runtime's others on x86); even: the
-float32 product with 1 / scale, ties to even (LiteRT's others)."""
+away from zero; exact: the real quotient, likewise; even: the float32 product with 1 / scale, ties to even."""
 
 FUSED = ("none", "relu", "relu6", "relu_n1_to_1")
 """What an operator clamps its answer to."""
@@ -196,7 +195,7 @@ class Tfl8Map:
     writes: tuple[str, ...]
     function: str  # of MAPS
     alpha: float = 0.0
-    factors: str = "double"  # of FACTORS
+    factors: str = "halfup"  # of FACTORS
 
     def __post_init__(self) -> None:
         among(self.name, "function", self.function, MAPS)
@@ -216,7 +215,7 @@ class Tfl8Quantize:
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    ties: str = "away"  # of TIES
+    ties: str = "even"  # of TIES
 
     def __post_init__(self) -> None:
         among(self.name, "ties", self.ties, TIES)
@@ -274,7 +273,7 @@ class Tfl8Combine:
     writes: tuple[str, ...]
     kind: str  # of COMBINATIONS
     activation: str = "none"  # of FUSED; "none" for a concatenation
-    factors: str = "double"  # of FACTORS; of no meaning for a concatenation
+    factors: str = "halfup"  # of FACTORS; of no meaning for a concatenation
 
     def __post_init__(self) -> None:
         among(self.name, "kind", self.kind, COMBINATIONS)

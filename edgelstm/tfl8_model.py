@@ -62,6 +62,27 @@ class Tfl8Model:
         return timing(self)
 
 
+ARITHMETIC = {
+    ("tflite-runtime", "default", "x86_64"): {"rounding": "halfup", "factors": "double", "ties": "exact"},
+    ("tflite-runtime", "reference", "x86_64"): {"rounding": "double", "factors": "double", "ties": "away"},
+    ("tflite-runtime", "builtin", "x86_64"): {"rounding": "halfup", "factors": "double", "ties": "exact"},
+    ("tflite-runtime", "default", "aarch64"): {"rounding": "double", "factors": "halfup", "ties": "even"},
+    ("tflite-runtime", "reference", "aarch64"): {"rounding": "double", "factors": "double", "ties": "away"},
+    ("tflite-runtime", "builtin", "aarch64"): {"rounding": "double", "factors": "halfup", "ties": "even"},
+    ("ai-edge-litert", "default", "x86_64"): {"rounding": "single", "factors": "coarse", "ties": "even"},
+    ("ai-edge-litert", "reference", "x86_64"): {"rounding": "single", "factors": "double", "ties": "away"},
+    ("ai-edge-litert", "builtin", "x86_64"): {"rounding": "halfup", "factors": "halfup", "ties": "even"},
+    ("ai-edge-litert", "default", "aarch64"): {"rounding": "single", "factors": "coarse", "ties": "even"},
+    ("ai-edge-litert", "reference", "aarch64"): {"rounding": "single", "factors": "double", "ties": "away"},
+    ("ai-edge-litert", "builtin", "aarch64"): {"rounding": "single", "factors": "halfup", "ties": "even"},
+    ("tflite-micro", "reference", "x86_64"): {
+        "flavour": "micro", "rounding": "double", "factors": "double", "ties": "away",
+    },
+}  # fmt: skip
+"""What `variant` makes of a model for a runtime: by package, resolver (peers.RESOLVERS) and machine. The LSTM itself is
+the same in all but TFLite Micro. Proven by tests/parity/test_tfl8.py and, on ARM, by tools/test_arm.py --tflite."""
+
+
 def variant(
     model: Tfl8Model,
     *,

@@ -186,7 +186,7 @@ static void enter_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, 
         else
             for (uint32_t k = 0; k < tensor->width; ++k)
                 ((int8_t *)data)[k] =
-                    (int8_t)elstm_quantize_tfl8(x[k] != x[k] ? 0 : x[k], tensor, ELSTM_TIES_AWAY);
+                    (int8_t)elstm_quantize_tfl8(x[k] != x[k] ? 0 : x[k], tensor, ELSTM_TIES_EVEN);
     }
 }
 

@@ -56,7 +56,7 @@ def around():
     tensors["p"] = (9, 1 / 256, -128)
     read = "d1"
     for k, function in enumerate(MAPS):
-        layers.append(Tfl8Map(f"m{k}", (read,), (f"m{k}",), function, -0.2))
+        layers.append(Tfl8Map(f"m{k}", (read,), (f"m{k}",), function, -0.2, "double"))
         tensors[f"m{k}"] = (9, *{"logistic": (1 / 256, -128), "tanh": (1 / 128, 0)}.get(function, (0.01, k - 9)))
         read = f"m{k}" if k else "d2"
     layers += [
@@ -76,7 +76,7 @@ def doors():
     """Floats and ids in; floats, int8 and the int16 of c out."""
     random = np.random.default_rng(42)
     tensors = [Tfl8Tensor("x", 3, "f32"), Tfl8Tensor("ids", 2, "f32"), Tfl8Tensor("whole", 2, "s16")]
-    layers = [Tfl8Quantize("ids_whole", ("ids",), ("whole",))]
+    layers = [Tfl8Quantize("ids_whole", ("ids",), ("whole",), "away")]
     for k, ties in enumerate(TIES):
         layers.append(Tfl8Quantize(f"q{k}", ("x",), (f"q{k}",), ties))
         tensors.append(Tfl8Tensor(f"q{k}", 3, "s8", 0.0137, k - 9))

@@ -99,7 +99,7 @@ def test_quantize_rounds_as_told():
     to = Tfl8Tensor("y", 1, "s8", 0.5, 3)
     x = np.array([-0.75, -0.25, 0.0, 0.25, 0.75, 1e9, -1e9, np.nan, 3e38], np.float32)
     away = [1, 2, 3, 4, 5, 127, -128, 3, 127]
-    assert reference_tfl8.quantize(x, to).tolist() == away
+    assert reference_tfl8.quantize(x, to, "away").tolist() == away
     assert reference_tfl8.quantize(x, to, "exact").tolist() == away
     assert reference_tfl8.quantize(x, to, "even").tolist() == [1, 3, 3, 3, 5, 127, -128, 3, 127]
     # a product that is no tie, whose float32 quotient is one

@@ -21,11 +21,11 @@ def test_a_model_knows_its_rows_and_keeps_its_arrays():
 
 
 def test_another_runtimes_arithmetic_is_one_call():
-    model = variant(tfl8_stack(3, (5,), 2), flavour="micro", rounding="single", ties="even")
+    model = variant(tfl8_stack(3, (5,), 2), flavour="micro", rounding="single", ties="exact")
     settings = {
         (type(layer).__name__, name)
         for layer in model.layers
-        for name, value in (("flavour", "micro"), ("rounding", "single"), ("ties", "even"))
+        for name, value in (("flavour", "micro"), ("rounding", "single"), ("ties", "exact"))
         if getattr(layer, name, None) == value
     }
     assert settings == {("Tfl8Lstm", "flavour"), ("Tfl8Dense", "rounding"), ("Tfl8Quantize", "ties")}

@@ -3,15 +3,18 @@
     python tools/test_arm.py                       every CPU below, two at a time; a table
     python tools/test_arm.py cortex-a53 cortex-a76
     python tools/test_arm.py --python              the extension cross-built, and Python's tests of it, on 64-bit ARM
+    python tools/test_arm.py --tflite              TFLite's own runtimes on 64-bit ARM beside tfl8: every byte
 
-The last unpacks a Debian system for 64-bit ARM with mmdebstrap (300 MB, kept where --root says), and needs Cython and
-the running Python. Emulation proves bits, choices and traps; it says nothing about time.
+The last two unpack a Debian system for 64-bit ARM with mmdebstrap (300 MB, kept where --root says); --python needs Cython
+and the running Python. Emulation proves bits, choices and traps; it says nothing about time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -161,11 +164,71 @@ def test_python(root: Path) -> bool:
         return passed
 
 
+RUNTIMES = {  # wheels for 64-bit ARM; later ones of LiteRT die under the emulator
+    "tflite-runtime": ("tflite-runtime==2.14.0", "tflite_runtime"),
+    "ai-edge-litert": ("ai-edge-litert==1.4.0", "ai_edge_litert"),
+}
+TOLERATED = {("ai-edge-litert", "softmax"): 2, ("tflite-runtime", "ties"): None}
+"""Values that may differ: sums of floats in a softmax; halves that a reference kernel rounds in its own way."""
+
+
+def test_tflite(root: Path) -> bool:
+    """Whether TFLite's runtimes, emulated, answer what the reference does in the arithmetic that ARITHMETIC names."""
+    require(ARM64)
+    unpack_debian(root)
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    from tfl8_cases import cases
+
+    from edgelstm.tfl8_model import ARITHMETIC
+
+    libraries = root / "usr" / "lib" / "aarch64-linux-gnu"
+    algebra = f"LD_LIBRARY_PATH={libraries}/blas:{libraries}/lapack"
+    passed = True
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "cases.pickle"
+        path.write_bytes(pickle.dumps(list(cases()), protocol=4))
+        for runtime, (wheel, module) in RUNTIMES.items():
+            site = Path(name) / module
+            command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), wheel]
+            command += ["--only-binary=:all:", "--python-version=311", "--implementation=cp"]
+            command += [f"--platform=manylinux{tag}_aarch64" for tag in ("_2_34", "_2_17", "2014")]
+            subprocess.run(command, check=True)
+            for cpu in ("cortex-a53", "cortex-a76"):
+                emulated = [ARM64.emulator, "-cpu", cpu, "-E", algebra, "-L", str(root), f"{root}/usr/bin/python3.11"]
+                script = str(ROOT / "tools" / "tfl8_answers.py")
+                environment = os.environ | {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+                done = subprocess.run([*emulated, script, str(path), module], env=environment, capture_output=True)
+                if done.returncode != 0:
+                    raise Failure(f"{wheel} on {cpu} ended with {done.returncode}\n{done.stderr.decode()[-2000:]}")
+                found = json.loads(done.stdout.splitlines()[-1])
+                values = wrong = tolerated = 0
+                for kind, resolvers in found.items():
+                    for resolver, row in resolvers.items():
+                        own = ARITHMETIC[runtime, resolver, "aarch64"]
+                        named = own.get(kind.split(",")[0], "")
+                        # where all arithmetics agree, any is the runtime's own
+                        differing = row["wrong"].get(named, max(row["wrong"].values()))
+                        most = TOLERATED.get((runtime, kind), 0)
+                        values += row["values"]
+                        if most is None or differing <= most:
+                            tolerated += differing
+                        else:
+                            passed = False
+                            wrong += differing
+                            print(f"FAIL {runtime}, {resolver}, {cpu}: {kind}: {row}")
+                said = (
+                    f"{wrong} of them differ, {tolerated} more where they may (floats in softmax, halves in QUANTIZE)"
+                )
+                print(f"{wheel} on {cpu}: {values} values, {said}", flush=True)
+    return passed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cpus", nargs="*", metavar="CPU", help=f"of {' '.join(CPUS)}; default: all")
     parser.add_argument("--python", action="store_true", help="Python's tests on 64-bit ARM instead of the C tests")
-    parser.add_argument("--root", type=Path, help="the unpacked Debian of --python; default: the user's cache folder")
+    parser.add_argument("--tflite", action="store_true", help="TFLite's own runtimes on 64-bit ARM beside tfl8")
+    parser.add_argument("--root", type=Path, help="the unpacked Debian; default: in the user's cache folder")
     options = parser.parse_args()
     unknown = set(options.cpus) - set(CPUS)
     if unknown:
@@ -174,6 +237,8 @@ def main() -> int:
     try:
         if options.python:
             passed = test_python((options.root or cache).resolve())
+        elif options.tflite:
+            passed = test_tflite((options.root or cache).resolve())
         else:
             passed = test_cpus(options.cpus or list(CPUS))
     except Failure as failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 from typing import Any
 
 import measured_nets
@@ -11,7 +12,7 @@ import pytest
 from tfl8_files import answers, exported, micro_answers
 from tfl8_nets import tfl8_bidirectional, tfl8_dense, tfl8_stack
 
-from edgelstm import demo, importers, peers, reference_tfl8, tfl8_integers
+from edgelstm import demo, importers, peers, reference_tfl8, tfl8_integers, tfl8_model
 from edgelstm.tfl8 import (
     FUSED,
     MAPS,
@@ -27,15 +28,8 @@ from edgelstm.tfl8_model import Tfl8Model, variant
 
 WAYS = [(runtime, resolver) for runtime in peers.RUNTIMES for resolver in peers.RESOLVERS]
 
-ARITHMETIC = {
-    ("tflite-runtime", "default"): {"rounding": "halfup", "ties": "exact"},
-    ("tflite-runtime", "reference"): {"rounding": "double"},
-    ("tflite-runtime", "builtin"): {"rounding": "halfup", "ties": "exact"},
-    ("ai-edge-litert", "default"): {"rounding": "single", "factors": "coarse", "ties": "even"},
-    ("ai-edge-litert", "reference"): {"rounding": "single"},
-    ("ai-edge-litert", "builtin"): {"rounding": "halfup", "factors": "halfup", "ties": "even"},
-}
-"""Of each way on x86; the LSTM is the same in all."""
+MACHINE = "x86_64" if platform.machine() in ("x86_64", "AMD64") else platform.machine()
+ARITHMETIC = {way: tfl8_model.ARITHMETIC[*way, MACHINE] for way in WAYS}
 
 INEXACT = ("ai-edge-litert", "builtin")
 """Whose DEQUANTIZE takes scale * zero from scale * q, with two roundings."""
@@ -161,7 +155,8 @@ def test_a_wrong_rounding_is_seen(planted: str, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("name", [name for name, net in NETS.items() if "coupled" not in net[4]])
 def test_micro(name: str) -> None:
     inputs, units, outputs, steps, options = NETS[name]
-    model = variant(tfl8_stack(inputs, units, outputs, seed=len(name), **options), flavour="micro")
+    model = tfl8_stack(inputs, units, outputs, seed=len(name), **options)
+    model = variant(model, **tfl8_model.ARITHMETIC["tflite-micro", "reference", "x86_64"])
     xs = signals(model, 2, steps)
     (found,) = reference_tfl8.run(model, xs)
     expected = micro_answers(model, xs)

@@ -1,0 +1,95 @@
+"""Int8 TFLite models and inputs for runtimes on another machine: what each must answer, by each arithmetic there is."""
+
+import numpy as np
+from tfl8_files import File
+from tfl8_nets import tfl8_dense, tfl8_stack
+
+from edgelstm import reference_tfl8
+from edgelstm.tfl8 import (
+    FACTORS,
+    FUSED,
+    MAPS,
+    ROUNDINGS,
+    TIES,
+    Tfl8Combine,
+    Tfl8Map,
+    Tfl8Quantize,
+    Tfl8Softmax,
+    Tfl8Tensor,
+)
+from edgelstm.tfl8_model import Tfl8Model, variant
+
+NETS = {
+    "1x1": (1, (1,), {}),
+    "3x5": (3, (5,), {}),
+    "stacked": (4, (17, 9), {}),
+    "clip 0.3": (5, (16,), {"cell_clip": 0.3, "cell_exponent": -15}),
+    "clip 10": (5, (16,), {"cell_clip": 10.0, "cell_exponent": -11}),
+    **{f"c 2^{e}": (5, (16,), {"cell_exponent": e}) for e in range(-15, -8)},
+    "scales": (5, (24,), {"state_scale": 0.00544, "state_zero": 24, "hidden_scale": 0.00658, "hidden_zero": 5}),
+    "coupled": (5, (16,), {"coupled": True}),
+    "32x64": (32, (64,), {}),
+    "128x256": (128, (256,), {}),
+}
+
+
+def case(kind, model, xs, settings):
+    """Of a kind of layer: the file, its inputs, by setting the answers, and by its place the last c of each LSTM."""
+    file, answers, trace = File(model, xs[0].shape[1]), {}, {}
+    for name, setting in settings.items():
+        answers[name] = reference_tfl8.run(variant(model, **setting), xs, trace=trace)
+    return kind, file.bytes, xs, answers, {file.cells[name]: trace[name][:, -1] for name in file.cells}
+
+
+def cases():
+    random = np.random.default_rng(8)
+
+    def bytes_of(*shape):
+        return random.integers(-128, 128, shape, np.int8)
+
+    def zero():
+        return int(random.integers(-128, 128))
+
+    def single(layer, *tensors):
+        return Tfl8Model(tensors, (layer,), tuple(t.name for t in tensors[:-1]), (tensors[-1].name,))
+
+    for name, (inputs, units, options) in NETS.items():
+        model = tfl8_stack(inputs, units, 0, len(name), last=False, floats=False, **options)
+        yield case("lstm", model, [bytes_of(1, 48, inputs)], {"all": {}})
+    for k in range(8):
+        inputs, units = int(random.integers(1, 60)), int(random.integers(1, 40))
+        y = Tfl8Tensor("y", units, "s8", float(random.uniform(0.01, 0.2)), (5, -128, -128, 0)[k % 4])
+        layer = tfl8_dense("dense", "x", "y", inputs, units, random, activation=FUSED[k % 4])
+        model = single(layer, Tfl8Tensor("x", inputs, "s8", 0.02, -9), y)
+        yield case("rounding", model, [bytes_of(1, 400, inputs)], {r: {"rounding": r} for r in ROUNDINGS})
+    for _ in range(6):
+        y = Tfl8Tensor("y", 100, "s8", float(2 ** random.uniform(-8, 0)), zero())
+        model = single(Tfl8Quantize("quantize", ("x",), ("y",)), Tfl8Tensor("x", 100, "f32"), y)
+        generic = random.normal(0, 60 * y.scale, (1, 40, 100))
+        halves = np.rint(2 * generic / y.scale) / 2 * y.scale
+        for kind, x in (("quantize", generic), ("ties", halves)):
+            yield case(kind, model, [x.astype(np.float32)], {t: {"ties": t} for t in TIES})
+    for function in (f for f in MAPS if f != "relu_n1_to_1"):
+        for _ in range(5):
+            scale = float(2 ** random.uniform(-8, 0))
+            fixed = {"logistic": (1 / 256, -128), "tanh": (1 / 128, 0)}.get(function)
+            written = fixed or (scale * 2.0 ** random.uniform(-7, 6), zero())
+            layer = Tfl8Map("map", ("x",), ("y",), function, float(random.uniform(-1.5, 1.5)))
+            model = single(layer, Tfl8Tensor("x", 256, "s8", scale, zero()), Tfl8Tensor("y", 256, "s8", *written))
+            kind = f"factors, {function}" if function in ("rescale", "leaky_relu") else function
+            x = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 256)
+            yield case(kind, model, [x], {f: {"factors": f} for f in FACTORS})
+    for width in (1, 3, 10, 200):
+        x = Tfl8Tensor("x", width, "s8", float(2 ** random.uniform(-7, -1)), 3)
+        layer = Tfl8Softmax("softmax", ("x",), ("y",))
+        model = single(layer, x, Tfl8Tensor("y", width, "s8", 1 / 256, -128))
+        yield case("softmax", model, [bytes_of(1, 50, width)], {"all": {}})
+    for _ in range(8):
+        a, b = (float(2 ** random.uniform(-7, -2)) for _ in range(2))
+        for kind in ("add", "subtract", "multiply"):
+            size = a * b * random.uniform(20, 200) if kind == "multiply" else (a + b) * random.uniform(0.3, 1.2)
+            tensors = (Tfl8Tensor("x", 100, "s8", a, zero()), Tfl8Tensor("w", 100, "s8", b, zero()))
+            layer = Tfl8Combine("join", ("x", "w"), ("y",), kind)
+            model = single(layer, *tensors, Tfl8Tensor("y", 100, "s8", float(size), zero()))
+            xs = [bytes_of(1, 60, 100), bytes_of(1, 60, 100)]
+            yield case(f"factors, {kind}", model, xs, {f: {"factors": f} for f in FACTORS})
