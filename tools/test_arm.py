@@ -5,8 +5,8 @@
     python tools/test_arm.py --python              the extension cross-built, and Python's tests of it, on 64-bit ARM
     python tools/test_arm.py --tflite              TFLite's own runtimes on 64-bit ARM beside tfl8: every byte
 
-The last two unpack a Debian system for 64-bit ARM with mmdebstrap (300 MB, kept where --root says); --python needs Cython
-and the running Python. Emulation proves bits, choices and traps; it says nothing about time.
+The last two unpack a Debian system for 64-bit ARM with mmdebstrap (300 MB, kept where --root says); --python needs
+Cython and the running Python. Emulation proves bits, choices and traps; it says nothing about time.
 """
 
 from __future__ import annotations

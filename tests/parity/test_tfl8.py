@@ -149,9 +149,7 @@ def test_a_wrong_rounding_is_seen(planted: str, monkeypatch: pytest.MonkeyPatch)
     assert differing(model, xs, *chosen) > 0
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro has no wheel for this Python"
-)
+@pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is not installed")
 @pytest.mark.parametrize("name", [name for name, net in NETS.items() if "coupled" not in net[4]])
 def test_micro(name: str) -> None:
     inputs, units, outputs, steps, options = NETS[name]
