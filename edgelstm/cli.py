@@ -322,8 +322,8 @@ def run(
     if raw:
         ys = runner.meta.unscale_outputs(ys)
     arrays.save(target, ys, runner.description.output_names)
-    shapes = ", ".join(str(y.shape) for y in (ys if isinstance(ys, tuple) else (ys,)))
-    out.print(f"{target}: {shapes} float32", markup=False)
+    shapes = ", ".join(f"{y.shape} {y.dtype}" for y in (ys if isinstance(ys, tuple) else (ys,)))
+    out.print(f"{target}: {shapes}", markup=False)
 
 
 def _run_lines(runner: Runner, raw: bool, windows: bool, gaps: Any, form: str | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from math import isfinite
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -47,7 +47,8 @@ class Counts:
 class Stream:
     """Feeds a model one sample at a time: `stream.feed(sample)`, or `for answer in stream(samples)`.
 
-    model: a Runner of one stream, or anything a Runner takes. A sample is a row of the model's input (a number will do
+    model: a Runner of one stream, or anything a Runner takes; where a TFLite model takes or gives int8, the stream's
+    numbers are the real ones those stand for. A sample is a row of the model's input (a number will do
     for one channel; a tuple of rows for several inputs) in the units of the image's scalers, which are applied on the
     way in and undone on the way out. A Runner handed in keeps its state and belongs to the stream from then on.
 
@@ -112,29 +113,36 @@ class Stream:
         self._spans = [slice(int(a), int(b)) for a, b in pairwise(ends)]
         self._parts = [self._scaled[span] for span in self._spans]
         ports = meta.inputs or tuple(Port() for _ in widths)
-        scalers = [port.scaler if scale else None for port in ports]
-        self._scale, self._offset = (
-            np.concatenate([_scaler(scaler, width)[k] for scaler, width in zip(scalers, widths, strict=True)])
-            for k in (0, 1)
-        )
+        doors = _doors(runner.xs, runner.input_scales, runner.input_zeros)
+        scalers = [
+            _scaler(port.scaler if scale else None, width, door)
+            for port, width, door in zip(ports, widths, doors, strict=True)
+        ]
+        self._scale, self._offset = (np.concatenate([scaler[k] for scaler in scalers]) for k in (0, 1))
+        self._bounds = [np.iinfo(str(x.dtype)) if x.dtype.kind == "i" else None for x in runner.xs]
+        self._integers = any(self._bounds)
         self._limit = (MAX_FLOAT32 - np.abs(self._offset)) / np.abs(self._scale)  # larger ones overflow float32
         self._names = [
             name
             for k, (port, width) in enumerate(zip(ports, widths, strict=True))
             for name in port.channels or [f"{n} of input {k}" if len(widths) > 1 else str(n) for n in range(width)]
         ]
-        self._scalers = [_scaler(p.scaler, 0) if scale and p.scaler is not None else None for p in meta.outputs]
-        self._scalers = self._scalers or [None] * len(runner.ys)
+        doors = _doors(runner.ys, runner.output_scales, runner.output_zeros)
+        outputs = [port.scaler if scale else None for port in meta.outputs] or [None] * len(doors)
+        self._scalers = [
+            _scaler(scaler, 1, door) if scaler is not None or door is not None else None
+            for scaler, door in zip(outputs, doors, strict=True)
+        ]
         if self.window is None:
             self._targets = [x[0] for x in runner.xs]  # the row a scaled sample goes to
             self._answers = [y[0] for y in runner.ys]
         else:
             # twice a window's rows: the last `window` ones always lie side by side
-            self._ring = [np.zeros((2 * self.window, 1, width), np.float32) for width in widths]
+            self._ring = [np.zeros((2 * self.window, 1, x.shape[1]), x.dtype) for x in runner.xs]
             rows = [runner.output_rows(k, self.window, False) for k in range(len(runner.ys))]
-            self._ys = [np.zeros((n, 1, y.shape[1]), np.float32) for n, y in zip(rows, runner.ys, strict=True)]
-            tensors, outputs = runner.description.tensors, runner.description.outputs
-            self._answers = [y[-1, 0] if tensors[k].single else y[:, 0] for y, k in zip(self._ys, outputs, strict=True)]
+            self._ys = [np.zeros((n, 1, y.shape[1]), y.dtype) for n, y in zip(rows, runner.ys, strict=True)]
+            tensors, numbers = runner.description.tensors, runner.description.outputs
+            self._answers = [y[-1, 0] if tensors[k].single else y[:, 0] for y, k in zip(self._ys, numbers, strict=True)]
         self._end = 0  # of the rows in the ring
         self._steps = 0  # since the last reset
 
@@ -306,6 +314,10 @@ class Stream:
         """Take `_last` in as the next step; True if it is asked for an answer and there is one."""
         np.multiply(self._last, self._scale, self._scaled)
         np.add(self._scaled, self._offset, self._scaled)
+        if self._integers:
+            for part, info in zip(self._parts, self._bounds, strict=True):
+                if info is not None:
+                    np.rint(part, part).clip(info.min, info.max, part)
         self._fresh = False
         if self.window is None:
             for target, part in zip(self._targets, self._parts, strict=True):
@@ -367,11 +379,20 @@ def _seconds(span: Any) -> float:
     return float(span)
 
 
-def _scaler(scaler: Scaler | None, width: int) -> tuple[Array, Array]:
-    """Scale and offset in float64; one and zero without a scaler."""
-    if scaler is None:
-        return np.ones(width), np.zeros(width)
-    return scaler.scale.astype(np.float64), scaler.offset.astype(np.float64)
+_Door: TypeAlias = "tuple[float, int] | None"
+"""Scale and zero of an integer port, whose numbers are real all the same on a stream; None of a float one."""
+
+
+def _doors(arrays: tuple[Any, ...], scales: tuple[float, ...], zeros: tuple[int, ...]) -> list[_Door]:
+    return [(s, z) if a.dtype.kind == "i" else None for a, s, z in zip(arrays, scales, zeros, strict=True)]
+
+
+def _scaler(scaler: Scaler | None, width: int, door: _Door) -> tuple[Array, Array]:
+    """Scale and offset in float64; one and zero without a scaler. Those of an integer port lead to its integers."""
+    scale, offset = np.ones(width), np.zeros(width)
+    if scaler is not None:
+        scale, offset = scaler.scale.astype(np.float64), scaler.offset.astype(np.float64)
+    return (scale, offset) if door is None else (scale / door[0], offset / door[0] + door[1])
 
 
 def _unscaled(y: Array, scaler: tuple[Array, Array] | None) -> Array:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tfl8_nets import tfl8_bidirectional, tfl8_lstm, tfl8_stack
 
-from edgelstm import Runner, describe, kernels, pack, reference_tfl8
+from edgelstm import Runner, Stream, describe, kernels, pack, reference_tfl8
 from edgelstm.errors import ImageError, InputError, ModelError
+from edgelstm.meta import Meta, Port, Scaler
 from edgelstm.tfl8 import (
     COMBINATIONS,
     FACTORS,
@@ -311,3 +312,20 @@ def test_what_an_image_cannot_hold_is_refused():
     image[10] = 3
     with pytest.raises(ImageError):
         Runner(bytes(image))
+
+
+@pytest.mark.parametrize("window", [None, 6])
+def test_a_stream_speaks_real_numbers_at_int8_doors(window):
+    port = Port(scaler=Scaler(np.array([2.0, 0.5, -1.0]), np.array([0.1, 0.0, 0.3])))
+    out = Port(scaler=Scaler(np.array([0.5, 4.0]), np.array([1.0, 0.0])))
+    model = replace(tfl8_stack(3, (5,), 2, floats=False), meta=Meta((port,), (out,)))
+    rows = np.random.default_rng(0).normal(0, 0.7, (12, 3))
+    x = np.clip(np.rint(port.scaler.apply(rows) / np.float32(0.02)) - 5, -128, 127).astype(np.int8)
+    stream = Stream(model, window=window)
+    answers = [answer.values for answer in stream(rows)]
+    if window is None:
+        wanted = list(reference_tfl8.run(model, [x[None]], every_step=True)[0][0])
+    else:
+        wanted = [reference_tfl8.run(model, [x[None, k - window : k]])[0][0] for k in range(window, 13)]
+    real = [out.scaler.undo(np.float32(0.03) * (y.astype(np.float64) - 11)) for y in wanted]
+    np.testing.assert_allclose(answers, real, rtol=1e-6, atol=1e-6)
