@@ -24,8 +24,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from . import shapes
 from .errors import ModelError
-from .layers import Crop, Group, Last, Repeat, Reverse, Split, Transpose, expect, one
+from .layers import Crop, Group, Last, Repeat, Reverse, Split, Transpose
 from .meta import Array, dims, frozen, put
 
 FLAVOURS = ("tflite", "micro")
@@ -62,7 +63,7 @@ class Tfl8Tensor:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tfl8Lstm:
+class Tfl8Lstm(shapes.Gated):
     """UNIDIRECTIONAL_SEQUENCE_LSTM. Writes h, and c where it names a second tensor ("s16", scale 2^cell_exponent).
 
     TFLite never rescales h: it is quantized by the intermediate tensor 4 (hidden_*), read back by the next step as the
@@ -114,21 +115,13 @@ class Tfl8Lstm:
         if self.coupled and self.flavour == "micro":
             raise ModelError(f"{self.name}: it has no input gate, which TFLite Micro cannot run")
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[1])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[2])
-
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs, *((self.units,) * 2 if self.initial else ())))
+        shapes.expect(self, reads, (self.inputs, *((self.units,) * 2 if self.initial else ())))
         return (self.units,) * len(self.writes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tfl8Dense:
+class Tfl8Dense(shapes.Dense):
     """FULLY_CONNECTED over the last axis. Without a bias in the file, zeros."""
 
     name: str
@@ -152,21 +145,9 @@ class Tfl8Dense:
         among(self.name, "activation", self.activation, FUSED)
         among(self.name, "rounding", self.rounding, ROUNDINGS)
 
-    @property
-    def units(self) -> int:
-        return int(self.kernel.shape[0])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.kernel.shape[1])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        expect(self, reads, (self.inputs,))
-        return (self.units,)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tfl8Softmax:
+class Tfl8Softmax(shapes.Kept):
     """SOFTMAX over the values of a step. What it writes has scale 1/256 and zero point -128."""
 
     name: str
@@ -178,12 +159,9 @@ class Tfl8Softmax:
         if not 0 < self.beta < np.inf:
             raise ModelError(f"{self.name}: beta is {self.beta}, expected more than 0")
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tfl8Map:
+class Tfl8Map(shapes.Kept):
     """A function of single values, of which tfl8_constants.py has the integers: an operator that stands alone.
 
     logistic and tanh (what they write has scale 1/256 and zero point -128, or 1/128 and 0), relu, relu6, relu_n1_to_1,
@@ -201,15 +179,12 @@ class Tfl8Map:
         among(self.name, "function", self.function, MAPS)
         among(self.name, "factors", self.factors, FACTORS)
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 MAPS = ("logistic", "tanh", "relu", "relu6", "relu_n1_to_1", "leaky_relu", "rescale")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tfl8Quantize:
+class Tfl8Quantize(shapes.Kept):
     """QUANTIZE of floats: reads "f32", writes "s8", or "s16" of scale 1: ids."""
 
     name: str
@@ -220,24 +195,18 @@ class Tfl8Quantize:
     def __post_init__(self) -> None:
         among(self.name, "ties", self.ties, TIES)
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tfl8Dequantize:
+class Tfl8Dequantize(shapes.Kept):
     """DEQUANTIZE: reads "s8" or "s16", writes "f32"."""
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
 
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads),)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tfl8Embedding:
+class Tfl8Embedding(shapes.Embedding):
     """GATHER of rows of a table by ids, an "s16" of scale 1. An id below 0 counts as 0, one beyond as the last."""
 
     name: str
@@ -251,20 +220,9 @@ class Tfl8Embedding:
         if shape[0] > 32768:
             raise ModelError(f"{self.name}: a vocabulary of {shape[0]}, expected at most 32768")
 
-    @property
-    def vocabulary(self) -> int:
-        return int(self.table.shape[0])
-
-    @property
-    def columns(self) -> int:
-        return int(self.table.shape[1])
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        return (one(self, reads) * self.columns,)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tfl8Combine:
+class Tfl8Combine(shapes.Combine):
     """CONCATENATION, ADD, SUB or MUL. A concatenation copies bytes: all scales and zero points are equal. The others
     read two tensors; one of width 1 serves all values of the other."""
 
@@ -283,12 +241,6 @@ class Tfl8Combine:
             raise ModelError(f"{self.name}: a concatenation with a fused {self.activation}")
         if self.kind != "concatenate" and len(self.reads) != 2:
             raise ModelError(f"{self.name}: it reads {len(self.reads)} tensors, expected 2")
-
-    def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
-        if self.kind == "concatenate":
-            return (sum(reads),)
-        expect(self, reads, tuple(1 if n == 1 else max(reads) for n in reads))
-        return (max(reads),)
 
 
 BYTE_MOVERS = (Last, Reverse, Crop, Repeat, Split, Group, Transpose)
