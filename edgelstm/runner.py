@@ -175,19 +175,19 @@ class Runner(_core.Core):
         return (
             self._plain
             and x.ndim == 2
-            and x.dtype == np.float32 == self.x.dtype == self.y.dtype
+            and x.dtype == self._types[0]
             and x.flags.c_contiguous
             and x.flags.aligned
             and self.streams == len(self.xs) == len(self.ys) == 1
             and x.shape[1] == self.x.shape[0]
             and x.shape[0] > 0
-            and _core.is_finite(x)
+            and (x.dtype != np.float32 or _core.is_finite(x))
         )
 
     def _run_ready(self, x: Array, every_step: bool, carry: bool) -> Array:
         """`_run` without the detours, which take longer than 128 steps of a small model."""
         steps = len(x)
-        y = np.empty((self.output_rows(0, steps, every_step), self.y.shape[0]), np.float32)
+        y: Array = np.empty((self.output_rows(0, steps, every_step), self.y.shape[0]), self.y.dtype)
         super().run([x], [y], steps, every_step, False, 1, fresh=not carry)
         single = self.description.tensors[self.description.outputs[0]].single and not every_step
         return y[-1] if single else y
