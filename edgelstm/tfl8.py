@@ -26,7 +26,7 @@ import numpy as np
 
 from . import shapes
 from .errors import ModelError
-from .layers import Crop, Group, Last, Repeat, Reverse, Split, Transpose
+from .layers import MAX_READS, Crop, Group, Last, Repeat, Reverse, Split, Transpose
 from .meta import Array, dims, frozen, put
 
 FLAVOURS = ("tflite", "micro")
@@ -96,7 +96,7 @@ class Tfl8Lstm(shapes.Gated):
             self,
             kernel=_weights(self.kernel, (4, units, inputs), f"{self.name}: kernel"),
             recurrent=_weights(self.recurrent, (4, units, units), f"{self.name}: recurrent kernel"),
-            bias=frozen(self.bias, np.int32, (4, units), f"{self.name}: bias"),
+            bias=_integers(self.bias, np.int32, (4, units), f"{self.name}: bias"),
             kernel_scale=_scales(self.kernel_scale, (4,), f"{self.name}: kernel scales"),
             recurrent_scale=_scales(self.recurrent_scale, (4,), f"{self.name}: recurrent scales"),
         )
@@ -139,7 +139,7 @@ class Tfl8Dense(shapes.Dense):
         put(
             self,
             kernel=_weights(self.kernel, (units, inputs), f"{self.name}: kernel"),
-            bias=frozen(self.bias, np.int32, (units,), f"{self.name}: bias"),
+            bias=_integers(self.bias, np.int32, (units,), f"{self.name}: bias"),
             kernel_scale=_scales(self.kernel_scale, (1,) if scales == (1,) else (units,), f"{self.name}: scales"),
         )
         among(self.name, "activation", self.activation, FUSED)
@@ -216,7 +216,7 @@ class Tfl8Embedding(shapes.Embedding):
 
     def __post_init__(self) -> None:
         shape = dims(self.table, 2, f"{self.name}: table")
-        put(self, table=frozen(self.table, np.int8, shape, f"{self.name}: table"))
+        put(self, table=_integers(self.table, np.int8, shape, f"{self.name}: table"))
         if shape[0] > 32768:
             raise ModelError(f"{self.name}: a vocabulary of {shape[0]}, expected at most 32768")
 
@@ -239,9 +239,11 @@ class Tfl8Combine(shapes.Combine):
         among(self.name, "factors", self.factors, FACTORS)
         if self.kind == "concatenate" and self.activation != "none":
             raise ModelError(f"{self.name}: a concatenation with a fused {self.activation}")
-        if self.kind != "concatenate" and len(self.reads) != 2:
-            raise ModelError(f"{self.name}: it reads {len(self.reads)} tensors, expected 2")
+        if not 2 <= len(self.reads) <= (MAX_READS if self.kind == "concatenate" else 2):
+            raise ModelError(f"{self.name}: it joins {len(self.reads)} tensors")
 
+
+MAX_SOFTMAX = 4095  # values of a row; their sum stays below 2^31
 
 BYTE_MOVERS = (Last, Reverse, Crop, Repeat, Split, Group, Transpose)
 """Layers that copy bytes, the same as in float models."""
@@ -260,8 +262,19 @@ def among(name: str, what: str, value: str, known: tuple[str, ...]) -> None:
         raise ModelError(f"{name}: {what} is {value!r}, expected one of {', '.join(known)}")
 
 
+def _integers(values: Any, dtype: Any, shape: tuple[int, ...], what: str) -> Array:
+    """As `frozen`; ModelError for values that are not of this type, which NumPy would wrap or cut."""
+    given, info = np.asarray(values), np.iinfo(dtype)
+    if (
+        given.dtype.kind not in "iuf"
+        or not ((given >= info.min) & (given <= info.max) & (given == np.rint(given))).all()
+    ):
+        raise ModelError(f"{what} holds other than whole numbers from {info.min} to {info.max}")
+    return frozen(given, dtype, shape, what)
+
+
 def _weights(values: Any, shape: tuple[int, ...], what: str) -> Array:
-    array = frozen(values, np.int8, shape, what)
+    array = _integers(values, np.int8, shape, what)
     if (array == -128).any():
         raise ModelError(f"{what} holds -128, which no quantizer of TFLite writes; expected -127 to 127")
     return array

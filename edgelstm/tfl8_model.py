@@ -12,6 +12,7 @@ from .meta import NOWHERE, Meta, Source
 from .model import check_graph
 from .tfl8 import (
     BYTE_MOVERS,
+    MAX_SOFTMAX,
     Tfl8Combine,
     Tfl8Dense,
     Tfl8Dequantize,
@@ -132,6 +133,8 @@ def _check_layer(model: Tfl8Model, layer: Any) -> None:
             fine = x.type == y.type == "s8"
         case Tfl8Softmax():
             fine = x.type == "s8" and _is(y, "s8", 1 / 256, -128)
+            if x.width > MAX_SOFTMAX:
+                raise ModelError(f"{layer.name}: a softmax over {x.width} values, expected at most {MAX_SOFTMAX}")
         case Tfl8Map():
             fine = x.type == y.type == "s8"
             fine &= {"logistic": _is(y, "s8", 1 / 256, -128), "tanh": _is(y, "s8", 1 / 128)}.get(layer.function, True)

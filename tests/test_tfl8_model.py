@@ -8,8 +8,8 @@ from tfl8_nets import tfl8_stack
 
 from edgelstm.errors import ModelError
 from edgelstm.layers import Pad
-from edgelstm.tfl8 import Tfl8Dense, Tfl8Lstm, Tfl8Quantize
-from edgelstm.tfl8_model import variant
+from edgelstm.tfl8 import Tfl8Combine, Tfl8Dense, Tfl8Lstm, Tfl8Quantize, Tfl8Softmax, Tfl8Tensor
+from edgelstm.tfl8_model import Tfl8Model, variant
 
 
 def test_a_model_knows_its_rows_and_keeps_its_arrays():
@@ -43,6 +43,9 @@ def test_another_runtimes_arithmetic_is_one_call():
         (Tfl8Lstm, {"cell_clip": -1.0}, "cell_clip"),
         (Tfl8Dense, {"rounding": "nearest"}, "rounding is 'nearest'"),
         (Tfl8Dense, {"kernel": np.full((2, 5), -128)}, "-128"),
+        (Tfl8Dense, {"kernel": np.full((2, 5), 200)}, "whole numbers from -128 to 127"),
+        (Tfl8Dense, {"bias": [0.5, 1]}, "bias holds other than whole numbers"),
+        (Tfl8Dense, {"bias": [2**40, 1]}, "bias holds other than whole numbers"),
         (Tfl8Dense, {"kernel_scale": [1, 1, 1]}, "scales"),
         (Tfl8Quantize, {"ties": "up"}, "ties is 'up'"),
     ],
@@ -69,3 +72,12 @@ def test_what_does_not_fit_the_tensors_is_refused():
                    for layer in model.layers)  # fmt: skip
     with pytest.raises(ModelError, match="last: Pad is no layer"):
         replace(model, layers=layers)
+
+
+def test_joins_and_softmaxes_have_their_bounds():
+    for kind, count in (("concatenate", 17), ("concatenate", 1), ("add", 3)):
+        with pytest.raises(ModelError, match=f"join: it joins {count} tensors"):
+            Tfl8Combine("join", ("x",) * count, ("y",), kind)
+    tensors = (Tfl8Tensor("x", 5000, "s8", 0.1), Tfl8Tensor("y", 5000, "s8", 1 / 256, -128))
+    with pytest.raises(ModelError, match="softmax over 5000 values"):
+        Tfl8Model(tensors, (Tfl8Softmax("softmax", ("x",), ("y",)),), ("x",), ("y",))

@@ -438,6 +438,42 @@ static void odd_floats(const image *g, const elstm_kernels *set) {
     check_release();
 }
 
+/* At the float door of an int8 port stand the real values of the bytes at the raw one. */
+static void floats_are_bytes(const image *g, const elstm_kernels *set) {
+    const size_t one[ELSTM_MAX_PORTS] = {1, 1, 1, 1, 1, 1, 1, 1};
+    void *xf[ELSTM_MAX_PORTS], *yf[ELSTM_MAX_PORTS], *xr[ELSTM_MAX_PORTS], *yr[ELSTM_MAX_PORTS];
+    if (!fits(g, RAW)) return;
+    check_begin("floats and bytes of image %s, %s", g->name, elstm_kernels_name(set));
+    elstm_runner floats = start(g, set, 1, 1), bytes = start(g, set, 1, 1);
+    check_random random = check_seeded(7);
+    take_ports(g->model.input, g->model.inputs, one, FLOATS, xf);
+    take_ports(g->model.output, g->model.outputs, one, FLOATS, yf);
+    take_ports(g->model.input, g->model.inputs, one, RAW, xr);
+    take_ports(g->model.output, g->model.outputs, one, RAW, yr);
+    for (int at = 0; at < 20; ++at) {
+        for (uint32_t k = 0; k < g->model.inputs; ++k) {
+            const elstm_port *port = &g->model.input[k];
+            for (uint32_t j = 0; j < port->width; ++j) {
+                const int32_t q = check_between(&random, -128, 127);
+                ((int8_t *)xr[k])[j] = (int8_t)q;
+                ((float *)xf[k])[j] = port->scale * (float)(q - port->zero);
+            }
+        }
+        step(&floats, FLOATS, xf, yf);
+        step(&bytes, RAW, xr, yr);
+        for (uint32_t k = 0; k < g->model.outputs; ++k) {
+            const elstm_port *port = &g->model.output[k];
+            for (uint32_t j = 0; j < port->width; ++j) {
+                const float real = port->scale * (float)(((int8_t *)yr[k])[j] - port->zero);
+                CHECK(memcmp((float *)yf[k] + j, &real, sizeof real) == 0,
+                      "output %u, value %u: %.9g, expected %.9g", k, j, (double)((float *)yf[k])[j],
+                      (double)real);
+            }
+        }
+    }
+    check_release();
+}
+
 /* ---- what opening and starting refuse ---- */
 
 static void refusals(const image *g, const elstm_kernels *set) {
@@ -584,6 +620,7 @@ static void test_image(const image *g, const char *path, uint32_t *all) {
         const elstm_kernels *set = elstm_kernels_at(k);
         if (set == NULL) continue;
         odd_floats(g, set);
+        floats_are_bytes(g, set);
         refusals(g, set);
         self_checks(g, set);
     }
