@@ -71,6 +71,7 @@ KINDS = {
     "embedding_tfl8": 46,
     "concatenate_tfl8": 47,
     "join_tfl8": 48,
+    "constant_tfl8": 49,
 }
 MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that count
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax", "jumps")

@@ -16,6 +16,7 @@ from .tfl8 import (
     ROUNDINGS,
     TIES,
     Tfl8Combine,
+    Tfl8Constant,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
@@ -82,6 +83,11 @@ def _embedding(model: Tfl8Model, layer: Tfl8Embedding) -> Record:
     return "embedding_tfl8", struct.pack("<II", layer.vocabulary, layer.columns), [(layer.table, 64)]
 
 
+def _constant(model: Tfl8Model, layer: Tfl8Constant) -> Record:
+    narrow = model.tensor(layer.writes[0]).type == "s8"
+    return "constant_tfl8", b"", [(layer.value.astype(np.int8 if narrow else np.int16), 16)]
+
+
 def _combine(model: Tfl8Model, layer: Tfl8Combine) -> Record:
     if layer.kind == "concatenate":
         return "concatenate_tfl8", b"", []
@@ -99,6 +105,7 @@ TFL8_RECORDS: dict[type, Callable[[Tfl8Model, Any], Record]] = {
     Tfl8Quantize: _quantize,
     Tfl8Dequantize: _dequantize,
     Tfl8Embedding: _embedding,
+    Tfl8Constant: _constant,
     Tfl8Combine: _combine,
 }
 """One function a kind of layer; movers have those of records.py."""

@@ -37,6 +37,7 @@ from .layers import (
 )
 from .model import Array, Model, QuantizedModel
 from .quantized import QuantizedConstant
+from .tfl8 import Tfl8Constant
 from .tfl8_model import Tfl8Model
 from .timing import check_run
 
@@ -141,7 +142,7 @@ def activate_steps(x: Array) -> Array:
 
 def unwritten(model: Model | QuantizedModel | Tfl8Model, layer: Any, reads: list[Array]) -> list[Array]:
     """What a layer writes where there is no row yet to read, when every step is asked for; else nothing."""
-    if isinstance(layer, Constant | QuantizedConstant) or all(x.shape[1] for x in reads):
+    if isinstance(layer, Constant | QuantizedConstant | Tfl8Constant) or all(x.shape[1] for x in reads):
         return []
     return [np.zeros((len(reads[0]), 0, model.width(name)), reads[0].dtype) for name in layer.writes]
 

@@ -14,6 +14,7 @@ from .meta import Array
 from .reference import check_inputs, moved, unwritten
 from .tfl8 import (
     Tfl8Combine,
+    Tfl8Constant,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
@@ -89,6 +90,9 @@ def _layer(
         case Tfl8Embedding():
             ids = np.clip(reads[0].astype(np.int64), 0, layer.vocabulary - 1)
             return [layer.table[ids].reshape(*ids.shape[:2], -1)]
+        case Tfl8Constant():
+            row = layer.value.astype(DTYPES[y.type])
+            return [np.broadcast_to(row, (len(reads[0]), 1, len(row)))]
         case Tfl8Combine():
             return [combine(model, layer, reads)]
     return [moved(layer, reads[0], every_step)]

@@ -222,6 +222,20 @@ class Tfl8Embedding(shapes.Embedding):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Constant(shapes.Constant):
+    """A tensor that the file holds, the same row whatever is read: what ADD or MUL joins, or a state to start from."""
+
+    name: str
+    reads: tuple[str, ...]  # one tensor, of which nothing is used
+    writes: tuple[str, ...]  # one tensor, "s8" or "s16", [1, width]
+    value: Array  # int8 or int16 [width], as the tensor written is
+
+    def __post_init__(self) -> None:
+        shape = dims(self.value, 1, f"{self.name}: value")
+        put(self, value=_integers(self.value, np.int16, shape, f"{self.name}: value"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Tfl8Combine(shapes.Combine):
     """CONCATENATION, ADD, SUB or MUL. A concatenation copies bytes: all scales and zero points are equal. The others
     read two tensors; one of width 1 serves all values of the other."""
@@ -249,7 +263,8 @@ BYTE_MOVERS = (Last, Reverse, Crop, Repeat, Split, Group, Transpose)
 """Layers that copy bytes, the same as in float models."""
 
 Tfl8Layer: TypeAlias = (
-    Tfl8Lstm | Tfl8Dense | Tfl8Softmax | Tfl8Map | Tfl8Quantize | Tfl8Dequantize | Tfl8Embedding | Tfl8Combine
+    Tfl8Lstm | Tfl8Dense | Tfl8Softmax | Tfl8Map | Tfl8Quantize | Tfl8Dequantize | Tfl8Embedding | Tfl8Constant
+    | Tfl8Combine
     | Last | Reverse | Crop | Repeat | Split | Group | Transpose
 )  # fmt: skip
 

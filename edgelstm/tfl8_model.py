@@ -14,6 +14,7 @@ from .tfl8 import (
     BYTE_MOVERS,
     MAX_SOFTMAX,
     Tfl8Combine,
+    Tfl8Constant,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
@@ -144,6 +145,10 @@ def _check_layer(model: Tfl8Model, layer: Any) -> None:
             fine = x.type != "f32" and y.type == "f32"
         case Tfl8Embedding():
             fine = _is(x, "s16", 1) and y.type == "s8"
+        case Tfl8Constant():
+            fine = y.type != "f32"
+            if y.type == "s8" and np.abs(layer.value + 0.5).max() > 127.5:
+                raise ModelError(f"{layer.name}: value holds other than int8's numbers, and {y.name} is s8")
         case Tfl8Combine():
             fine = all(t.type == "s8" for t in (*reads, y))
             fine &= layer.kind != "concatenate" or all(_same(t, y) for t in reads)

@@ -52,6 +52,7 @@ from .quantized import (
 )
 from .tfl8 import (
     Tfl8Combine,
+    Tfl8Constant,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
@@ -166,7 +167,7 @@ class _Walk:
                 | Tfl8Embedding()
             ):
                 self.write(layer, clock, single, x in self.constant)
-            case Constant() | QuantizedConstant():
+            case Constant() | QuantizedConstant() | Tfl8Constant():
                 self.write(layer, (), True, True)
             case Mask() | QuantizedMask():
                 self.write(layer, self.sequence(layer, x), False)

@@ -17,6 +17,10 @@ static int decode_s8(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     return decode(reader, op, io, ELSTM_S16);
 }
 
+static int decode_tfl8(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    return io->out[0].type != ELSTM_F32 && decode(reader, op, io, io->out[0].type);
+}
+
 static int check_f32(const elstm_op *op, const elstm_io *io) {
     return elstm_values_f32_hold(op->as.constant, io->out[0].width, io->out[0].width);
 }
@@ -51,3 +55,9 @@ const elstm_layer elstm_layer_constant_s8 = {.kind = ELSTM_KIND_CONSTANT_S8,
                                              .prepare = prepare,
                                              .step = made,
                                              .run = made};
+const elstm_layer elstm_layer_constant_tfl8 = {.kind = ELSTM_KIND_CONSTANT_TFL8,
+                                               .decode = decode_tfl8,
+                                               .time = time,
+                                               .prepare = prepare,
+                                               .step = made,
+                                               .run = made};

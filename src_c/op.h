@@ -275,7 +275,8 @@ enum {
     ELSTM_KIND_DEQUANTIZE_TFL8 = 45,
     ELSTM_KIND_EMBEDDING_TFL8 = 46,
     ELSTM_KIND_CONCATENATE_TFL8 = 47,
-    ELSTM_KIND_JOIN_TFL8 = 48
+    ELSTM_KIND_JOIN_TFL8 = 48,
+    ELSTM_KIND_CONSTANT_TFL8 = 49
 };
 
 /* ---- a layer ----
@@ -334,7 +335,7 @@ struct elstm_op {
         uint32_t ties_tfl8;
         elstm_join_tfl8 join_tfl8;
         elstm_embedding embedding;
-        const void *constant; /* a row, f32 or int16 */
+        const void *constant; /* a row of the tensor written */
         elstm_mask mask;
         elstm_combine combine;
         elstm_conv1d_f32 conv1d_f32;

@@ -10,6 +10,7 @@ from edgelstm.tfl8 import (
     MAPS,
     TIES,
     Tfl8Combine,
+    Tfl8Constant,
     Tfl8Dequantize,
     Tfl8Embedding,
     Tfl8Map,
@@ -106,6 +107,22 @@ def joins():
     return Tfl8Model(tuple(tensors), tuple(layers), ("x", "w"), tuple(f"y{k}" for k in range(7)))
 
 
+def constants():
+    """Rows of the image's own: one that is added, and states to start from."""
+    random = np.random.default_rng(45)
+    lstm = tfl8_lstm("lstm", "n", ("h",), 3, 9, random, initial=True, reads=("n", "h0", "c0"))
+    layers = (
+        Tfl8Constant("offset", ("x",), ("o",), random.integers(-128, 128, 3)),
+        Tfl8Combine("shift", ("x", "o"), ("n",), "add"),
+        Tfl8Constant("h_first", ("x",), ("h0",), random.integers(-128, 128, 9)),
+        Tfl8Constant("c_first", ("x",), ("c0",), random.integers(-9000, 9000, 9)),
+        lstm,
+    )
+    tensors = [Tfl8Tensor("x", 3, "s8", 0.02, -5), Tfl8Tensor("o", 3, "s8", 0.01, 3), Tfl8Tensor("n", 3, "s8", 0.02, 7)]
+    tensors += [Tfl8Tensor("h0", 9, *H), Tfl8Tensor("c0", 9, "s16", 2.0**-12), Tfl8Tensor("h", 9, *H)]
+    return Tfl8Model(tuple(tensors), layers, ("x",), ("h",))
+
+
 def started():
     """States to start from as inputs."""
     random = np.random.default_rng(43)
@@ -120,6 +137,7 @@ PACKED = {
     "tfl8_around": around(),
     "tfl8_doors": doors(),
     "tfl8_joins": joins(),
+    "tfl8_constants": constants(),
     "tfl8_started": started(),
     "tfl8_both_ways": tfl8_bidirectional(5, 9, 3),
 }

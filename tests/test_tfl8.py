@@ -17,6 +17,7 @@ from edgelstm.tfl8 import (
     ROUNDINGS,
     TIES,
     Tfl8Combine,
+    Tfl8Constant,
     Tfl8Dense,
     Tfl8Embedding,
     Tfl8Map,
@@ -243,6 +244,38 @@ def test_steps_streams_and_states():
         ys = runner.run(xs[:, 6:], every_step=True, carry=True)
         for y, w in zip(ys, expected, strict=True):
             assert np.array_equal(y, w[:, 6:])
+
+
+def test_constants_join_and_start():
+    random = np.random.default_rng(6)
+    lstm = tfl8_lstm("lstm", "n", ("h", "c"), 4, 11, random, initial=True, reads=("n", "h0", "c0"))
+    layers = (
+        Tfl8Constant("offset", ("x",), ("o",), random.integers(-128, 128, 4)),
+        Tfl8Combine("shift", ("x", "o"), ("n",), "add"),
+        Tfl8Constant("h_first", ("x",), ("h0",), random.integers(-128, 128, 11)),
+        Tfl8Constant("c_first", ("x",), ("c0",), random.integers(-9000, 9000, 11)),
+        lstm,
+    )
+    tensors = (
+        Tfl8Tensor("x", 4, "s8", 0.02, -5),
+        Tfl8Tensor("o", 4, "s8", 0.01, 3),
+        Tfl8Tensor("n", 4, "s8", 0.02, 7),
+        Tfl8Tensor("h0", 11, "s8", 0.0078, 3),
+        Tfl8Tensor("c0", 11, "s16", 2.0**-12),
+        Tfl8Tensor("h", 11, "s8", 0.0078, 3),
+        Tfl8Tensor("c", 11, "s16", 2.0**-12),
+    )
+    model = Tfl8Model(tensors, layers, ("x",), ("h", "c"))
+    check(model)
+    x = signals(model, 3, 5)[0]
+    expected = reference_tfl8.run(model, [x])
+    runner = Runner(model, streams=3)
+    for t in range(5):
+        for y, w in zip(runner.step(x[:, t]), expected, strict=True):
+            assert np.array_equal(y, w[:, t])
+    wide = replace(layers[0], value=[200, 0, 0, 0])
+    with pytest.raises(ModelError, match="offset: value holds other than int8"):
+        replace(model, layers=(wide, *layers[1:]))
 
 
 def test_states_to_start_from():

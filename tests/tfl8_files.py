@@ -14,6 +14,7 @@ from edgelstm.exporters.tflite_graph import ABSENT, Graph, Quantization
 from edgelstm.layers import Last, Reverse
 from edgelstm.tfl8 import (
     Tfl8Combine,
+    Tfl8Constant,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
@@ -60,6 +61,11 @@ class File:
         x, target = self.index[layer.reads[0]], layer.writes[0]
         if isinstance(layer, Tfl8Lstm):
             self.index[target] = self.lstm(layer, x)
+            return
+        if isinstance(layer, Tfl8Constant):
+            t = self.model.tensor(target)
+            value = layer.value.astype(TYPES[t.type])
+            self.index[target] = self.graph.constant(target, value, one(t.scale, t.zero_point))
             return
         y = self.index[target] = self.tensor(target)
         constant, operator = self.graph.constant, self.graph.operator

@@ -18,6 +18,7 @@ from edgelstm.tfl8 import (
     MAPS,
     ROUNDINGS,
     Tfl8Combine,
+    Tfl8Constant,
     Tfl8Dequantize,
     Tfl8Map,
     Tfl8Quantize,
@@ -224,6 +225,9 @@ def test_sums_and_products(runtime: str, resolver: str) -> None:
             model = Tfl8Model(tensors, (layer,), ("x", "w"), ("y",))
             xs = [random.integers(-128, 128, (1, 60, 100), np.int8) for _ in range(2)]
             assert differing(variant(model, **ARITHMETIC[chosen]), xs, *chosen) == 0, (kind, k)
+            held = Tfl8Constant("held", ("x",), ("w",), random.integers(-128, 128, 100))
+            model = Tfl8Model(tensors, (held, layer), ("x",), ("y",))
+            assert differing(variant(model, **ARITHMETIC[chosen]), xs[:1], *chosen) == 0, (kind, k, "constant")
 
 
 @pytest.mark.parametrize("runtime,resolver", WAYS)
