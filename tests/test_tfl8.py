@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tfl8_nets import tfl8_bidirectional, tfl8_lstm, tfl8_stack
 
 from edgelstm import Runner, Stream, describe, kernels, pack, reference_tfl8
@@ -25,7 +27,7 @@ from edgelstm.tfl8 import (
     Tfl8Softmax,
     Tfl8Tensor,
 )
-from edgelstm.tfl8_model import Tfl8Model, variant
+from edgelstm.tfl8_model import ARITHMETIC, Tfl8Model, variant
 
 SETS = kernels()
 
@@ -362,3 +364,35 @@ def test_a_stream_speaks_real_numbers_at_int8_doors(window):
         wanted = [reference_tfl8.run(model, [x[None, k - window : k]])[0][0] for k in range(window, 13)]
     real = [out.scaler.undo(np.float32(0.03) * (y.astype(np.float64) - 11)) for y in wanted]
     np.testing.assert_allclose(answers, real, rtol=1e-6, atol=1e-6)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    inputs=st.integers(1, 40),
+    units=st.lists(st.integers(1, 40), min_size=1, max_size=3),
+    outputs=st.integers(0, 9),
+    last=st.booleans(),
+    floats=st.booleans(),
+    state=st.tuples(st.floats(1e-4, 0.1), st.integers(-128, 127)),
+    hidden=st.tuples(st.floats(1e-4, 0.1), st.integers(-128, 127)),
+    exponent=st.integers(-15, -9),
+    clip=st.sampled_from([0.0, 0.1, 2.0]),
+    coupled=st.booleans(),
+    arithmetic=st.sampled_from(sorted(ARITHMETIC)),
+    seed=st.integers(0, 999),
+)
+def test_any_stack(inputs, units, outputs, last, floats, state, hidden, exponent, clip, coupled, arithmetic, seed):
+    """Runs and steps of every set are the reference's."""
+    chosen = ARITHMETIC[arithmetic]
+    options = {"state_scale": state[0], "state_zero": state[1], "hidden_scale": hidden[0], "hidden_zero": hidden[1]}
+    options |= {"cell_exponent": exponent, "cell_clip": clip, "coupled": coupled and "flavour" not in chosen}
+    model = variant(tfl8_stack(inputs, tuple(units), outputs, seed, last, floats, **options), **chosen)
+    x = signals(model, 1, 9, seed)[0]
+    (expected,) = reference_tfl8.run(model, [x], every_step=True)
+    image = pack(model)
+    for name in SETS:
+        runner = Runner(image, kernels=name, max_steps=4)
+        assert np.array_equal(runner.run(x, every_step=True), expected), name
+        runner.reset()
+        for t in range(9):
+            assert np.array_equal(runner.step(x[0, t]), expected[0, t]), (name, t)
