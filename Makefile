@@ -3,8 +3,8 @@
 
 PYTHON ?= python
 
-.PHONY: help build test check format lint types layers test-c symbols test-arm instructions parity drawn support bench \
-    peers fuzz golden clean
+.PHONY: help build test check format lint types layers test-c symbols test-arm test-arm-tflite instructions parity drawn \
+    support bench peers fuzz golden clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -39,6 +39,9 @@ symbols:         ## no heap, no libc, no globals
 test-arm:        ## the C tests on emulated ARM CPUs
 	$(PYTHON) tools/test_arm.py
 
+test-arm-tflite: ## TFLite's own runtimes on emulated 64-bit ARM beside tfl8, every byte
+	$(PYTHON) tools/test_arm.py --tflite
+
 instructions:    ## how many a step takes, on emulated CPUs, against the committed table
 	$(PYTHON) tools/count_instructions.py
 
@@ -58,6 +61,7 @@ bench:           ## what the committed figures rest on
 	$(PYTHON) tools/bench_call.py
 	$(PYTHON) tools/bench_step.py
 	$(PYTHON) tools/bench_import.py
+	$(PYTHON) tools/bench_tfl8.py
 	$(PYTHON) tools/test_c.py --bench
 
 peers:           ## beside other runtimes, about a quarter of an hour: pip install ".[peers]"

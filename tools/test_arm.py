@@ -120,6 +120,7 @@ def unpack_debian(root: Path) -> None:
     """A Debian 12 for 64-bit ARM: packages unpacked, nothing of them run."""
     if (root / "usr" / "bin" / "python3.11").exists():
         return
+    root.parent.mkdir(parents=True, exist_ok=True)
     if shutil.which("mmdebstrap") is None:
         raise Failure("mmdebstrap missing: apt-get install mmdebstrap arch-test")
     listed = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Codename: bookworm"]
