@@ -15,7 +15,7 @@
 #include <immintrin.h>
 
 #include "kernels_avx512_f32.h"
-#include "kernels_x86_tfl8.h"
+#include "kernels_avx512_tfl8.h"
 
 /* ---- s8 ---- */
 
@@ -701,7 +701,7 @@ const elstm_kernels elstm_kernels_avx512vnni = {
     .lstm_s8 = lstm_s8,
     .recurrent_s8 = recurrent_s8,
     .step_s16 = step_s16,
-    .lstm_tfl8 = tfl8_lstm,
+    .lstm_tfl8 = wide_lstm,
     .tanh_s16 = tanh_s16,
     .reset_s16 = loops_reset_s16,
     .update_s8 = loops_update_s8,

@@ -67,7 +67,14 @@ HEADERS = {  # what a C file may include of the core; the first pattern that fit
     "kernels.c": {"kernels.h"},
     "kernels_x86.h": {"activations.h", "kernels.h"},
     "kernels_x86_tfl8.h": {"kernels.h", "kernels_x86.h"},
-    "kernels_avx512*": {"kernels.h", "kernels_loops.h", "kernels_x86.h", "kernels_x86_tfl8.h", "kernels_avx512_f32.h"},
+    "kernels_avx512*": {
+        "kernels.h",
+        "kernels_loops.h",
+        "kernels_x86.h",
+        "kernels_x86_tfl8.h",
+        "kernels_avx512_f32.h",
+        "kernels_avx512_tfl8.h",
+    },
     "kernels_avx2.c": {"kernels.h", "kernels_loops.h", "kernels_x86.h", "kernels_x86_tfl8.h"},
     "kernels_neon_tfl8.h": {"kernels.h"},
     "kernels_*": {
