@@ -81,13 +81,17 @@ def _read_file(path: Path, head: str | None, architecture: Path | None, example:
             from . import onnx
 
             return onnx.read(path, head=head, architecture=architecture)
+        case "tflite":
+            from . import tflite
+
+            return tflite.read(path, head=head, architecture=architecture)
         case "npz":
             from . import npz
 
             return npz.read(path, head=head, architecture=architecture)
     raise CheckpointError(
         "the content is no checkpoint this package knows; it reads Keras (.keras, .h5), PyTorch (.pt, .pth), "
-        ".safetensors, ONNX and NumPy's .npz files"
+        ".safetensors, ONNX, TensorFlow Lite (.tflite) and NumPy's .npz files"
     )
 
 
@@ -116,7 +120,7 @@ def recognise(path: Path) -> str | _Refused | None:
     if start.startswith(b"PK"):
         return _archive(path)
     if start[4:8] == b"TFL3":
-        return _Refused("TensorFlow Lite models are not read; give the Keras checkpoint it was converted from")
+        return "tflite"
     if start.startswith(b"EDGELSTM"):
         return _Refused("this is an EdgeLSTM image, already converted; run or inspect it instead")
     if _is_legacy_torch(start):

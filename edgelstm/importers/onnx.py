@@ -37,10 +37,11 @@ def read(path: Path, head: str | None = None, architecture: Path | None = None) 
     """The model of an ONNX file."""
     if head is not None or architecture is not None:
         raise CheckpointError("an ONNX file tells its layers itself; leave `head` and `architecture` out")
-    return reading(_contents(path), path.name).model
+    return reading(contents(path), path.name).model
 
 
-def _contents(path: Path) -> bytes:
+def contents(path: Path) -> bytes:
+    """A file's bytes."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -56,16 +57,21 @@ def reading(data: bytes, name: str) -> Reading:
     walk = onnx_graph.Walk(build, file.graph)
     try:
         onnx_graph.inputs(build, file.graph, walk)
-        outputs = _outputs(build, file.graph, walk)
-        names = tuple(view.pieces[0][0] for _, view in outputs)
-        model = _model(build, names, Source("onnx", shown(name), digest))
+        outputs = outputs_of(build, file.graph, walk)
+        return finished(build, file.graph, outputs, Source("onnx", shown(name), digest))
     except ModelError as error:
         raise CheckpointError(f"the graph does not fit together: {error}") from None
+
+
+def finished(build: Build, graph: Graph, outputs: list[tuple[str, Data]], source: Source) -> Reading:
+    """What was built, as the model of a file."""
+    model = _model(build, tuple(view.pieces[0][0] for _, view in outputs), source)
     feeds = tuple(feed for feed in build.feeds if feed.tensor in model.inputs)
-    return Reading(model, file.graph, build.batch, feeds, tuple(outputs))
+    return Reading(model, graph, build.batch, feeds, tuple(outputs))
 
 
-def _outputs(build: Build, graph: Graph, walk: onnx_graph.Walk) -> list[tuple[str, Data]]:
+def outputs_of(build: Build, graph: Graph, walk: onnx_graph.Walk) -> list[tuple[str, Data]]:
+    """The graph's outputs, each a tensor of the model, and how the file's own looks."""
     found: list[tuple[str, Data]] = []
     taken = {feed.tensor for feed in build.feeds}
     for port, value in zip(graph.outputs, walk.run(graph), strict=True):

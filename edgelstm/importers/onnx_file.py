@@ -60,12 +60,13 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]  # int, float, text, lists of them, an array, or a Graph
+    origin: str = ""  # what a file of another format calls the operation
 
     @property
     def label(self) -> str:
         """What errors call it."""
         called = self.name or next((name for name in self.outputs if name), "")
-        return f"node {shown(called)!r} ({shown(self.op)})"
+        return f"node {shown(called)!r} ({shown(self.origin or self.op)})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

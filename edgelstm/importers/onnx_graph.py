@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from .onnx_build import Build, Feed
 from .onnx_file import Graph, Node, Port, ordered
 from .onnx_fold import fold
 from .onnx_inputs import BATCH, LENGTHS, STEPS, Roles, is_whole, roles
-from .onnx_ops import OPERATIONS, normalised
+from .onnx_ops import OPERATIONS, Operation, normalised
 from .onnx_settings import Settings
 from .onnx_sizes import MAX_ELEMENTS, Dim, Known, known, product, symbol, uniform
 from .onnx_values import Atom, Data, Lengths, Order, Refused, Value
@@ -30,8 +31,9 @@ _REASONS = {
 class Walk:
     """The values of a graph's names."""
 
-    def __init__(self, build: Build, graph: Graph) -> None:
+    def __init__(self, build: Build, graph: Graph, operations: Mapping[str, Operation] = OPERATIONS) -> None:
         self.build = build
+        self.operations = operations
         self.values: dict[str, Value] = {name: known(array) for name, array in graph.constants.items()}
         self.writers: dict[str, Node] = {}
         self.folded = 0
@@ -86,7 +88,7 @@ class Walk:
                 if self.folded > _MAX_FOLDED:
                     raise CheckpointError("the constants the graph computes are too large")
                 return list(made)
-        operation = OPERATIONS.get(node.op)
+        operation = self.operations.get(node.op)
         if operation is None:
             raise CheckpointError("an operation that no layer does")
         settings = Settings(node)

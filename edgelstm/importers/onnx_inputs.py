@@ -19,6 +19,7 @@ _SAME = {"Identity", "Cast", "Dropout", "Relu", "Sigmoid", "Tanh", "LeakyRelu", 
 _SAME |= {"Clip", "LayerNormalization", "Pad", "Slice", "Add", "Sub", "Mul", "Div", "HardSigmoid", "Gelu", "Concat"}
 _SAME |= {"Softmax", "Neg", "Split", "Max", "Min", "Sum", "Mean", "Pow", "PRelu", "HardSwish", "Swish", "Erf", "Exp"}
 _JOINS = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Concat"}
+_CELLS = {"LSTM", "GRU", "RNN", "Recurrent"}
 _WINDOWS = {"Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization"}
 
 
@@ -99,7 +100,7 @@ class _Search:
         """Axes of the input that a node tells the roles of, and the number of their values."""
         shape = self._shape(node, 1)
         width = shape[2] if node.op in ("LSTM", "GRU", "RNN") and len(shape) == 3 else 0
-        if node.op in ("LSTM", "GRU", "RNN"):
+        if node.op in _CELLS:
             first = node.attributes.get("layout", 0) == 1
             if index == 0 and len(axes) == 3:
                 order = (BATCH, STEPS, VALUES) if first else (STEPS, BATCH, VALUES)
