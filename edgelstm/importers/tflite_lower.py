@@ -18,7 +18,8 @@ from .onnx_file import Graph, Node, Port
 from .onnx_fold import text
 from .tflite_cells import Cell, fused_lstm, fused_rnn
 from .tflite_file import File, Operator, Subgraph, Tensor
-from .tflite_schema import ACTIVATIONS, TYPES
+from .tflite_loops import loop
+from .tflite_schema import ACTIVATIONS
 from .torch_pickle import shown
 
 _MAX_REAL = 2 << 24  # numbers that were of fewer bits in the file
@@ -44,6 +45,7 @@ class Lowering:
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
         self.writers = {k: operator for operator in subgraph.operators for k in operator.outputs}
+        self.read = set(subgraph.outputs)  # tensors that operators which are needed read
         self.reals = 0
         self.narrow = 0  # constants of int8 among them
         self._made = 0
@@ -56,7 +58,9 @@ class Lowering:
     def graph(self) -> Graph:
         for k in (*self.subgraph.inputs, *self.subgraph.outputs):
             self._ports.setdefault(k, self._port_name(k))
-        for operator in needed(self.subgraph):
+        operators = needed(self.subgraph)
+        self.read.update(k for operator in operators for k in operator.inputs)
+        for operator in operators:
             self.lower(operator)
         inputs = [self._port(k) for k in self.subgraph.inputs]
         outputs = []
@@ -136,7 +140,7 @@ class Lowering:
     def emit_all(
         self, operator: Operator, op: str, inputs: Sequence[str], outputs: Sequence[str], /, **attributes: Any
     ) -> list[str]:
-        made = [output or self._own() for output in outputs]
+        made = [output or self.own() for output in outputs]
         self.nodes.append(Node(op, "", self.called(operator), tuple(inputs), tuple(made), attributes, operator.op))
         return made
 
@@ -144,7 +148,7 @@ class Lowering:
         self, operator: Operator, cell: Cell, inputs: Sequence[str], outputs: Sequence[str], layout: int
     ) -> str:
         """Adds a cell; returns the name of h of every step."""
-        outputs = [outputs[0] or self._own(), *outputs[1:]]
+        outputs = [outputs[0] or self.own(), *outputs[1:]]
         node = Node(
             "Recurrent", "", self.called(operator), tuple(inputs), tuple(outputs), {"cell": cell, "layout": layout},
             operator.op,
@@ -152,7 +156,7 @@ class Lowering:
         self.nodes.append(node)
         return outputs[0]
 
-    def _own(self) -> str:
+    def own(self) -> str:
         self._made += 1
         return f"#value {self._made}"
 
@@ -355,8 +359,11 @@ def _split_v(low: Lowering, operator: Operator, options: dict[str, Any]) -> None
     shape = low.tensor(operator, 0).shape
     if -1 in sizes and -len(shape) <= axis < len(shape):
         sizes[sizes.index(-1)] = shape[axis] - sum(sizes) - 1
-    outputs = [low.name(k) for k in operator.outputs]
-    low.emit_all(operator, "Split", [low.name(operator.inputs[0]), low.whole(sizes)], outputs, axis=axis)
+    if len(sizes) != len(operator.outputs):
+        raise CheckpointError(f"{low.label(operator)}: {len(sizes)} sizes for {len(operator.outputs)} parts")
+    kept = [(n, low.name(k)) for n, k in zip(sizes, operator.outputs, strict=True) if n]  # parts may be empty
+    inputs = [low.name(operator.inputs[0]), low.whole([n for n, _ in kept])]
+    low.emit_all(operator, "Split", inputs, [name for _, name in kept], axis=axis)
 
 
 def _concatenation(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
@@ -647,6 +654,7 @@ def _bidirectional_rnn(low: Lowering, operator: Operator, options: dict[str, Any
 
 
 _METHODS: dict[str, Method] = {
+    "WHILE": loop,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
     "BIDIRECTIONAL_SEQUENCE_LSTM": _bidirectional_lstm,
     "UNIDIRECTIONAL_SEQUENCE_RNN": _rnn,

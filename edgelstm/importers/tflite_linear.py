@@ -1,0 +1,185 @@
+"""One step of a recurrent layer as written-out arithmetic: sums of matrices times what is not linear.
+
+A `Linear` is a row of values, bias + sum of coefficient x atom. Atoms are what a step reads, functions, products of two
+rows, choices by a mask, and rows that something else multiplies. Coefficients are matrices [width, atom's width] or, of
+one dimension, diagonals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..layers import Activation
+from ..model import Array
+
+
+class Unknown(Exception):
+    """What a step computes is not understood; the reason in words."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """An atom. kind: "leaf", "apply", "product", "choice" or "alias"."""
+
+    kind: str
+    width: int
+    parts: tuple[Any, ...]  # a leaf's key; function and argument; two rows; mask, row and row; a row
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linear:
+    """A row of values."""
+
+    width: int
+    terms: dict[Term, Array] = field(default_factory=dict)
+    bias: Array = field(default_factory=lambda: np.zeros(1))  # float64, [width] or [1]
+
+    @property
+    def atom(self) -> Term | None:
+        """The one atom that the row is, if it is one."""
+        if len(self.terms) != 1 or self.bias.any():
+            return None
+        ((atom, coefficient),) = self.terms.items()
+        return atom if coefficient.ndim == 1 and (coefficient == 1).all() else None
+
+
+def leaf(width: int, *key: Any) -> Linear:
+    """Something a step reads."""
+    return of(Term("leaf", width, key))
+
+
+def of(atom: Term) -> Linear:
+    return Linear(atom.width, {atom: np.ones(atom.width)})
+
+
+def apply(name: str, row: Linear, alpha: float = 0.0) -> Linear:
+    return of(Term("apply", row.width, (name, alpha, row)))
+
+
+def product(left: Linear, right: Linear) -> Linear:
+    if left.width != right.width:
+        raise Unknown(f"it multiplies {left.width} values with {right.width}")
+    return of(Term("product", left.width, (left, right)))
+
+
+def choice(mask: Term, new: Linear, old: Linear | None) -> Linear:
+    return of(Term("choice", new.width, (mask, new, old)))
+
+
+def scaled(row: Linear, by: Array | float) -> Linear:
+    """Value by value."""
+    by = np.asarray(by, np.float64).reshape(-1)
+    terms = {a: c * by if c.ndim == 1 else c * by[:, None] for a, c in row.terms.items()}
+    return Linear(row.width, terms, row.bias * by)
+
+
+def shifted(row: Linear, by: Array | float) -> Linear:
+    return Linear(row.width, row.terms, row.bias + np.asarray(by, np.float64).reshape(-1))
+
+
+def total(left: Linear, right: Linear) -> Linear:
+    if left.width != right.width:
+        raise Unknown(f"it adds {left.width} values to {right.width}")
+    terms = dict(left.terms)
+    for atom, coefficient in right.terms.items():
+        if atom in terms:
+            other = terms[atom]
+            if other.ndim != coefficient.ndim:
+                other, coefficient = (np.diag(c) if c.ndim == 1 else c for c in (other, coefficient))
+            terms[atom] = other + coefficient
+        else:
+            terms[atom] = coefficient
+    return Linear(left.width, terms, left.bias + right.bias)
+
+
+def rows(row: Linear, first: int, last: int) -> Linear:
+    """Some of the values."""
+    if not 0 <= first < last <= row.width:
+        raise Unknown(f"it takes values {first} to {last} of {row.width}")
+    if (first, last) == (0, row.width):
+        return row
+    terms = {}
+    for atom, coefficient in row.terms.items():
+        terms[atom] = (np.diag(coefficient) if coefficient.ndim == 1 else coefficient)[first:last]
+    return Linear(last - first, terms, np.broadcast_to(row.bias, (row.width,))[first:last])
+
+
+def stacked(parts: Sequence[Linear]) -> Linear:
+    """Rows one behind the other."""
+    width = sum(part.width for part in parts)
+    terms: dict[Term, Array] = {}
+    at = 0
+    for part in parts:
+        for atom, coefficient in part.terms.items():
+            matrix = terms.setdefault(atom, np.zeros((width, atom.width), np.float32))
+            matrix[at : at + part.width] = np.diag(coefficient) if coefficient.ndim == 1 else coefficient
+        at += part.width
+    bias = np.concatenate([np.broadcast_to(part.bias, (part.width,)) for part in parts])
+    return Linear(width, terms, bias)
+
+
+class Products:
+    """Matrix products; a row that is more than one atom becomes one, the same for all who multiply it."""
+
+    def __init__(self) -> None:
+        self._aliases: dict[int, tuple[Linear, Term]] = {}
+
+    def atom(self, row: Linear) -> Term:
+        if row.atom is not None:
+            return row.atom
+        if id(row) not in self._aliases:
+            self._aliases[id(row)] = (row, Term("alias", row.width, (row,)))
+        return self._aliases[id(row)][1]
+
+    def matrix(self, weights: Array, row: Linear) -> Linear:
+        if weights.ndim != 2 or weights.shape[1] != row.width:
+            raise Unknown(f"weights of shape {weights.shape} for {row.width} values")
+        return Linear(len(weights), {self.atom(row): weights}, np.zeros(len(weights)))
+
+
+def equal(left: Linear, right: Linear) -> bool:
+    """Whether two rows are the same sum of the same atoms."""
+    if left is right:
+        return True
+    if left.width != right.width or set(left.terms) != set(right.terms) or (left.bias != right.bias).any():
+        return False
+    return all(_same(c, right.terms[a]) for a, c in left.terms.items())
+
+
+def _same(left: Array, right: Array) -> bool:
+    return left.shape == right.shape and bool((left == right).all())
+
+
+def negative(left: Linear, right: Linear) -> bool:
+    """Whether right = 1 - left."""
+    joined = total(left, right)
+    return not any(c.any() for c in joined.terms.values()) and bool((joined.bias == 1).all())
+
+
+# ---- functions ----
+
+
+_PLAIN = {"sigmoid", "tanh", "relu", "relu6", "leaky_relu", "elu", "exponential"}
+_SIXTH = np.float32(1 / 6)
+
+
+def function(row: Linear) -> tuple[Activation, Linear] | None:
+    """The activation that a row is, and of what; None if it is none."""
+    if len(row.terms) != 1:
+        return None
+    ((atom, coefficient),) = row.terms.items()
+    if atom.kind != "apply" or coefficient.ndim != 1 or row.bias.any():
+        return None
+    name, alpha, argument = atom.parts
+    if (coefficient == 1).all():
+        if name == "clip01":  # clip(0.2 v + 0.5, 0, 1) of v = 5 x - 2.5
+            return Activation("hard_sigmoid_fifth"), shifted(scaled(argument, 5), -2.5)
+        if name in _PLAIN:
+            return Activation(name, alpha), argument
+    if name == "relu6" and (np.abs(coefficient - _SIXTH) < 1e-7).all():
+        return Activation("hard_sigmoid"), shifted(argument, -3)
+    return None
