@@ -15,9 +15,10 @@ from . import onnx_graph
 from .onnx import Reading, contents, finished, outputs_of
 from .onnx_build import Build
 from .onnx_ops import OPERATIONS
-from .tflite_cells import recurrent
+from .tflite_cells import masked, norm, recurrent
 from .tflite_file import parse
 from .tflite_lower import Lowering
+from .tflite_patterns import rewritten
 from .torch_pickle import shown
 
 _OPSET = 21  # whose meaning the nodes have
@@ -34,7 +35,7 @@ def reading(data: bytes, name: str) -> Reading:
     """The model of a .tflite file's bytes."""
     digest = sha256(data).hexdigest()
     file = parse(data)
-    low = Lowering(file, file.subgraphs[0])
+    low = Lowering(file, rewritten(file))
     graph = low.graph()
     build = Build(_OPSET)
     walk = onnx_graph.Walk(build, graph, _OPERATIONS)
@@ -51,4 +52,4 @@ def reading(data: bytes, name: str) -> Reading:
         raise CheckpointError(f"the graph does not fit together: {error}") from None
 
 
-_OPERATIONS = {**OPERATIONS, "Recurrent": recurrent}
+_OPERATIONS = {**OPERATIONS, "Recurrent": recurrent, "Masked": masked, "Norm": norm}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError
-from ..layers import TANH, Activation, Last, Lstm, Rnn
+from ..layers import TANH, Activation, Last, Lstm, Mask, Rnn
 from ..model import Array
 from .onnx_build import Build
 from .onnx_cells import node_writes
 from .onnx_file import Node
 from .onnx_fold import optional, text
+from .onnx_ops import normalised
 from .onnx_settings import Settings
 from .onnx_sizes import Known, uniform
 from .onnx_values import Atom, Data, Value, places
@@ -208,3 +209,30 @@ def _check(label: str, fields: dict[str, Any]) -> None:
     for name, shape in expected.items():
         if fields.get(name) is not None and fields[name].shape != shape:
             raise CheckpointError(f"{label}: {name} of shape {fields[name].shape}, expected {shape}")
+
+
+# ---- masks and norms ----
+
+
+def masked(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> list[Value]:
+    """x with the steps that do not count as zeros, and which do: the mask, with an axis of size 1 for the values."""
+    value, values = settings.float("value"), settings.int("values")
+    data = inputs[0]
+    if not isinstance(data, Data):
+        raise CheckpointError(f"{node.label}: a mask of what the model does not read")
+    inner = data.axes[-1] if values else ()
+    data = build.whole(node, build.sequence(node, build.settle(node, data, inner)))
+    if data.width != (np.prod([a.number for a in inner]) if inner else 1):
+        raise CheckpointError(f"{node.label}: a mask of {text(data.shape)}")
+    counted, mask = build.emit_all(Mask, node, (data.pieces[0][0],), (data.width, 1), value=value)
+    axes = [*data.axes[:-1], ()] if values else data.axes
+    return [replace(data, pieces=((counted, 0),)), Data(((mask, 0),), data.steps, data.split, ()).seen(axes)]
+
+
+def norm(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> Value:
+    """LayerNorm over some axes."""
+    over, scale, offset = (settings.any(key) for key in ("over", "scale", "offset"))
+    data = inputs[0]
+    if not isinstance(data, Data):
+        raise CheckpointError(f"{node.label}: it normalises what the model does not read")
+    return normalised(build, node, data, over, scale, offset, settings.float("epsilon"))

@@ -460,6 +460,8 @@ def evaluate(step: Any, operator: Operator) -> list[Any]:
             raise Unknown("it splits values unevenly")
         size = row.width // count
         return [linear.rows(row, k * size, (k + 1) * size) for k in range(count)]
+    if op == "SPLIT_V":
+        return _parts(step, operator)
     if op in ("STRIDED_SLICE", "SLICE"):
         return [_cut(step, operator)]
     if op == "CONCATENATION":
@@ -547,6 +549,21 @@ def _joined(step: Any, operator: Operator) -> Linear:
     if operator.op == "ADD":
         return linear.shifted(row, constant)
     return linear.shifted(linear.scaled(row, -1), constant) if constants[0] else linear.shifted(row, -constant)
+
+
+def _parts(step: Any, operator: Operator) -> list[Any]:
+    """SPLIT_V, of which a part may be empty."""
+    row, sizes, axis = step.row(operator.inputs[0]), *(step._value(k) for k in operator.inputs[1:3])
+    rank = len(step.body.tensors[operator.inputs[0]].shape)
+    if not (isinstance(sizes, np.ndarray) and isinstance(axis, np.ndarray)) or int(axis.reshape(-1)[0]) not in (-1, rank - 1):
+        raise Unknown("it splits other than the values of a step")
+    counts = [int(n) for n in sizes.reshape(-1)]
+    if counts.count(-1) == 1:
+        counts[counts.index(-1)] = row.width - sum(counts) - 1
+    if sum(counts) != row.width or min(counts) < 0:
+        raise Unknown(f"it splits {row.width} values into {counts}")
+    ends = np.cumsum(counts).tolist()
+    return [linear.rows(row, end - n, end) if n else None for end, n in zip(ends, counts, strict=True)]
 
 
 def _cut(step: Any, operator: Operator) -> Linear:

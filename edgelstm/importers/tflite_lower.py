@@ -653,7 +653,22 @@ def _bidirectional_rnn(low: Lowering, operator: Operator, options: dict[str, Any
     _both_ways(low, operator, options, cells, [[_state(low, operator, 4)], [_state(low, operator, 8)]])
 
 
+# ---- operators of our own ----
+
+
+def _own(op: str, *keys: str) -> Method:
+    def made(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+        attributes = {key: options.pop(key) for key in keys}
+        outputs = [low.name(k) for k in operator.outputs]
+        low.emit_all(operator, op, [low.name(operator.inputs[0])], outputs, **attributes)
+
+    return made
+
+
 _METHODS: dict[str, Method] = {
+    "same": _function("Identity"),
+    "masked": _own("Masked", "value", "values"),
+    "normalised": _own("Norm", "over", "scale", "offset", "epsilon"),
     "WHILE": loop,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
     "BIDIRECTIONAL_SEQUENCE_LSTM": _bidirectional_lstm,

@@ -125,6 +125,8 @@ def _found(form: Any, gates: list[Linear | None], h: Term | None, **fields: Any)
     reads = list(dict.fromkeys(a for row in gates if row is not None for a in row.terms if a is not h))
     if not reads or any(atom.kind == "choice" for atom in reads):
         return None
+    if h is not None and not any(h in row.terms for row in gates if row is not None):
+        return None
     units = next(row.width for row in gates if row is not None)
     outputs = units
     shapes = [(units, sum(atom.width for atom in reads)), (units, outputs)]
