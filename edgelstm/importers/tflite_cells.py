@@ -128,7 +128,7 @@ def _states(build: Build, node: Node, values: list[Value | None], cell: Cell) ->
 
 
 def fused_lstm(label: str, parts: list[Array | None], options: dict[str, Any], function: str) -> Cell:
-    """The cell of 16 or 24 constants of the operator, in its order: input weights, recurrent weights, peepholes, biases,
+    """The cell of the operator's constants in its order: input weights, recurrent weights, peepholes, biases,
     projection and its bias, and layer norm's coefficients, of i, f, g and o each."""
     kernel, recurrent_, peephole, bias = parts[:4], parts[4:8], parts[8:11], parts[11:15]
     projection, projection_bias, norm = parts[15], parts[16], parts[17:21]
@@ -189,7 +189,7 @@ def _function(label: str, function: str) -> Activation:
 
 
 def _gates(label: str, parts: list[Array | None], coupled: bool, rank: int) -> Array:
-    """Of i, f, g, o; TFLite's coupled gates are i = 1 - f, the model's f = 1 - i, so that i is s of minus what f sees."""
+    """Of i, f, g, o. TFLite's coupled gates are i = 1 - f, the model's f = 1 - i: i is s of minus what f sees."""
     shapes = {part.shape for part in parts if part is not None}
     if len(shapes) != 1 or len(next(iter(shapes))) != rank:
         raise CheckpointError(f"{label}: weights of shapes {', '.join(map(str, sorted(shapes)))}")

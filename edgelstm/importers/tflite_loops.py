@@ -16,7 +16,7 @@ from . import tflite_linear as linear
 from . import tflite_steps as steps
 from .tflite_file import Operator, Subgraph, Tensor
 from .tflite_linear import Linear, Term, Unknown
-from .tflite_schema import ACTIVATIONS
+from .tflite_rows import evaluate
 
 if TYPE_CHECKING:
     from .tflite_lower import Lowering
@@ -67,7 +67,9 @@ def loop(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     try:
         _Loop(low, operator, condition, body).run()
     except Unknown as reason:
-        raise CheckpointError(f"{low.label(operator)}: a loop that is no recurrent layer as known: {reason}; {ADVICE}") from None
+        raise CheckpointError(
+            f"{low.label(operator)}: a loop that is no recurrent layer as known: {reason}; {ADVICE}"
+        ) from None
 
 
 def _subgraph(low: Lowering, operator: Operator, index: int) -> Subgraph:
@@ -95,10 +97,16 @@ class _Loop:
         states = {k: end for k, end in enumerate(ends) if isinstance(end, Linear) and k in self.leaves}
         for atom, k in {**self.reads, **self.masks}.items():
             shape = self._outer(self.operator.inputs[k]).shape
-            if not (isinstance(ends[k], _Held) and ends[k].index == k and not ends[k].part):
+            end = ends[k]
+            if not (isinstance(end, _Held) and end.index == k and not end.part):
                 raise Unknown("a sequence it reads changes on the way")
             if not shape or (length is not None and shape[0] != length):
                 raise Unknown(f"it runs {length} times over {shape[0] if shape else 0} steps of {atom.width} values")
+        batches = {self._outer(self.operator.inputs[k]).shape[1:2] for k in self.reads.values()}
+        for k, row in states.items():
+            shape = self._outer(self.operator.inputs[k]).shape
+            if len(batches) != 1 or shape != (*next(iter(batches)), row.width):
+                raise Unknown(f"it keeps a state of shape {list(shape)}")
         self._cells(ends, states)
 
     def _outer(self, k: int) -> Tensor:
@@ -140,7 +148,8 @@ class _Loop:
         tensor = inner.tensors[k]
         if tensor.data is None and k in inner.inputs:
             index = inner.inputs.index(k)
-            if not (isinstance(ends[index], _Held) and not ends[index].part):
+            end = ends[index]
+            if not (isinstance(end, _Held) and not end.part):
                 raise Unknown("the number of its steps changes on the way")
             start = self._start(index)
             return None if start is None else int(start.reshape(-1)[0])
@@ -155,9 +164,9 @@ class _Loop:
             self._values: dict[int, _Value] = {}
             for operator in self.body.operators:
                 self._operator(operator)
-        return self._value(wanted)
+        return self.value(wanted)
 
-    def _value(self, k: int) -> _Value:
+    def value(self, k: int) -> _Value:
         if k in self._values:
             return self._values[k]
         tensor = self.body.tensors[k]
@@ -178,7 +187,7 @@ class _Loop:
 
     def row(self, k: int) -> Linear:
         """A tensor of the body as a row of values."""
-        value = self._value(k)
+        value = self.value(k)
         if isinstance(value, _Held) and not value.part:
             shape = self.body.tensors[k].shape
             if self.body.tensors[k].dtype != "float32" or not shape:
@@ -197,12 +206,17 @@ class _Loop:
     def _special(self, operator: Operator) -> list[_Value] | None:
         """What counts, reads a step of a sequence or writes one."""
         op, inputs = operator.op, operator.inputs
-        values: list[Any] = [self._value(k) if k >= 0 else None for k in inputs]
+        values: list[Any] = [self.value(k) if k >= 0 else None for k in inputs]
         first = values[0] if values else None
         shape = self.body.tensors[operator.outputs[0]].shape if operator.outputs else ()
         if op == "ADD" and any(isinstance(v, _Counter) for v in values):
             counter, one = values if isinstance(first, _Counter) else values[::-1]
-            if not isinstance(one, np.ndarray) or one.size != 1 or int(one.reshape(-1)[0]) != 1 or operator.options["activation"]:
+            if (
+                not isinstance(one, np.ndarray)
+                or one.size != 1
+                or int(one.reshape(-1)[0]) != 1
+                or operator.options["activation"]
+            ):
                 raise Unknown("it does not count in steps of 1")
             return [_Counter(counter.index, counter.ahead + 1)]
         if op in ("RESHAPE", "EXPAND_DIMS", "PACK") and isinstance(first, _Counter) and prod(shape) == 1:
@@ -238,19 +252,18 @@ class _Loop:
         for atom, k in known.items():
             if k == held.index:
                 return linear.of(atom)
-        row = linear.leaf(width, "step", held.index)
-        atom = row.atom
-        assert atom is not None
-        known[atom] = held.index
-        return row
+        made = Term("leaf", width, ("step", held.index))
+        known[made] = held.index
+        return linear.of(made)
 
     def _piece(self, held: _Held, begin: Any, size: Any) -> _Held:
         """The rows before and behind the one that is written."""
-        if isinstance(begin, np.ndarray) and not begin.any() and isinstance(size, _Places):
-            if size.counter.ahead == 0 and set(size.rest) <= {-1}:
+        if isinstance(size, _Places) and isinstance(begin, np.ndarray):
+            if not begin.any() and size.counter.ahead == 0 and set(size.rest) <= {-1}:
                 return _Held(held.index, "head", size.counter)
-        if isinstance(begin, _Places) and isinstance(size, np.ndarray) and set(size.reshape(-1).tolist()) == {-1}:
-            if begin.counter.ahead == 1 and not any(begin.rest):
+        elif isinstance(begin, _Places) and isinstance(size, np.ndarray):
+            rest = set(size.reshape(-1).tolist())
+            if rest == {-1} and begin.counter.ahead == 1 and not any(begin.rest):
                 return _Held(held.index, "tail", _Counter(begin.counter.index))
         raise Unknown("it takes a part of a sequence")
 
@@ -281,7 +294,11 @@ class _Loop:
         for k, row in states.items():
             atom = row.atom
             if atom is not None and atom.kind == "choice":
-                if atom.parts[2] is None or atom.parts[2].atom is not self._leaf(k) or mask not in (None, atom.parts[0]):
+                if (
+                    atom.parts[2] is None
+                    or atom.parts[2].atom is not self._leaf(k)
+                    or mask not in (None, atom.parts[0])
+                ):
                     raise Unknown("a masked step does not keep its state")
                 mask, row = atom.parts[0], atom.parts[1]
             new[k] = row
@@ -307,11 +324,12 @@ class _Loop:
 
     def _doubt(self) -> str:
         """What its arithmetic is not, and what may have made it so."""
-        known = {"FULLY_CONNECTED", "ADD", "SUB", "MUL", "SPLIT", "RESHAPE", "GATHER", "LOGISTIC", "TANH", "CONCATENATION"}
-        known |= {"SLICE", "STRIDED_SLICE", "SELECT_V2", "PACK"}
-        others = sorted({operator.op for operator in self.body.operators} - known)
+        others = sorted({operator.op for operator in self.body.operators} - _USUAL)
         hint = f" (an activation of {', '.join(others)}?)" if others else ""
-        return f"its step is none of an LSTM, a GRU or a simple RNN{hint}, so a cell of its own or an option like recurrent_dropout made it"
+        return (
+            f"its step is none of an LSTM, a GRU or a simple RNN{hint}, so a cell of its own or an option like "
+            "recurrent_dropout made it"
+        )
 
     def _match(self, new: dict[int, Linear]) -> dict[tuple[int, ...], steps.Found]:
         """Cells by the states they keep."""
@@ -424,167 +442,8 @@ class _Loop:
             low.emit(operator, "Unsqueeze", [names[state], low.whole([0])], target)
 
 
-# ---- rows of values ----
-
-
-def evaluate(step: Any, operator: Operator) -> list[Any]:
-    """What an operator makes of rows of values."""
-    op, options, body = operator.op, operator.options, step.body
-    out = body.tensors[operator.outputs[0]] if operator.outputs else None
-    if op == "FULLY_CONNECTED":
-        return [_activated(operator, _product(step, operator))]
-    if op in ("ADD", "SUB", "MUL"):
-        return [_activated(operator, _joined(step, operator))]
-    if op in ("RELU", "MINIMUM", "MAXIMUM"):
-        bounded = _bounded(step, operator)
-        if bounded is not None:
-            return [bounded]
-    if op in _FUNCTIONS:
-        return [linear.apply(_FUNCTIONS[op], step.row(operator.inputs[0]), _alpha(operator))]
-    if op in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"):
-        shape = body.tensors[operator.inputs[0]].shape
-        value = step._value(operator.inputs[0])
-        if isinstance(value, np.ndarray):
-            return [value.reshape(out.shape)] if out is not None and prod(out.shape) == value.size else []
-        row = step.row(operator.inputs[0])
-        if out is None or not out.shape or out.shape[-1] != row.width or prod(shape) != prod(out.shape):
-            raise Unknown("it rearranges the values of a step")
-        return [row]
-    if op == "SPLIT":
-        axis, row = step._value(operator.inputs[0]), step.row(operator.inputs[1])
-        rank = len(body.tensors[operator.inputs[1]].shape)
-        if not isinstance(axis, np.ndarray) or int(axis.reshape(-1)[0]) not in (-1, rank - 1):
-            raise Unknown("it splits other than the values of a step")
-        count = len(operator.outputs)
-        if row.width % count:
-            raise Unknown("it splits values unevenly")
-        size = row.width // count
-        return [linear.rows(row, k * size, (k + 1) * size) for k in range(count)]
-    if op == "SPLIT_V":
-        return _parts(step, operator)
-    if op in ("STRIDED_SLICE", "SLICE"):
-        return [_cut(step, operator)]
-    if op == "CONCATENATION":
-        rank = len(body.tensors[operator.inputs[0]].shape)
-        if options["axis"] not in (-1, rank - 1) or options["activation"]:
-            raise Unknown("it joins other than the values of a step")
-        return [linear.stacked([step.row(k) for k in operator.inputs])]
-    if op == "NEG":
-        return [linear.scaled(step.row(operator.inputs[0]), -1)]
-    raise Unknown(f"it computes {op}")
-
-
-_FUNCTIONS = {
-    "LOGISTIC": "sigmoid", "TANH": "tanh", "RELU": "relu", "RELU6": "relu6", "RELU_0_TO_1": "clip01",
-    "LEAKY_RELU": "leaky_relu", "ELU": "elu", "EXP": "exponential",
+_USUAL = {
+    "FULLY_CONNECTED", "ADD", "SUB", "MUL", "SPLIT", "SPLIT_V", "RESHAPE", "GATHER", "LOGISTIC", "TANH",
+    "CONCATENATION", "SLICE", "STRIDED_SLICE", "SELECT_V2", "PACK",
 }  # fmt: skip
-
-
-def _bounded(step: Any, operator: Operator) -> Linear | None:
-    """A value held between 0 and 1 by two operators; the first alone is a function of its own kind."""
-    row, bound = step.row(operator.inputs[0]), 0.0
-    if operator.op != "RELU":
-        constant = step._value(operator.inputs[1])
-        if not isinstance(constant, np.ndarray) or constant.size != 1:
-            raise Unknown(f"it computes {operator.op}")
-        bound = float(constant.reshape(-1)[0])
-    other = {"RELU": "below 1", "MAXIMUM": "below 1", "MINIMUM": "above 0"}[operator.op]
-    atom = row.atom
-    fits = bound == (1 if operator.op == "MINIMUM" else 0)
-    if fits and atom is not None and atom.kind == "apply" and atom.parts[0] == other:
-        return linear.apply("clip01", atom.parts[2])
-    if fits and operator.op == "MINIMUM":
-        if atom is not None and atom.kind == "apply" and atom.parts[0] == "relu":
-            return linear.apply("clip01", atom.parts[2])
-        return linear.apply("below 1", row)
-    if operator.op == "RELU":
-        return None
-    if fits:
-        return linear.apply("relu", row)
-    raise Unknown(f"it computes {operator.op} with {bound:g}")
-
-
-def _alpha(operator: Operator) -> float:
-    return float(operator.options.get("alpha", 1.0 if operator.op == "ELU" else 0.0))
-
-
-def _activated(operator: Operator, row: Linear) -> Linear:
-    name = ACTIVATIONS.get(operator.options["activation"], "unknown")
-    if name == "none":
-        return row
-    if name not in ("relu", "relu6", "tanh"):
-        raise Unknown(f"it computes {name}")
-    return linear.apply(name, row)
-
-
-def _product(step: Any, operator: Operator) -> Linear:
-    weights = step._value(operator.inputs[1])
-    if not isinstance(weights, np.ndarray) or operator.options["weights_format"]:
-        raise Unknown("its weights are no constants")
-    row: Linear = step.products.matrix(weights, step.row(operator.inputs[0]))
-    if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-        bias = step._value(operator.inputs[2])
-        if not isinstance(bias, np.ndarray) or bias.size != row.width:
-            raise Unknown("its bias is no constant of its width")
-        row = linear.shifted(row, bias)
-    return row
-
-
-def _joined(step: Any, operator: Operator) -> Linear:
-    values = [step._value(k) for k in operator.inputs]
-    constants = [isinstance(v, np.ndarray) for v in values]
-    if all(constants):
-        raise Unknown("it computes with constants alone")
-    if not any(constants):
-        left, right = (step.row(k) for k in operator.inputs)
-        if operator.op == "MUL":
-            return linear.product(left, right)
-        return linear.total(left, right if operator.op == "ADD" else linear.scaled(right, -1))
-    row = step.row(operator.inputs[constants.index(False)])
-    constant = values[constants.index(True)]
-    if constant.size not in (1, row.width):
-        raise Unknown(f"it joins {row.width} values with a constant of {constant.size}")
-    if operator.op == "MUL":
-        return linear.scaled(row, constant)
-    if operator.op == "ADD":
-        return linear.shifted(row, constant)
-    return linear.shifted(linear.scaled(row, -1), constant) if constants[0] else linear.shifted(row, -constant)
-
-
-def _parts(step: Any, operator: Operator) -> list[Any]:
-    """SPLIT_V, of which a part may be empty."""
-    row, sizes, axis = step.row(operator.inputs[0]), *(step._value(k) for k in operator.inputs[1:3])
-    rank = len(step.body.tensors[operator.inputs[0]].shape)
-    if not (isinstance(sizes, np.ndarray) and isinstance(axis, np.ndarray)) or int(axis.reshape(-1)[0]) not in (-1, rank - 1):
-        raise Unknown("it splits other than the values of a step")
-    counts = [int(n) for n in sizes.reshape(-1)]
-    if counts.count(-1) == 1:
-        counts[counts.index(-1)] = row.width - sum(counts) - 1
-    if sum(counts) != row.width or min(counts) < 0:
-        raise Unknown(f"it splits {row.width} values into {counts}")
-    ends = np.cumsum(counts).tolist()
-    return [linear.rows(row, end - n, end) if n else None for end, n in zip(ends, counts, strict=True)]
-
-
-def _cut(step: Any, operator: Operator) -> Linear:
-    row = step.row(operator.inputs[0])
-    rank = len(step.body.tensors[operator.inputs[0]].shape)
-    bounds = [step._value(k) for k in operator.inputs[1:]]
-    if not all(isinstance(b, np.ndarray) and b.size == rank for b in bounds):
-        raise Unknown("it takes values at places that are no constants")
-    first, last = (b.reshape(-1).tolist() for b in bounds[:2])
-    if operator.op == "SLICE":
-        ends = [row.width if n == -1 else b + n for b, n in zip(first, last, strict=True)]
-        whole = [b == 0 and (n == -1 or n == s) for b, n, s in zip(first, last, step.body.tensors[operator.inputs[0]].shape, strict=True)]
-        if not all(whole[:-1]):
-            raise Unknown("it takes some sequences of a batch")
-        return linear.rows(row, first[-1], ends[-1])
-    options = operator.options
-    if any(options[f"{key}_mask"] for key in ("ellipsis", "new_axis", "shrink")) or options["offset"]:
-        raise Unknown("it takes single values of a step")
-    outer = (1 << (rank - 1)) - 1
-    if options["begin_mask"] & outer != outer or options["end_mask"] & outer != outer or set(bounds[2].reshape(-1).tolist()) != {1}:
-        raise Unknown("it takes some sequences of a batch")
-    begin = 0 if options["begin_mask"] >> (rank - 1) & 1 else first[-1]
-    end = row.width if options["end_mask"] >> (rank - 1) & 1 else last[-1]
-    return linear.rows(row, begin if begin >= 0 else begin + row.width, end if end >= 0 else end + row.width)
+"""What the loops of plain cells are made of."""

@@ -17,17 +17,17 @@ from .tflite_file import File, Operator, Subgraph, Tensor
 from .torch_pickle import shown
 
 
-def rewritten(file: File) -> Subgraph:
+def rewritten(file: File) -> Graph:
     """The first graph of a file with what is one layer as one operator."""
-    found = _Graph(file.subgraphs[0])
+    found = Graph(file.subgraphs[0])
     _variables(found, file)
     _words(found)
     _masks(found)
     _normalisations(found)
-    return found.subgraph()
+    return found
 
 
-class _Graph:
+class Graph:
     """A graph that changes."""
 
     def __init__(self, subgraph: Subgraph) -> None:
@@ -63,17 +63,18 @@ class _Graph:
         at = next(k for k, operator in enumerate(self.operators) if operator is old)
         self.operators[at : at + 1] = new
         for operator in new:
-            self.writers.update({k: operator for k in operator.outputs})
+            self.writers.update(dict.fromkeys(operator.outputs, operator))
 
 
-def _same(source: int, target: int) -> Operator:
+def same(source: int, target: int) -> Operator:
+    """A tensor as another."""
     return Operator("same", 1, (source,), (target,), (), {})
 
 
 # ---- variables ----
 
 
-def _variables(graph: _Graph, file: File) -> None:
+def _variables(graph: Graph, file: File) -> None:
     """Variables as the constants they hold, or as the zeros that the states of a loop start from."""
     handles = {o.outputs[0]: o.options["shared_name"] for o in graph.operators if o.op == "VAR_HANDLE" and o.outputs}
     if not handles:
@@ -82,7 +83,9 @@ def _variables(graph: _Graph, file: File) -> None:
     for operator in graph.operators:
         if operator.op == "CALL_ONCE":
             start |= _assigned(file, operator)
-    written = {handles.get(o.inputs[0], ""): o for o in graph.operators if o.op == "ASSIGN_VARIABLE" and len(o.inputs) == 2}
+    written = {
+        handles.get(o.inputs[0], ""): o for o in graph.operators if o.op == "ASSIGN_VARIABLE" and len(o.inputs) == 2
+    }
     for operator in list(graph.operators):
         if operator.op != "READ_VARIABLE" or not operator.inputs or not operator.outputs:
             continue
@@ -115,7 +118,7 @@ def _assigned(file: File, operator: Operator) -> dict[str, Tensor]:
     }
 
 
-def _carried(graph: _Graph, k: int, writer: Operator, held: Tensor) -> bool:
+def _carried(graph: Graph, k: int, writer: Operator, held: Tensor) -> bool:
     """Whether what is read is a loop's value, and what is written the same value at its end: a state from zeros."""
     readers = [o for o in graph.operators if k in o.inputs]
     if len(readers) != 1 or readers[0].op != "WHILE" or held.array().any():
@@ -128,7 +131,7 @@ def _carried(graph: _Graph, k: int, writer: Operator, held: Tensor) -> bool:
 # ---- word numbers ----
 
 
-def _words(graph: _Graph) -> None:
+def _words(graph: Graph) -> None:
     """Numbers below 0 counted from the end of a table: an Embedding takes none below 0."""
     for operator in list(graph.operators):
         if operator.op not in ("SELECT", "SELECT_V2") or len(operator.inputs) != 3:
@@ -140,13 +143,13 @@ def _words(graph: _Graph) -> None:
         size = graph.number(added.inputs[1])
         whole = graph.tensors[ids].dtype in ("int32", "int64")
         if whole and graph.number(less.inputs[1]) == 0 and size is not None and size > 0:
-            graph.put(operator, _same(ids, operator.outputs[0]))
+            graph.put(operator, same(ids, operator.outputs[0]))
 
 
 # ---- masks ----
 
 
-def _masks(graph: _Graph) -> None:
+def _masks(graph: Graph) -> None:
     """Steps in which some value differs from a number, as Masking and mask_zero compute them."""
     for operator in list(graph.operators):
         if operator.op == "NOT_EQUAL" and len(operator.inputs) == 2:
@@ -155,36 +158,45 @@ def _masks(graph: _Graph) -> None:
                 _mask(graph, operator, value)
 
 
-def _mask(graph: _Graph, operator: Operator, value: float) -> None:
+def _mask(graph: Graph, operator: Operator, value: float) -> None:
     x, (differs,) = operator.inputs[0], operator.outputs
     tensor = graph.tensors[x]
     rank = len(tensor.shape)
     if rank not in (2, 3):
         return
-    counted = graph.tensor(tensor, name=f"{tensor.name}/counted")
+    counted = graph.tensor(tensor, name=f"{tensor.name.split(':')[0]}/counted")
     options = {"value": value, "values": int(rank == 3)}
     if rank == 2:  # numbers of words, one a step
         graph.put(operator, Operator("masked", 1, (x,), (counted, differs), (), options))
         return
-    kept = graph.tensor(tensor, name=f"{tensor.name}/mask", shape=(*tensor.shape[:2], 1), signature=(*tensor.signature[:2], 1))
+    kept = graph.tensor(
+        tensor,
+        name=f"{tensor.name.split(':')[0]}/mask",
+        shape=(*tensor.shape[:2], 1),
+        signature=(*tensor.signature[:2], 1),
+    )
     graph.put(operator, Operator("masked", 1, (x,), (counted, kept), (), options))
     masks = {kept}
     for other in list(graph.operators):
-        if other.op == "REDUCE_ANY" and other.inputs[:1] == (differs,) and graph.number(other.inputs[1]) in (-1, rank - 1):
+        if (
+            other.op == "REDUCE_ANY"
+            and other.inputs[:1] == (differs,)
+            and graph.number(other.inputs[1]) in (-1, rank - 1)
+        ):
             if other.options["keep_dims"]:
                 masks.add(other.outputs[0])
-                graph.put(other, _same(kept, other.outputs[0]))
+                graph.put(other, same(kept, other.outputs[0]))
             else:
                 graph.put(other, Operator("SQUEEZE", 1, (kept,), other.outputs, (), {"axes": [2]}))
         elif other.op == "CAST" and other.inputs[0] in masks:
             masks.add(other.outputs[0])
-            graph.put(other, _same(kept, other.outputs[0]))
+            graph.put(other, same(kept, other.outputs[0]))
         elif other.op in ("SELECT", "SELECT_V2") and other.inputs[0] in masks and other.inputs[1] == x:
             zeros = graph.constant(other.inputs[2])
             if zeros is not None and not zeros.any():
-                graph.put(other, _same(counted, other.outputs[0]))
+                graph.put(other, same(counted, other.outputs[0]))
         elif other.op == "MUL" and not other.options["activation"] and x in other.inputs and masks & set(other.inputs):
-            graph.put(other, _same(counted, other.outputs[0]))
+            graph.put(other, same(counted, other.outputs[0]))
 
 
 # ---- layer normalisation ----
@@ -195,13 +207,13 @@ _Sum = dict[tuple[str, ...], Array]
 _SCALED, _CENTRE = ("r", "x"), ("m", "r")
 
 
-def _normalisations(graph: _Graph) -> None:
+def _normalisations(graph: Graph) -> None:
     for root in list(graph.operators):
         if root.op == "RSQRT":
             _normalisation(graph, root)
 
 
-def _normalisation(graph: _Graph, root: Operator) -> None:
+def _normalisation(graph: Graph, root: Operator) -> None:
     added = graph.written(root.inputs[0], "ADD")
     numbers = [graph.number(k) for k in added.inputs] if added is not None else []
     if added is None or len(numbers) != 2 or numbers.count(None) != 1 or added.options["activation"]:
@@ -225,7 +237,7 @@ def _normalisation(graph: _Graph, root: Operator) -> None:
 _ONE = np.ones(1)
 
 
-def _axes(graph: _Graph, operator: Operator, rank: int) -> list[int] | None:
+def _axes(graph: Graph, operator: Operator, rank: int) -> list[int] | None:
     array = graph.constant(operator.inputs[1]) if len(operator.inputs) > 1 else None
     if array is None or array.dtype.kind not in "iu" or any(not -rank <= n < rank for n in array.reshape(-1)):
         return None
@@ -238,7 +250,7 @@ def _in_place(x: Tensor, mean: Tensor, over: list[int]) -> bool:
     return all(n == (1 if k in over else size) for k, (n, size) in enumerate(zip(shape, x.shape, strict=True)))
 
 
-def _follow(graph: _Graph, sums: dict[int, _Sum], x: int, over: list[int], epsilon: float) -> None:
+def _follow(graph: Graph, sums: dict[int, _Sum], x: int, over: list[int], epsilon: float) -> None:
     """Goes on until a tensor is (x - mean) / sqrt(variance + epsilon) * scale + offset."""
     for operator in list(graph.operators):
         join = _JOINS.get(operator.op)
@@ -259,11 +271,13 @@ def _follow(graph: _Graph, sums: dict[int, _Sum], x: int, over: list[int], epsil
         if set(made) <= {_SCALED, _CENTRE, ()} and scale is not None and centre is not None:
             fields = _fields(graph.tensors[x].shape, over, scale, centre, made.get((), np.zeros(1)))
             if fields is not None:
-                graph.put(operator, Operator("normalised", 1, (x,), operator.outputs, (), {**fields, "epsilon": epsilon}))
+                graph.put(
+                    operator, Operator("normalised", 1, (x,), operator.outputs, (), {**fields, "epsilon": epsilon})
+                )
                 return
 
 
-def _part(graph: _Graph, sums: dict[int, _Sum], k: int) -> _Sum | None:
+def _part(graph: Graph, sums: dict[int, _Sum], k: int) -> _Sum | None:
     if k in sums:
         return sums[k]
     constant = graph.constant(k)
@@ -295,7 +309,9 @@ _JOINS: dict[str, Callable[..., _Sum]] = {
 }
 
 
-def _fields(shape: tuple[int, ...], over: list[int], scale: Array, centre: Array, offset: Array) -> dict[str, Any] | None:
+def _fields(
+    shape: tuple[int, ...], over: list[int], scale: Array, centre: Array, offset: Array
+) -> dict[str, Any] | None:
     """Scale and offset along the axes that are normalised, if they are the same along all others."""
     try:
         arrays = [np.broadcast_to(a, shape) for a in (scale, centre, offset)]

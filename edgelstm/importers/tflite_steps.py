@@ -41,7 +41,7 @@ def lstm(h_new: Linear, c_new: Linear, h: Term | None, c: Term | None) -> Found 
     for part in parts:
         left, right = part.parts
         for gate, state in ((left, right), (right, left)):
-            if c is not None and state.atom is c:
+            if c is not None and _is(state, c):
                 forget, kept = function(gate), part
     if c is not None:
         if forget is None:
