@@ -136,20 +136,68 @@ def tflite_file(path: Path, xs: Sequence[Array], **options: Any) -> Answers:
 def _tflite(model: bytes, what: str, xs: Sequence[Array], runtime: str, resolver: str, every_step: bool) -> Answers:
     peer = f"{runtime} {version(runtime)}"
     module = importlib.import_module(f"{RUNTIMES[runtime]}.interpreter")
-    try:
-        interpreter = module.Interpreter(
+
+    def made() -> Any:
+        return module.Interpreter(
             model_content=model,
             num_threads=1,
             experimental_op_resolver_type=getattr(module.OpResolverType, RESOLVERS[resolver]),
         )
-        size, steps = _fit(interpreter, what, xs)
-        batches = [_batch(interpreter, xs, first, size, steps, every_step) for first in range(0, len(xs[0]), size)]
+
+    try:
+        interpreter = made()
+        reading = None if every_step else _read_tflite(model, xs)
+        if reading is not None:
+            batches = _as_read(reading, made, xs)
+        else:
+            size, steps = _fit(interpreter, what, xs)
+            batches = [_batch(interpreter, xs, first, size, steps, every_step) for first in range(0, len(xs[0]), size)]
         integer = any(row["dtype"] is np.int8 for row in interpreter.get_tensor_details())
     except InputError:
         raise
     except (ValueError, RuntimeError) as error:
         raise PeerError(f"{peer} cannot run {what}: {str(error).strip()}") from None
     return Answers(tuple(np.concatenate(parts) for parts in zip(*batches, strict=True)), peer, integer)
+
+
+def _read_tflite(model: bytes, xs: Sequence[Array]) -> Any:
+    """A .tflite model as the importer reads it, where its own graph takes as many steps as the data have; else None."""
+    from .importers import onnx_feeds, tflite
+
+    try:
+        reading = tflite.reading(model, "")
+        if len(xs) != len(reading.feeds):
+            return None
+        onnx_feeds.given(reading, [x[: onnx_feeds.fixed_batch(reading) or len(x)] for x in xs])
+    except (CheckpointError, InputError, ValueError):
+        return None
+    return reading
+
+
+def _as_read(reading: Any, made: Any, xs: Sequence[Array]) -> list[tuple[Array, ...]]:
+    """Answers to inputs as the importer's model has them. A fresh interpreter for each call: not all that a graph keeps
+    can be reset."""
+    from .importers import onnx_feeds
+
+    count = len(xs[0])
+    size = onnx_feeds.fixed_batch(reading) or count
+    batches = []
+    for first in range(0, count, size):
+        interpreter = made()
+        parts = [_filled(x[first : first + size], size) for x in xs]
+        given = onnx_feeds.given(reading, parts)
+        rows = interpreter.get_input_details()
+        for row, port in zip(rows, reading.graph.inputs, strict=True):
+            if tuple(row["shape"]) != given[port.name].shape:
+                interpreter.resize_tensor_input(row["index"], given[port.name].shape)
+        interpreter.allocate_tensors()
+        for row, port in zip(rows, reading.graph.inputs, strict=True):
+            interpreter.set_tensor(row["index"], given[port.name])
+        interpreter.invoke()
+        found = zip(reading.graph.outputs, interpreter.get_output_details(), strict=True)
+        answers = {port.name: interpreter.get_tensor(row["index"]) for port, row in found}
+        batches.append(tuple(y[: count - first] for y in onnx_feeds.taken(reading, answers, size)))
+    return batches
 
 
 def _fit(interpreter: Any, what: str, xs: Sequence[Array]) -> tuple[int, int]:
@@ -385,12 +433,14 @@ def onnx_file(path: Path, xs: Sequence[Array]) -> Answers:
 
 
 def fixed_steps(path: Path, model: Model, architecture: str | os.PathLike[str] | None = None) -> dict[str, int]:
-    """The numbers of steps that a Keras or ONNX file fixes, by the inputs of the model that was read from it."""
-    from .importers import keras, onnx, onnx_feeds
+    """The numbers of steps that a Keras, ONNX or TFLite file fixes, by the inputs of the model that was read from it."""
+    from .importers import keras, onnx, onnx_feeds, tflite
 
     try:
         kind = importers.recognise(path)
-        data = path.read_bytes() if kind in ("keras", "onnx") else b""
+        data = path.read_bytes() if kind in ("keras", "onnx", "tflite") else b""
+        if kind == "tflite":
+            return onnx_feeds.fixed_steps(tflite.reading(data, path.name))
         if kind == "onnx":
             return onnx_feeds.fixed_steps(onnx.reading(data, path.name))
         if kind == "keras":
