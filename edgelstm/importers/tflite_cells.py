@@ -16,7 +16,7 @@ from .onnx_file import Node
 from .onnx_fold import optional, text
 from .onnx_ops import normalised
 from .onnx_settings import Settings
-from .onnx_sizes import Known, uniform
+from .onnx_sizes import Known, numbers, uniform
 from .onnx_values import Atom, Data, Value, places
 
 FUNCTIONS = {"none": "linear", "relu": "relu", "relu6": "relu6", "tanh": "tanh"}
@@ -61,7 +61,8 @@ def recurrent(build: Build, node: Node, settings: Settings, inputs: list[Value |
     reads = [build.read(node, x)]
     if mask is not None:
         reads.append(_mask(build, node, mask, x))
-    states = _states(build, node, [optional(inputs, k) for k in (2, 3)][: len(cell.states)], cell)
+    given = [optional(inputs, k) for k in (2, 3)][: len(cell.states)]
+    states = _states(build, node, given, cell, reads[0])
     if states and mask is not None and node_writes(node, 1):
         raise CheckpointError(f"{node.label}: a last state under a mask with a state to start from")
     widths = cell.states[: 2 if node_writes(node, 2) else 1]
@@ -105,23 +106,27 @@ def _mask(build: Build, node: Node, value: Value, x: Data) -> str:
     return build.whole(node, build.sequence(node, value)).pieces[0][0]
 
 
-def _states(build: Build, node: Node, values: list[Value | None], cell: Cell) -> list[str]:
+def _states(build: Build, node: Node, values: list[Value | None], cell: Cell, x: str) -> list[str]:
     """The tensors a cell starts from; none for zeros."""
-    found = []
-    for value, width in zip(values, cell.states, strict=True):
-        if value is None or (isinstance(value, Known) and uniform(value) == 0):
-            continue
-        if isinstance(value, Known):
-            raise CheckpointError(f"{node.label}: it starts from a constant other than zero")
-        if not isinstance(value, Data):
-            raise CheckpointError(f"{node.label}: the state it starts from does not come from the model's inputs")
-        state = build.alone(node, build.settle(node, value, value.order))
-        if state.width != width or (places(state, state.axes) != np.arange(width)).any():
-            raise CheckpointError(f"{node.label}: it starts from a state of shape {text(value.shape)}")
-        found.append(build.read(node, state))
-    if len(found) not in (0, len(cell.states)):
-        raise CheckpointError(f"{node.label}: of its two states one starts at zero and one is read")
-    return found
+    read = [value is not None and not (isinstance(value, Known) and uniform(value) == 0) for value in values]
+    if not any(read):
+        return []
+    return [_state(build, node, value, n, x) for value, n in zip(values, cell.states, strict=True)]
+
+
+def _state(build: Build, node: Node, value: Value | None, width: int, x: str) -> str:
+    if value is None or isinstance(value, Known):
+        array = np.zeros(width, np.float32) if value is None else numbers(value, node.label)
+        row = array.reshape(-1)[-width:]
+        if array.dtype.kind != "f" or array.shape[-1:] != (width,) or (array != row).any():
+            raise CheckpointError(f"{node.label}: it starts from a constant of shape {text(array.shape)}")
+        return build.constant(node, x, row, ".start")
+    if not isinstance(value, Data):
+        raise CheckpointError(f"{node.label}: the state it starts from does not come from the model's inputs")
+    state = build.alone(node, build.settle(node, value, value.order))
+    if state.width != width or (places(state, state.axes) != np.arange(width)).any():
+        raise CheckpointError(f"{node.label}: it starts from a state of shape {text(value.shape)}")
+    return build.read(node, state)
 
 
 # ---- the fused LSTM ----
