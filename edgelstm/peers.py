@@ -433,7 +433,7 @@ def onnx_file(path: Path, xs: Sequence[Array]) -> Answers:
 
 
 def fixed_steps(path: Path, model: Model, architecture: str | os.PathLike[str] | None = None) -> dict[str, int]:
-    """The numbers of steps that a Keras, ONNX or TFLite file fixes, by the inputs of the model that was read from it."""
+    """The numbers of steps that a Keras, ONNX or TFLite file fixes, by the inputs of the model that was read of it."""
     from .importers import keras, onnx, onnx_feeds, tflite
 
     try:

@@ -179,16 +179,16 @@ def parts(
     file: File, inputs: int, units: int, outputs: int, seed: int, peephole: bool, coupled: bool, projected: bool
 ) -> list[int]:
     """The 17 constants of one direction."""
-    rows = []
-    for k in range(4):
-        rows.append(-1 if coupled and k == 0 else file.constant(weights(units, inputs, seed=seed + k)))
-    for k in range(4):
-        rows.append(-1 if coupled and k == 0 else file.constant(weights(units, outputs, seed=seed + 10 + k)))
-    for k in range(3):
-        absent = not peephole or (coupled and k == 0)
-        rows.append(-1 if absent else file.constant(weights(units, seed=seed + 20 + k)))
-    for k in range(4):
-        rows.append(-1 if coupled and k == 0 else file.constant(weights(units, seed=seed + 30 + k)))
-    rows.append(file.constant(weights(outputs, units, seed=seed + 40)) if projected else -1)
-    rows.append(-1)
-    return rows
+
+    def constants(first: int, *shape: int, gates: Sequence[int] = range(4), there: bool = True) -> list[int]:
+        absent = [not there or (coupled and k == 0) for k in gates]
+        return [-1 if gone else file.constant(weights(*shape, seed=seed + first + k)) for k, gone in enumerate(absent)]
+
+    return [
+        *constants(0, units, inputs),
+        *constants(10, units, outputs),
+        *constants(20, units, gates=range(3), there=peephole),
+        *constants(30, units),
+        *constants(40, outputs, units, gates=[1], there=projected),
+        -1,
+    ]

@@ -1,8 +1,7 @@
 """One step of a recurrent layer as written-out arithmetic: sums of matrices times what is not linear.
 
 A `Linear` is a row of values, bias + sum of coefficient x atom. Atoms are what a step reads, functions, products of two
-rows, choices by a mask, and rows that something else multiplies. Coefficients are matrices [width, atom's width] or, of
-one dimension, diagonals.
+rows, choices by a mask, and rows that something else takes as one. Nothing here copies a matrix.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import Activation
+from ..meta import MAX_WIDTH
 from ..model import Array
 
 
@@ -23,11 +23,30 @@ class Unknown(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
-    """An atom. kind: "leaf", "apply", "product", "choice" or "alias"."""
+    """An atom. kind: "leaf", "apply", "product", "choice", "alias", "part" or "stack"."""
 
     kind: str
     width: int
-    parts: tuple[Any, ...]  # a leaf's key; function and argument; two rows; mask, row and row; a row
+    parts: tuple[Any, ...]  # a leaf's key; function, number and row; two rows; mask, row and row; a row; rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coefficient:
+    """diag(scale) matrix, or diag(scale) alone."""
+
+    scale: Array  # float64 [width]
+    matrix: Array | None = None  # [width, width of the atom]
+
+    @property
+    def one(self) -> bool:
+        return self.matrix is None and bool((self.scale == 1).all())
+
+    @property
+    def dense(self) -> Array:
+        """The matrix it is, where it is more than a scale."""
+        if self.matrix is None:
+            raise Unknown("it has no weights where a cell has some")
+        return self.matrix if (self.scale == 1).all() else (self.matrix * self.scale[:, None]).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +54,7 @@ class Linear:
     """A row of values."""
 
     width: int
-    terms: dict[Term, Array] = field(default_factory=dict)
+    terms: dict[Term, Coefficient] = field(default_factory=dict)
     bias: Array = field(default_factory=lambda: np.zeros(1))  # float64, [width] or [1]
 
     @property
@@ -44,7 +63,7 @@ class Linear:
         if len(self.terms) != 1 or self.bias.any():
             return None
         ((atom, coefficient),) = self.terms.items()
-        return atom if coefficient.ndim == 1 and (coefficient == 1).all() else None
+        return atom if coefficient.one else None
 
 
 def leaf(width: int, *key: Any) -> Linear:
@@ -53,7 +72,9 @@ def leaf(width: int, *key: Any) -> Linear:
 
 
 def of(atom: Term) -> Linear:
-    return Linear(atom.width, {atom: np.ones(atom.width)})
+    if atom.width > MAX_WIDTH:
+        raise Unknown(f"it computes with {atom.width} values at once")
+    return Linear(atom.width, {atom: Coefficient(np.ones(atom.width))})
 
 
 def apply(name: str, row: Linear, alpha: float = 0.0) -> Linear:
@@ -73,7 +94,7 @@ def choice(mask: Term, new: Linear, old: Linear | None) -> Linear:
 def scaled(row: Linear, by: Array | float) -> Linear:
     """Value by value."""
     by = np.asarray(by, np.float64).reshape(-1)
-    terms = {a: c * by if c.ndim == 1 else c * by[:, None] for a, c in row.terms.items()}
+    terms = {a: Coefficient(c.scale * by, c.matrix) for a, c in row.terms.items()}
     return Linear(row.width, terms, row.bias * by)
 
 
@@ -87,12 +108,10 @@ def total(left: Linear, right: Linear) -> Linear:
     terms = dict(left.terms)
     for atom, coefficient in right.terms.items():
         if atom in terms:
-            other = terms[atom]
-            if other.ndim != coefficient.ndim:
-                other, coefficient = (np.diag(c) if c.ndim == 1 else c for c in (other, coefficient))
-            terms[atom] = other + coefficient
-        else:
-            terms[atom] = coefficient
+            if terms[atom].matrix is not coefficient.matrix:
+                raise Unknown("it adds two products of the same values")
+            coefficient = Coefficient(terms[atom].scale + coefficient.scale, coefficient.matrix)
+        terms[atom] = coefficient
     return Linear(left.width, terms, left.bias + right.bias)
 
 
@@ -102,24 +121,17 @@ def rows(row: Linear, first: int, last: int) -> Linear:
         raise Unknown(f"it takes values {first} to {last} of {row.width}")
     if (first, last) == (0, row.width):
         return row
-    terms = {}
-    for atom, coefficient in row.terms.items():
-        terms[atom] = (np.diag(coefficient) if coefficient.ndim == 1 else coefficient)[first:last]
+    if any(c.matrix is None for c in row.terms.values()):
+        return of(Term("part", last - first, (row, first, last)))
+    terms = {
+        a: Coefficient(c.scale[first:last], c.matrix[first:last]) for a, c in row.terms.items() if c.matrix is not None
+    }
     return Linear(last - first, terms, np.broadcast_to(row.bias, (row.width,))[first:last])
 
 
 def stacked(parts: Sequence[Linear]) -> Linear:
     """Rows one behind the other."""
-    width = sum(part.width for part in parts)
-    terms: dict[Term, Array] = {}
-    at = 0
-    for part in parts:
-        for atom, coefficient in part.terms.items():
-            matrix = terms.setdefault(atom, np.zeros((width, atom.width), np.float32))
-            matrix[at : at + part.width] = np.diag(coefficient) if coefficient.ndim == 1 else coefficient
-        at += part.width
-    bias = np.concatenate([np.broadcast_to(part.bias, (part.width,)) for part in parts])
-    return Linear(width, terms, bias)
+    return of(Term("stack", sum(part.width for part in parts), tuple(parts)))
 
 
 class Products:
@@ -136,9 +148,16 @@ class Products:
         return self._aliases[id(row)][1]
 
     def matrix(self, weights: Array, row: Linear) -> Linear:
-        if weights.ndim != 2 or weights.shape[1] != row.width:
+        if weights.ndim != 2 or weights.shape[1] != row.width or weights.dtype.kind != "f":
             raise Unknown(f"weights of shape {weights.shape} for {row.width} values")
-        return Linear(len(weights), {self.atom(row): weights}, np.zeros(len(weights)))
+        made = Linear(len(weights), {}, np.zeros(len(weights)))
+        at = 0
+        atom = row.atom
+        for part in atom.parts if atom is not None and atom.kind == "stack" else (row,):
+            block = Coefficient(np.ones(len(weights)), weights[:, at : at + part.width])
+            made = total(made, Linear(len(weights), {self.atom(part): block}))
+            at += part.width
+        return made
 
 
 def equal(left: Linear, right: Linear) -> bool:
@@ -150,14 +169,17 @@ def equal(left: Linear, right: Linear) -> bool:
     return all(_same(c, right.terms[a]) for a, c in left.terms.items())
 
 
-def _same(left: Array, right: Array) -> bool:
-    return left.shape == right.shape and bool((left == right).all())
+def _same(left: Coefficient, right: Coefficient) -> bool:
+    return left.matrix is right.matrix and bool((left.scale == right.scale).all())
 
 
 def negative(left: Linear, right: Linear) -> bool:
     """Whether right = 1 - left."""
-    joined = total(left, right)
-    return not any(c.any() for c in joined.terms.values()) and bool((joined.bias == 1).all())
+    try:
+        joined = total(left, right)
+    except Unknown:
+        return False
+    return not any(c.scale.any() for c in joined.terms.values()) and bool((joined.bias == 1).all())
 
 
 # ---- functions ----
@@ -172,14 +194,14 @@ def function(row: Linear) -> tuple[Activation, Linear] | None:
     if len(row.terms) != 1:
         return None
     ((atom, coefficient),) = row.terms.items()
-    if atom.kind != "apply" or coefficient.ndim != 1 or row.bias.any():
+    if atom.kind != "apply" or coefficient.matrix is not None or row.bias.any():
         return None
     name, alpha, argument = atom.parts
-    if (coefficient == 1).all():
+    if coefficient.one:
         if name == "clip01":  # clip(0.2 v + 0.5, 0, 1) of v = 5 x - 2.5
             return Activation("hard_sigmoid_fifth"), shifted(scaled(argument, 5), -2.5)
         if name in _PLAIN:
             return Activation(name, alpha), argument
-    if name == "relu6" and (np.abs(coefficient - _SIXTH) < 1e-7).all():
+    if name == "relu6" and (np.abs(coefficient.scale - _SIXTH) < 1e-7).all():
         return Activation("hard_sigmoid"), shifted(argument, -3)
     return None

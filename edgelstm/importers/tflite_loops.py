@@ -21,6 +21,7 @@ from .tflite_rows import evaluate
 if TYPE_CHECKING:
     from .tflite_lower import Lowering
 
+_MOST_VALUES = 64  # of a loop: two states for each cell, counters and sequences
 ADVICE = "import the checkpoint it was converted from (.keras, .h5, .pt) instead"
 
 
@@ -82,6 +83,8 @@ class _Loop:
     def __init__(self, low: Lowering, operator: Operator, condition: Subgraph, body: Subgraph) -> None:
         self.low, self.operator, self.condition, self.body = low, operator, condition, body
         count = len(operator.inputs)
+        if count > _MOST_VALUES:
+            raise CheckpointError(f"{low.label(operator)}: {count} values go round, expected at most {_MOST_VALUES}")
         if not count == len(operator.outputs) == len(body.inputs) == len(body.outputs) == len(condition.inputs):
             raise CheckpointError(f"{low.label(operator)}: its loop's values do not fit together")
         self.products = linear.Products()

@@ -222,6 +222,19 @@ OPERATORS = {
 }  # fmt: skip
 """Operators that something here knows: their builtin codes, and the numbers of their tables of options."""
 
+ARITY = {
+    "VAR_HANDLE": (0, 1), "CALL_ONCE": (0, 0), "ASSIGN_VARIABLE": (2, 0),
+    **dict.fromkeys(("SPLIT_V", "SLICE", "SELECT", "SELECT_V2", "RANGE", "PADV2"), (3, 1)),
+    **dict.fromkeys((
+        "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "PAD",
+        "GATHER", "TRANSPOSE", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "SPLIT",
+        "EXPAND_DIMS", "TILE", "LESS", "GREATER", "NOT_EQUAL", "SQUARED_DIFFERENCE", "REVERSE_V2", "POW",
+        "BATCH_MATMUL", "FILL", "BROADCAST_TO", "LOGICAL_AND", "PRELU",
+    ), (2, 1)),
+    "STRIDED_SLICE": (4, 1),
+}  # fmt: skip
+"""How many inputs, which cannot be left out, and outputs an operator has at least; one each unless told."""
+
 TYPES = {
     0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "string", 6: "bool", 7: "int16",
     8: "complex64", 9: "int8", 10: "float64", 11: "complex128", 12: "uint64", 13: "resource", 14: "variant",

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..layers import LINEAR, Activation, Gru, Lstm, Rnn
-from ..model import Array
 from .tflite_cells import Cell
 from .tflite_linear import Linear, Term, equal, function, negative
 
@@ -27,7 +26,7 @@ def _operands(atom: Term | None) -> tuple[Linear, Linear] | None:
 
 def _products(row: Linear) -> list[Term] | None:
     """The products that a row is the plain sum of."""
-    if row.bias.any() or any(c.ndim != 1 or (c != 1).any() for c in row.terms.values()):
+    if row.bias.any() or not all(c.one for c in row.terms.values()):
         return None
     return list(row.terms) if all(atom.kind == "product" for atom in row.terms) else None
 
@@ -94,17 +93,19 @@ def _gru(z: tuple[Activation, Linear], n: tuple[Activation, Linear], h: Term) ->
             rest = Linear(n[1].width, {a: c for a, c in n[1].terms.items() if a is not atom}, n[1].bias)
             if h in rest.terms:
                 return None
-            after = coefficient.ndim == 1 and (coefficient == 1).all() and set(inner.terms) == {h}
-            if after and inner.terms[h].ndim == 2:
-                recurrent, reset_bias = inner.terms[h], np.broadcast_to(inner.bias, (inner.width,))
-            elif coefficient.ndim == 2 and _is(inner, h):
-                recurrent, reset_bias, after = coefficient, None, False
+            after = coefficient.one and set(inner.terms) == {h}
+            if after and inner.terms[h].matrix is not None:
+                recurrent, reset_bias = inner.terms[h].dense, np.broadcast_to(inner.bias, (inner.width,))
+            elif coefficient.matrix is not None and _is(inner, h):
+                recurrent, reset_bias, after = coefficient.dense, None, False
             else:
                 continue
             found = _found(Gru, [z[1], r[1], rest], h, gate_activation=z[0], activation=n[0], reset_after=after)
             if found is None:
                 return None
             weights = found.cell.fields["recurrent"]
+            if recurrent.shape != weights[2].shape:
+                return None
             weights[2] = recurrent
             if reset_bias is not None:
                 found.cell.fields["reset_bias"] = reset_bias.astype(np.float32)
@@ -125,6 +126,8 @@ def _found(form: Any, gates: list[Linear | None], h: Term | None, **fields: Any)
     reads = list(dict.fromkeys(a for row in gates if row is not None for a in row.terms if a is not h))
     if not reads or any(atom.kind == "choice" for atom in reads):
         return None
+    if any(c.matrix is None for row in gates if row is not None for c in row.terms.values()):
+        return None
     if h is not None and not any(h in row.terms for row in gates if row is not None):
         return None
     units = next(row.width for row in gates if row is not None)
@@ -136,10 +139,10 @@ def _found(form: Any, gates: list[Linear | None], h: Term | None, **fields: Any)
         at = 0
         for atom in reads:
             if row is not None and atom in row.terms:
-                kernel[:, at : at + atom.width] = _matrix(row.terms[atom])
+                kernel[:, at : at + atom.width] = row.terms[atom].dense
             at += atom.width
         if row is not None and h is not None and h in row.terms:
-            matrix = _matrix(row.terms[h])
+            matrix = row.terms[h].dense
             if matrix.shape != (units, outputs):
                 return None
             recurrent[:] = matrix
@@ -152,7 +155,3 @@ def _found(form: Any, gates: list[Linear | None], h: Term | None, **fields: Any)
     if fields.get("cell_activation") == fields["activation"]:
         fields.pop("cell_activation", None)
     return Found(Cell(form, fields), tuple(reads))
-
-
-def _matrix(coefficient: Array) -> Array:
-    return np.diag(coefficient) if coefficient.ndim == 1 else coefficient

@@ -18,6 +18,7 @@ import numpy as np
 from ..activations import activate
 from ..errors import CheckpointError, ModelError
 from ..layers import Activation
+from ..meta import MAX_WIDTH
 from ..model import Array
 from ..reference_cells import run as reference
 from . import tflite_linear as linear
@@ -29,7 +30,9 @@ from .tflite_patterns import Graph, same
 from .tflite_rows import evaluate
 
 _RANK = 2  # of a step's tensors
-_MOST = 4000  # operators that are followed
+_MOST = 20_000  # operators that are followed
+_MOST_BUILT = 1 << 28  # weights of all steps
+_MOST_CELLS = 64  # kinds of steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +84,8 @@ class _Rows:
         self.products = linear.Products()
         self.values: dict[int, Any] = {}
         self.steps: list[_Step] = []
-        self.rows: list[tuple[int, Linear]] = []
+        self.cells: list[Cell] = []
+        self.built = 0  # weights of cells that were put together
         self.layouts: dict[int, int] = {}  # of the tensors of all steps' h
 
     def value(self, k: int) -> Any:
@@ -91,7 +95,7 @@ class _Rows:
                 self.values[k] = self.real(tensor)
             else:
                 width = tensor.shape[-1] if tensor.shape and tensor.dtype == "float32" else 0
-                self.values[k] = linear.leaf(width, "tensor", k) if width else None
+                self.values[k] = linear.leaf(width, "tensor", k) if 0 < width <= MAX_WIDTH else None
         return self.values[k]
 
     def row(self, k: int) -> Linear:
@@ -103,6 +107,9 @@ class _Rows:
     def follow(self) -> None:
         """Writes out what every operator computes, and finds the steps among it."""
         for operator in list(self.graph.operators):
+            if self.built > _MOST_BUILT or len(self.cells) > _MOST_CELLS:
+                self.steps.clear()
+                return
             shape = self.graph.tensors[operator.outputs[0]].shape if operator.outputs else ()
             if operator.op not in _FOLLOWED or not shape or len(shape) > _RANK:
                 continue
@@ -119,7 +126,10 @@ class _Rows:
 
     def _steps(self, k: int, row: Linear) -> None:
         for c, found, before in self._candidates(row):
-            cell = next((s.cell for s in self.steps if _alike(s.cell, found.cell)), found.cell)
+            self.built += sum(v.size for v in found.cell.fields.values() if isinstance(v, np.ndarray))
+            cell = next((known for known in self.cells if _alike(known, found.cell)), found.cell)
+            if cell is found.cell:
+                self.cells.append(cell)
             at = next((n for n, value in self.values.items() if value is c), -1) if c is not None else -1
             self.steps.append(_Step(cell, found.reads, row, c, before, (k, at)))
 
@@ -353,7 +363,9 @@ def numeric(row: Linear, known: dict[Term, Array], depth: int = 0) -> Array:
         values = known.get(atom)
         if values is None:
             values = known[atom] = _numeric(atom, known, depth)
-        made = made + (values * coefficient if coefficient.ndim == 1 else values @ coefficient.astype(np.float64).T)
+        if coefficient.matrix is not None:
+            values = values @ coefficient.matrix.astype(np.float64).T
+        made = made + values * coefficient.scale
     return made
 
 

@@ -11,15 +11,15 @@ import pytest
 
 pytest.importorskip("flatbuffers")
 
-from tflite_models import File, lstm, parts, weights  # noqa: E402
+from tflite_models import File, lstm, parts, weights
 
-from edgelstm import Runner, peers, reference  # noqa: E402
-from edgelstm.exporters import tflite as exporter  # noqa: E402
-from edgelstm.importers import onnx_feeds  # noqa: E402
-from edgelstm.importers import tflite as importer  # noqa: E402
-from edgelstm.layers import Activation, Dense, Last, Lstm, Rnn  # noqa: E402
-from edgelstm.model import Model, Tensor  # noqa: E402
-from edgelstm.random_inputs import draw  # noqa: E402
+from edgelstm import Runner, peers, reference
+from edgelstm.exporters import tflite as exporter
+from edgelstm.importers import onnx_feeds
+from edgelstm.importers import tflite as importer
+from edgelstm.layers import Activation, Dense, Last, Lstm, Rnn
+from edgelstm.model import Model, Tensor
+from edgelstm.random_inputs import draw
 
 LIMIT = 5e-6
 GOLDEN = Path(__file__).parents[1] / "golden" / "tflite"
@@ -141,7 +141,9 @@ def net(last: bool, *activations: str) -> Model:
 
 
 @pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("activations", [(), ("relu", "softmax"), ("leaky_relu", "sigmoid"), ("tanh", "relu6")], ids=str)
+@pytest.mark.parametrize(
+    "activations", [(), ("relu", "softmax"), ("leaky_relu", "sigmoid"), ("tanh", "relu6")], ids=str
+)
 def test_what_the_exporter_wrote(last: bool, activations: tuple[str, ...]) -> None:
     model = net(last, *activations)
     again = agree(exporter.build(model, steps=9), ("default", "reference"))
@@ -362,7 +364,9 @@ AROUND: dict[str, Any] = {
     "squared": lambda f, x: f.op("SQUARE", [x], (1, 6, 4)),
     "negative": lambda f, x: f.op("NEG", [x], (1, 6, 4)),
     "flat": lambda f, x: f.op("RESHAPE", [f.op("TANH", [x], (1, 6, 4)), ints(f, 1, -1)], (1, 24)),
-    "expanded": lambda f, x: f.op("SQUEEZE", [f.op("EXPAND_DIMS", [x, ints(f, -1)], (1, 6, 4, 1))], (1, 6, 4), {"axes": [-1]}),
+    "expanded": lambda f, x: f.op(
+        "SQUEEZE", [f.op("EXPAND_DIMS", [x, ints(f, -1)], (1, 6, 4, 1))], (1, 6, 4), {"axes": [-1]}
+    ),
 }
 
 
