@@ -136,7 +136,10 @@ def table(name: str, values: Mapping[str, Any]) -> dict[int, Any]:
     made: dict[int, Any] = {}
     for key, value in values.items():
         slot, f = fields[key]
-        made[slot] = np.array(value, f.kind[1:-1]) if f.kind[0] == "[" else np.dtype(f.kind).type(value)
+        if f.kind == "text":
+            made[slot] = value
+        else:
+            made[slot] = np.array(value, f.kind[1:-1]) if f.kind[0] == "[" else np.dtype(f.kind).type(value)
     return made
 
 

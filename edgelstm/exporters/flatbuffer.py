@@ -65,5 +65,6 @@ _PREPEND: dict[str, Any] = {
     "uint8": lambda builder, *field: builder.PrependUint8Slot(*field),
     "int32": lambda builder, *field: builder.PrependInt32Slot(*field),
     "uint32": lambda builder, *field: builder.PrependUint32Slot(*field),
+    "uint64": lambda builder, *field: builder.PrependUint64Slot(*field),
     "float32": lambda builder, *field: builder.PrependFloat32Slot(*field),
 }

@@ -9,7 +9,8 @@ import onnx_files
 import others
 import pickles
 import streams
+import tflite_files
 from cases import Case
 
-ROOMS = (pickles, archives, streams, hdf5_files, onnx_files, configs, others)
+ROOMS = (pickles, archives, streams, hdf5_files, onnx_files, tflite_files, configs, others)
 CASES: dict[str, Case] = {case.name: case for room in ROOMS for case in room.cases()}
