@@ -94,6 +94,27 @@ def overwrite_or_raw(data: bytes, random: Random, raw: Raw) -> bytes:
     return overwrite(data, random, raw) if random.random() < 0.7 else raw(data)
 
 
+def words(data: bytes, random: Random, raw: Raw) -> bytes:
+    """Numbers of four bytes at bounds of four, as FlatBuffers have them: other numbers, others of the file, offsets."""
+    if len(data) < 64 or random.random() < 0.1:
+        return overwrite_or_raw(data, random, raw)
+    changed = bytearray(data)
+    for _ in range(random.choice((1, 1, 1, 2, 3, 6))):
+        at, other = (4 * random.randrange(len(data) // 4) for _ in range(2))
+        number = int.from_bytes(changed[at : at + 4], "little")
+        match random.randrange(5):
+            case 0:
+                number += random.choice((-8, -4, -1, 1, 4, 8))
+            case 1:
+                number = int.from_bytes(changed[other : other + 4], "little")
+            case 2:
+                number = other - at
+            case _:
+                number = random.choice(NUMBERS)
+        changed[at : at + 4] = (number % (1 << 32)).to_bytes(4, "little")
+    return bytes(changed)
+
+
 # JSON
 
 

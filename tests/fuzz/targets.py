@@ -138,6 +138,7 @@ TARGETS = {
     "torch_pickle": Target(_golden("torch/[a-l]*.pt"), _pickle, mutate.pickled),
     "safetensors": Target(_golden("torch/*.safetensors"), partial(_read, heads=PYTORCH_HEADS), mutate.safetensors),
     "onnx": Target(_golden("onnx/*.onnx"), _read, mutate.protobuf),
+    "tflite": Target(_golden("tflite/*.tflite"), _read, mutate.words),
     "npz": Target(
         (ROOT / "examples" / "tutorials" / "numpy_cell.npz",),
         _matrices,

@@ -16,6 +16,7 @@ import numpy as np
 from cases import Yard
 from catalogue import CASES
 from onnx_files import lstm
+from tflite_files import good
 
 
 def main() -> int:
@@ -27,6 +28,7 @@ def main() -> int:
     (yard.secrets / "secret.bin").write_bytes(bytes(4096))
     os.mkfifo(yard.secrets / "pipe")
     (yard.secrets / "good.onnx").write_bytes(lstm().SerializeToString())
+    (yard.secrets / "good.tflite").write_bytes(good())
     np.savez(yard.secrets / "good.npz", a=np.ones((2, 2)))
     with h5py.File(yard.secrets / "other.h5", "w") as file:
         file["d"] = np.ones((8, 8), np.float32)

@@ -51,6 +51,7 @@ def action(case: Case, path: Path) -> Callable[[], object]:
 def warm(yard: Yard) -> None:
     """Loads what importers load when first needed."""
     importers.read(yard.secrets / "good.onnx")
+    importers.read(yard.secrets / "good.tflite")
     with contextlib.suppress(EdgeLstmError):
         importers.read(yard.secrets / "good.npz")
     for place in (
