@@ -55,7 +55,7 @@ def run_checkpoint(
     """
     path = Path(path)
     if is_tflite(path):
-        return run_tflite(path, xs, timeout=timeout)
+        return _any_runtime(path, xs, timeout)
     match importers.recognise(path):
         case "keras":
             return run_keras(path, xs, architecture=architecture, trust=trust, timeout=timeout)
@@ -66,6 +66,18 @@ def run_checkpoint(
         case "onnx":
             return run_onnx(path, xs, timeout=timeout)
     raise PeerError(f"{path.name!r} is not a checkpoint that another framework could run")
+
+
+def _any_runtime(path: Path, xs: Sequence[Array], timeout: float) -> Answers:
+    """A .tflite file in the first runtime that knows its operators' versions."""
+    first, *others = runtimes() or [None]
+    try:
+        return run_tflite(path, xs, first, timeout=timeout)
+    except PeerError:
+        for other in others:
+            with contextlib.suppress(PeerError):
+                return run_tflite(path, xs, other, timeout=timeout)
+        raise
 
 
 def is_tflite(path: Path) -> bool:

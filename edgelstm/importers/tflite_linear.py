@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import Activation
+from ..layers import SIGMOID, Activation
 from ..meta import MAX_WIDTH
 from ..model import Array
 
@@ -105,8 +105,10 @@ def shifted(row: Linear, by: Array | float) -> Linear:
 def total(left: Linear, right: Linear) -> Linear:
     if left.width != right.width:
         raise Unknown(f"it adds {left.width} values to {right.width}")
-    terms = dict(left.terms)
+    terms = {a: c for a, c in left.terms.items() if c.scale.any()}
     for atom, coefficient in right.terms.items():
+        if not coefficient.scale.any():
+            continue
         if atom in terms:
             if terms[atom].matrix is not coefficient.matrix:
                 raise Unknown("it adds two products of the same values")
@@ -185,7 +187,8 @@ def negative(left: Linear, right: Linear) -> bool:
 # ---- functions ----
 
 
-_PLAIN = {"sigmoid", "tanh", "relu", "relu6", "leaky_relu", "elu", "exponential"}
+_PLAIN = {"sigmoid", "tanh", "relu", "relu6", "leaky_relu", "elu", "exponential", "softsign", "softplus"}
+_PLAIN |= {"gelu", "gelu_tanh"}
 _SIXTH = np.float32(1 / 6)
 
 
@@ -194,6 +197,11 @@ def function(row: Linear) -> tuple[Activation, Linear] | None:
     if len(row.terms) != 1:
         return None
     ((atom, coefficient),) = row.terms.items()
+    if atom.kind == "product" and row.atom is atom:
+        for x, gate in (atom.parts, atom.parts[::-1]):
+            inner = function(gate)
+            if inner is not None and inner[0] == SIGMOID and equal(inner[1], x):
+                return Activation("silu"), x
     if atom.kind != "apply" or coefficient.matrix is not None or row.bias.any():
         return None
     name, alpha, argument = atom.parts

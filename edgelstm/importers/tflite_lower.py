@@ -116,6 +116,8 @@ class Lowering:
             return self._ports[k]
         tensor = self.subgraph.tensors[k]
         found = f"#{k}"
+        if tensor.data is None and tensor.refused and k not in self.writers:
+            raise CheckpointError(tensor.refused)
         if tensor.data is not None and found not in self.constants:
             self.constants[found] = self.real(tensor)
         return found

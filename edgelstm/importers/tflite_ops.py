@@ -56,6 +56,12 @@ def _reverse(low: Lowering, operator: Operator, options: dict[str, Any]) -> None
     low.emit(operator, "Slice", inputs, low.name(operator.outputs[0]))
 
 
+def _backwards(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+    axis = options.pop("axis")
+    inputs = [low.name(operator.inputs[0]), *(low.whole([n]) for n in (_FAR, -_FAR - 1, axis, -1))]
+    low.emit(operator, "Slice", inputs, low.name(operator.outputs[0]))
+
+
 def _slice(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     begin, size = low.ints(operator, 1), low.ints(operator, 2)
     ends = [_FAR if n == -1 else b + n for b, n in zip(begin, size, strict=False)]
@@ -445,8 +451,20 @@ def _step(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
+def _variable(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+    raise CheckpointError(
+        f"{low.label(operator)}: weights that are variables and no constants; convert the model with its variables "
+        "frozen (from_keras_model or from_saved_model do), or import the checkpoint it was converted from"
+    )
+
+
 METHODS: dict[str, Method] = {
+    "VAR_HANDLE": _variable,
     "recurrent": _unrolled,
+    "backwards": _backwards,
+    "softsign": _function("Softsign"),
+    "softplus": _function("Softplus"),
+    "selu": _function("Selu"),
     "step": _step,
     "turned": _own("Transpose", "perm"),
     "same": _function("Identity"),

@@ -22,6 +22,7 @@ def rewritten(file: File) -> Graph:
     found = Graph(file.subgraphs[0])
     _variables(found, file)
     _words(found)
+    _functions(found)
     _masks(found)
     _normalisations(found)
     return found
@@ -91,17 +92,17 @@ def _variables(graph: Graph, file: File) -> None:
             continue
         name = handles.get(operator.inputs[0], "")
         held = start.get(name)
-        if held is None or held.data is None:
-            raise CheckpointError(f"variable {shown(name)!r}: the file does not tell what it holds at the start")
-        (k,) = operator.outputs
-        if name in written and not _carried(graph, k, written[name], held):
-            raise CheckpointError(
-                f"variable {shown(name)!r} is kept from one call to the next and is no state of a recurrent layer "
-                "that starts from zeros"
-            )
+        k = operator.outputs[0]
         graph.operators.remove(operator)
         del graph.writers[k]
-        graph.tensors[k] = replace(held, name=graph.tensors[k].name, variable=False)
+        if held is None or held.data is None:
+            reason = f"variable {shown(name)!r}: the file does not tell what it holds at the start"
+            graph.tensors[k] = replace(graph.tensors[k], refused=reason)
+        elif name in written and not _carried(graph, k, written[name], held):
+            reason = f"variable {shown(name)!r} is kept from one call to the next and is no state of a recurrent layer "
+            graph.tensors[k] = replace(graph.tensors[k], refused=f"{reason}that starts from zeros")
+        else:
+            graph.tensors[k] = replace(held, name=graph.tensors[k].name, variable=False)
 
 
 def _assigned(file: File, operator: Operator) -> dict[str, Tensor]:
@@ -144,6 +145,66 @@ def _words(graph: Graph) -> None:
         whole = graph.tensors[ids].dtype in ("int32", "int64")
         if whole and graph.number(less.inputs[1]) == 0 and size is not None and size > 0:
             graph.put(operator, same(ids, operator.outputs[0]))
+
+
+# ---- functions ----
+
+
+def _functions(graph: Graph) -> None:
+    """Activations that converters write out in several operators."""
+    for operator in list(graph.operators):
+        find = _FUNCTIONS.get(operator.op)
+        found = find(graph, operator) if find is not None else None
+        if found is not None:
+            graph.put(operator, Operator(found[0], 1, (found[1],), operator.outputs, (), {}))
+
+
+def _with_number(graph: Graph, k: int, op: str, number: float) -> int | None:
+    """What a tensor is made of by an operator and a number."""
+    operator = graph.written(k, op)
+    if operator is None or len(operator.inputs) != 2 or operator.options.get("activation"):
+        return None
+    places = [0, 1] if op != "SUB" else [1]
+    for place in places:
+        found = graph.number(operator.inputs[place])
+        if found is not None and abs(found - number) < 1e-6:
+            return operator.inputs[1 - place]
+    return None
+
+
+def _inside(graph: Graph, k: int | None, op: str) -> int | None:
+    operator = graph.written(k, op) if k is not None else None
+    return operator.inputs[0] if operator is not None else None
+
+
+def _softsign(graph: Graph, operator: Operator) -> tuple[str, int] | None:
+    x = operator.inputs[0]
+    size = _inside(graph, _with_number(graph, operator.inputs[1], "ADD", 1), "ABS")
+    return ("softsign", x) if size == x and not operator.options["activation"] else None
+
+
+def _softplus(graph: Graph, operator: Operator) -> tuple[str, int] | None:
+    x = _inside(graph, _with_number(graph, operator.inputs[0], "ADD", 1), "EXP")
+    return ("softplus", x) if x is not None else None
+
+
+def _selu(graph: Graph, operator: Operator) -> tuple[str, int] | None:
+    """x * 1.0507 above 0, else (exp(x) - 1) * 1.7581."""
+    condition, above, below = operator.inputs
+    greater = graph.written(condition, "GREATER")
+    x = _with_number(graph, above, "MUL", 1.0507010)
+    bent = _with_number(graph, below, "MUL", 1.7580993)
+    inner = _with_number(graph, bent, "SUB", 1) if bent is not None else None
+    fits = greater is not None and greater.inputs[0] == x and graph.number(greater.inputs[1]) == 0
+    return ("selu", x) if x is not None and fits and _inside(graph, inner, "EXP") == x else None
+
+
+_FUNCTIONS: dict[str, Callable[[Graph, Operator], tuple[str, int] | None]] = {
+    "DIV": _softsign,
+    "LOG": _softplus,
+    "SELECT": _selu,
+    "SELECT_V2": _selu,
+}
 
 
 # ---- masks ----

@@ -71,6 +71,15 @@ def evaluate(step: Step, operator: Operator) -> list[Any]:
         if options["axis"] not in (-1, rank - 1) or options["activation"]:
             raise Unknown("it joins other than the values of a step")
         return [linear.stacked([step.row(k) for k in operator.inputs])]
+    if op == "DEQUANTIZE":
+        return [step.value(operator.inputs[0])]
+    if op == "GELU":
+        form = "gelu_tanh" if options["approximate"] else "gelu"
+        return [linear.apply(form, step.row(operator.inputs[0]))]
+    if op == "DIV":
+        return [_activated(operator, _softsign(step, operator))]
+    if op == "LOG":
+        return [_softplus(step.row(operator.inputs[0]))]
     if op == "NEG":
         return [linear.scaled(step.row(operator.inputs[0]), -1)]
     raise Unknown(f"it computes {op}")
@@ -78,7 +87,7 @@ def evaluate(step: Step, operator: Operator) -> list[Any]:
 
 _FUNCTIONS = {
     "LOGISTIC": "sigmoid", "TANH": "tanh", "RELU": "relu", "RELU6": "relu6", "RELU_0_TO_1": "clip01",
-    "LEAKY_RELU": "leaky_relu", "ELU": "elu", "EXP": "exponential",
+    "LEAKY_RELU": "leaky_relu", "ELU": "elu", "EXP": "exponential", "ABS": "abs",
 }  # fmt: skip
 
 
@@ -106,6 +115,29 @@ def _bounded(step: Step, operator: Operator) -> Linear | None:
     raise Unknown(f"it computes {operator.op} with {bound:g}")
 
 
+def _plus_one(row: Linear, name: str) -> Linear | None:
+    """What a row is this function of, and one more."""
+    inner = linear.shifted(row, -1).atom
+    return inner.parts[2] if inner is not None and inner.kind == "apply" and inner.parts[0] == name else None
+
+
+def _softsign(step: Step, operator: Operator) -> Linear:
+    """x / (1 + |x|)."""
+    row = step.row(operator.inputs[0])
+    argument = _plus_one(step.row(operator.inputs[1]), "abs")
+    if argument is None or not linear.equal(argument, row):
+        raise Unknown("it divides")
+    return linear.apply("softsign", row)
+
+
+def _softplus(row: Linear) -> Linear:
+    """log(1 + exp(x))."""
+    argument = _plus_one(row, "exponential")
+    if argument is None:
+        raise Unknown("it takes logarithms")
+    return linear.apply("softplus", argument)
+
+
 def _alpha(operator: Operator) -> float:
     return float(operator.options.get("alpha", 1.0 if operator.op == "ELU" else 0.0))
 
@@ -123,7 +155,11 @@ def _product(step: Step, operator: Operator) -> Linear:
     weights = step.value(operator.inputs[1])
     if not isinstance(weights, np.ndarray) or operator.options["weights_format"]:
         raise Unknown("its weights are no constants")
-    row: Linear = step.products.matrix(weights, step.row(operator.inputs[0]))
+    x = step.value(operator.inputs[0])
+    if isinstance(x, np.ndarray) and not x.any() and weights.ndim == 2:
+        row = Linear(len(weights), {}, np.zeros(len(weights)))
+    else:
+        row = step.products.matrix(weights, step.row(operator.inputs[0]))
     if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
         bias = step.value(operator.inputs[2])
         if not isinstance(bias, np.ndarray) or bias.size != row.width:

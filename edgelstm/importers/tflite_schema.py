@@ -193,10 +193,10 @@ OPTIONS = {
     59: "PackOptions", 62: "LogicalAndOptions", 64: "UnpackOptions", 66: "SquareOptions", 67: "ZerosLikeOptions",
     68: "FillOptions", 69: "BidirectionalSequenceLSTMOptions", 70: "BidirectionalSequenceRNNOptions",
     71: "UnidirectionalSequenceLSTMOptions", 73: "RangeOptions", 75: "LeakyReluOptions",
-    76: "SquaredDifferenceOptions", 79: "SplitVOptions", 81: "ReverseV2Options", 82: "AddNOptions",
+    76: "SquaredDifferenceOptions", 78: "AbsOptions", 79: "SplitVOptions", 81: "ReverseV2Options", 82: "AddNOptions",
     89: "QuantizeOptions", 91: "HardSwishOptions", 93: "WhileOptions", 98: "SelectV2Options",
     101: "BatchMatMulOptions", 103: "CallOnceOptions", 104: "BroadcastToOptions", 111: "VarHandleOptions",
-    112: "ReadVariableOptions", 113: "AssignVariableOptions", 116: "GeluOptions",
+    117: "DynamicUpdateSliceOptions", 112: "ReadVariableOptions", 113: "AssignVariableOptions", 116: "GeluOptions",
 }  # fmt: skip
 """Tables of options by number; those that are not in TABLES have no fields."""
 
@@ -218,13 +218,13 @@ OPERATORS = {
     "ADD_N": (106, 82), "ELU": (111, 0), "QUANTIZE": (114, 89), "HARD_SWISH": (117, 91), "WHILE": (119, 93),
     "SELECT_V2": (123, 98), "BATCH_MATMUL": (126, 101), "CALL_ONCE": (129, 103), "BROADCAST_TO": (130, 104),
     "VAR_HANDLE": (142, 111), "READ_VARIABLE": (143, 112), "ASSIGN_VARIABLE": (144, 113), "GELU": (150, 116),
-    "RELU_0_TO_1": (152, 0),
+    "RELU_0_TO_1": (152, 0), "ABS": (101, 78), "LOG": (73, 0), "DYNAMIC_UPDATE_SLICE": (151, 117),
 }  # fmt: skip
 """Operators that something here knows: their builtin codes, and the numbers of their tables of options."""
 
 ARITY = {
     "VAR_HANDLE": (0, 1), "CALL_ONCE": (0, 0), "ASSIGN_VARIABLE": (2, 0),
-    **dict.fromkeys(("SPLIT_V", "SLICE", "SELECT", "SELECT_V2", "RANGE", "PADV2"), (3, 1)),
+    **dict.fromkeys(("SPLIT_V", "SLICE", "SELECT", "SELECT_V2", "RANGE", "PADV2", "DYNAMIC_UPDATE_SLICE"), (3, 1)),
     **dict.fromkeys((
         "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "PAD",
         "GATHER", "TRANSPOSE", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "SPLIT",

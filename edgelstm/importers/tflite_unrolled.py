@@ -93,10 +93,19 @@ class _Rows:
             tensor = self.graph.tensors[k]
             if tensor.data is not None:
                 self.values[k] = self.real(tensor)
+            elif self._zeros(k):
+                self.values[k] = np.zeros(tensor.shape[-1:], np.float32)
             else:
                 width = tensor.shape[-1] if tensor.shape and tensor.dtype == "float32" else 0
                 self.values[k] = linear.leaf(width, "tensor", k) if 0 < width <= MAX_WIDTH else None
         return self.values[k]
+
+    def _zeros(self, k: int) -> bool:
+        """Whether a tensor is a state of zeros for however many sequences there are."""
+        operator, tensor = self.graph.written(k, "FILL"), self.graph.tensors[k]
+        if operator is None or tensor.dtype != "float32" or len(tensor.shape) != _RANK:
+            return False
+        return 0 < tensor.shape[-1] <= MAX_WIDTH and self.graph.number(operator.inputs[1]) == 0
 
     def row(self, k: int) -> Linear:
         value = self.value(k)
@@ -244,12 +253,29 @@ class _Rows:
         operator = self.graph.written(places[0], "UNPACK") if places[0] >= 0 else None
         if operator is None or any(k < 0 for k in places):
             return None
-        x = self.graph.tensors[operator.inputs[0]]
-        axis, outputs = operator.options["axis"], list(operator.outputs)
-        if len(x.shape) != 3 or axis not in (0, 1) or outputs[-len(places) :] != places:
+        x, axis = self.graph.tensors[operator.inputs[0]], operator.options["axis"]
+        if len(x.shape) != 3 or axis not in (0, 1):
             return None
-        order = [self.products.atom(row) for row in (self.value(k) for k in outputs) if isinstance(row, Linear)]
-        return (operator.inputs[0], axis, order) if len(order) == len(outputs) else None
+        for outputs in (list(operator.outputs), list(operator.outputs)[::-1]):
+            if outputs[-len(places) :] != places:
+                continue
+            order = [self.products.atom(row) for row in map(self.value, outputs) if isinstance(row, Linear)]
+            if len(order) != len(outputs):
+                return None
+            if outputs[0] == operator.outputs[0]:
+                return operator.inputs[0], axis, order
+            return self._turned(operator, axis), axis, order
+        return None
+
+    def _turned(self, operator: Operator, axis: int) -> int:
+        """The tensor that is unpacked with its steps in reverse order."""
+        graph = self.graph
+        turned = graph.tensor(graph.tensors[operator.inputs[0]])
+        graph.operators.insert(
+            next(k for k, o in enumerate(graph.operators) if o is operator),
+            Operator("backwards", 1, (operator.inputs[0],), (turned,), (), {"axis": axis}),
+        )
+        return turned
 
     def _begins(self, step: _Step, firsts: list[Linear], x: Term) -> bool:
         """Whether the rows a step starts from are what its cell gives of x and zeros."""
@@ -321,12 +347,17 @@ class _Rows:
                 continue
             rows = [self.values.get(k) for k in operator.inputs]
             atoms = [self.products.atom(row) if isinstance(row, Linear) else None for row in rows]
-            if atoms == hs and operator.options["axis"] in (0, 1):
-                turned = operator.options["axis"] != layout
-                self.graph.put(
-                    operator,
-                    Operator("turned", 1, (every,), operator.outputs, (), {"perm": [1, 0, 2] if turned else [0, 1, 2]}),
-                )
+            axis = operator.options["axis"]
+            if axis not in (0, 1) or atoms not in (hs, hs[::-1]):
+                continue
+            at = next(n for n, o in enumerate(self.graph.operators) if o is operator)
+            source = every
+            if atoms != hs:
+                source = self.graph.tensor(self.graph.tensors[every])
+                turn = Operator("backwards", 1, (every,), (source,), (), {"axis": layout})
+                self.graph.operators.insert(at, turn)
+            perm = [0, 1, 2] if axis == layout else [1, 0, 2]
+            self.graph.put(operator, Operator("turned", 1, (source,), operator.outputs, (), {"perm": perm}))
 
 
 _FOLLOWED = {
