@@ -70,7 +70,8 @@ def run_checkpoint(
 
 def _any_runtime(path: Path, xs: Sequence[Array], timeout: float) -> Answers:
     """A .tflite file in the first runtime that knows its operators' versions."""
-    first, *others = runtimes() or [None]
+    found: list[str | None] = [*runtimes()]
+    first, *others = found or [None]
     try:
         return run_tflite(path, xs, first, timeout=timeout)
     except PeerError:
