@@ -150,7 +150,9 @@ def run(folder: str | os.PathLike[str], data: Recording | None = None) -> Iterat
     place = _folder(folder)
     data = recording.load() if data is None else data
     yield Began("read the checkpoint")
-    model = meta_file.describe(importers.read(CHECKPOINT), META)
+    read = importers.read(CHECKPOINT)
+    assert isinstance(read, Model)
+    model = meta_file.describe(read, META)
     described = Runner(model).description
     units = ", ".join(f"{layer.kind.split('_')[0]} {layer.units}" for layer in described.layers if layer.parameters)
     yield Ended(f"{units}: {sum(layer.parameters for layer in described.layers):,} parameters")

@@ -205,10 +205,11 @@ def _as_read(reading: Any, made: Any, xs: Sequence[Array]) -> list[tuple[Array, 
                 interpreter.resize_tensor_input(row["index"], given[port.name].shape)
         interpreter.allocate_tensors()
         for row, port in zip(rows, reading.graph.inputs, strict=True):
-            interpreter.set_tensor(row["index"], given[port.name])
+            x = given[port.name]
+            interpreter.set_tensor(row["index"], x if x.dtype == row["dtype"] else _integers(x, row))
         interpreter.invoke()
         found = zip(reading.graph.outputs, interpreter.get_output_details(), strict=True)
-        answers = {port.name: interpreter.get_tensor(row["index"]) for port, row in found}
+        answers = {port.name: _real(interpreter.get_tensor(row["index"]), row) for port, row in found}
         batches.append(tuple(y[: count - first] for y in onnx_feeds.taken(reading, answers, size)))
     return batches
 

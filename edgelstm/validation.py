@@ -115,6 +115,7 @@ def _recognised(
     else:
         try:
             read = importers.read(found.source, head=head, architecture=architecture)
+            assert isinstance(read, Model)  # .tflite files are a kind of their own
             notes.extend(read.notes)
             found = replace(found, model=read, architecture=architecture)
         except (CheckpointError, MissingError) as error:

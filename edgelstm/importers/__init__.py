@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..model import Model
+from ..tfl8_model import Tfl8Model
 from . import archives
 
 MAX_FILE = 1 << 31  # bytes of a checkpoint
@@ -33,8 +34,8 @@ def read(
     architecture: str | os.PathLike[str] | None = None,
     example: Any = None,
     trust: bool = False,
-) -> Model:
-    """The model of a checkpoint: a file's path, or a live torch.nn.Module.
+) -> Model | Tfl8Model:
+    """The model of a checkpoint: a file's path, or a live torch.nn.Module. Of a full-int8 .tflite file a Tfl8Model.
 
     head: the activations a state dict does not tell, "relu,softmax". architecture: a file that describes what a
     weights-only checkpoint does not. example: an input of a PyTorch program, (batch, steps, values), or a tuple of all
@@ -58,7 +59,7 @@ def read(
         raise CheckpointError(f"{str(path)!r}: {error}") from None
 
 
-def _read_file(path: Path, head: str | None, architecture: Path | None, example: Any, trust: bool) -> Model:
+def _read_file(path: Path, head: str | None, architecture: Path | None, example: Any, trust: bool) -> Model | Tfl8Model:
     found = recognise(path)
     if isinstance(found, _Refused):
         raise CheckpointError(found.reason)

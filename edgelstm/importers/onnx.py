@@ -5,15 +5,17 @@ docs/onnx.md tells what is read, and how inputs and outputs stand in the model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError, ModelError
 from ..layers import LINEAR, Activate
-from ..model import Meta, Model, Source
+from ..model import Meta, Model, Source, Tensor
 from . import onnx_graph
 from .onnx_build import MAX_WEIGHTS, Build, Feed
 from .onnx_file import Graph, Node, parse
@@ -26,7 +28,7 @@ from .torch_pickle import shown
 class Reading:
     """A file's model, and how the file's own inputs and outputs look."""
 
-    model: Model
+    model: Any  # a Model; of an int8 .tflite file a Tfl8Model
     graph: Graph
     batch: Atom
     feeds: tuple[Feed, ...]  # in the order of the model's inputs
@@ -37,7 +39,8 @@ def read(path: Path, head: str | None = None, architecture: Path | None = None) 
     """The model of an ONNX file."""
     if head is not None or architecture is not None:
         raise CheckpointError("an ONNX file tells its layers itself; leave `head` and `architecture` out")
-    return reading(contents(path), path.name).model
+    model: Model = reading(contents(path), path.name).model
+    return model
 
 
 def contents(path: Path) -> bytes:
@@ -65,7 +68,9 @@ def reading(data: bytes, name: str) -> Reading:
 
 def finished(build: Build, graph: Graph, outputs: list[tuple[str, Data]], source: Source) -> Reading:
     """What was built, as the model of a file."""
-    model = _model(build, tuple(view.pieces[0][0] for _, view in outputs), source)
+    names = tuple(view.pieces[0][0] for _, view in outputs)
+    found = parts(build, names, lambda layers: merge(layers, names, build.affine))
+    model = Model(found.tensors, found.layers, found.inputs, names, source, found.meta, found.notes)
     feeds = tuple(feed for feed in build.feeds if feed.tensor in model.inputs)
     return Reading(model, graph, build.batch, feeds, tuple(outputs))
 
@@ -91,14 +96,25 @@ def outputs_of(build: Build, graph: Graph, walk: onnx_graph.Walk) -> list[tuple[
     return [(name, replace(view, pieces=((build.renamed(view.pieces[0][0], name), 0),))) for name, view in found]
 
 
-def _model(build: Build, names: tuple[str, ...], source: Source) -> Model:
-    """The model whose outputs are these tensors."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What a model is made of that its outputs need."""
+
+    layers: tuple[Any, ...]
+    inputs: tuple[str, ...]
+    tensors: tuple[Tensor, ...]
+    meta: Meta
+    notes: tuple[str, ...]
+
+
+def parts(build: Build, names: tuple[str, ...], join: Callable[[list[Any]], list[Any]]) -> Parts:
+    """The layers, tensors and inputs that outputs need, `join` still to put layers together."""
     found = needed(build.layers, names)
     held = (getattr(layer, field.name) for layer in found for field in fields(layer))
     weights = sum(value.size for value in held if isinstance(value, np.ndarray))
     if weights > MAX_WEIGHTS:
         raise CheckpointError(f"its layers hold {weights} weights, expected at most {MAX_WEIGHTS}")
-    layers = merge(found, names, build.affine)
+    layers = join(found)
     read_ = {name for layer in layers for name in layer.reads}
     inputs = tuple(feed.tensor for feed in build.feeds if feed.tensor in read_)
     unread = [feed.name for feed in build.feeds if feed.tensor not in read_]
@@ -108,12 +124,10 @@ def _model(build: Build, names: tuple[str, ...], source: Source) -> Model:
     written = {*inputs, *(name for layer in layers for name in layer.writes)}
     steps = {a.size for feed in build.feeds if feed.data and feed.tensor in inputs for a in feed.data.steps}
     window = steps.pop() if len(steps) == 1 else None
-    return Model(
-        tensors=tuple(tensor for name, tensor in build.tensors.items() if name in written),
+    return Parts(
         layers=tuple(layers),
         inputs=inputs,
-        outputs=names,
-        source=source,
+        tensors=tuple(tensor for name, tensor in build.tensors.items() if name in written),
         meta=Meta(window=window if isinstance(window, int) else None),
         notes=(*notes, *build.notes),
     )

@@ -70,7 +70,7 @@ class Build:
 
     def unique(self, name: str) -> str:
         """A name of the model's that is not taken, from one of the file's."""
-        plain = shown(name).strip("/").replace("/", ".") or "layer"
+        plain = _plain(name)
         found, n = plain, 2
         while found in self._names:
             found, n = f"{plain}_{n}", n + 1
@@ -120,6 +120,8 @@ class Build:
 
     def renamed(self, tensor: str, name: str) -> str:
         """Gives a tensor that a layer writes another name, for all that read it."""
+        if tensor == _plain(name):
+            return tensor
         name = self.unique(name)
         self.tensors[name] = replace(self.tensors.pop(tensor), name=name)
 
@@ -385,6 +387,11 @@ class Build:
         axes = [*data.axes]
         axes[axis] = (made,)
         return replace(data, pieces=((tensor, 0),), order=(made, *data.values), split=1).seen(axes)
+
+
+def _plain(name: str) -> str:
+    """A name of the file's as one of the model's."""
+    return shown(name).strip("/").replace("/", ".") or "layer"
 
 
 def _cut(pieces: Sequence[tuple[str, int]], indices: Sequence[int]) -> tuple[tuple[str, int], ...] | None:

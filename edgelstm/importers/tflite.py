@@ -11,12 +11,14 @@ from pathlib import Path
 
 from ..errors import CheckpointError, ModelError
 from ..model import Model, Source
+from ..tfl8_model import Tfl8Model
 from . import onnx_graph
-from .onnx import Reading, contents, finished, outputs_of
+from .onnx import Reading, contents, finished, outputs_of, parts
 from .onnx_build import Build
 from .onnx_ops import OPERATIONS
 from .tflite_cells import masked, norm, recurrent
 from .tflite_file import File, parse
+from .tflite_int8 import METHODS8, OPERATIONS8, Build8, is_integer, params_of
 from .tflite_lower import Lowering
 from .tflite_ops import METHODS
 from .tflite_patterns import rewritten
@@ -26,36 +28,58 @@ from .torch_pickle import shown
 _OPSET = 21  # whose meaning the nodes have
 
 
-def read(path: Path, head: str | None = None, architecture: Path | None = None) -> Model:
-    """The model of a .tflite file."""
+def read(path: Path, head: str | None = None, architecture: Path | None = None) -> Model | Tfl8Model:
+    """The model of a .tflite file: a Tfl8Model where it computes with int8."""
     if head is not None or architecture is not None:
         raise CheckpointError("a .tflite file tells its layers itself; leave `head` and `architecture` out")
-    return reading(contents(path), path.name).model
+    model: Model | Tfl8Model = reading(contents(path), path.name).model
+    return model
 
 
 def reading(data: bytes, name: str) -> Reading:
     """The model of a .tflite file's bytes."""
-    digest = sha256(data).hexdigest()
+    source = Source("tflite", shown(name), sha256(data).hexdigest())
     file = parse(data)
-    low = lowered(file)
-    graph = low.graph()
-    build = Build(_OPSET)
-    walk = onnx_graph.Walk(build, graph, _OPERATIONS)
     try:
-        onnx_graph.inputs(build, graph, walk)
-        outputs = outputs_of(build, graph, walk)
-        if low.narrow:
-            build.notes.append(
-                f"{low.narrow} tensors of int8 weights became the float32 they stand for; a TFLite runtime rounds what "
-                "it multiplies them with to int8 as well, so its answers differ by that rounding"
-            )
-        return finished(build, graph, outputs, Source("tflite", shown(name), digest))
+        return _integers(file, source) if is_integer(file.subgraphs[0]) else _floats(file, source)
     except ModelError as error:
         raise CheckpointError(f"the graph does not fit together: {error}") from None
 
 
+def _floats(file: File, source: Source) -> Reading:
+    low = lowered(file)
+    graph = low.graph()
+    build = Build(_OPSET)
+    walk = onnx_graph.Walk(build, graph, _OPERATIONS)
+    onnx_graph.inputs(build, graph, walk)
+    outputs = outputs_of(build, graph, walk)
+    if low.narrow:
+        build.notes.append(
+            f"{low.narrow} tensors of int8 weights became the float32 they stand for; a TFLite runtime rounds what "
+            "it multiplies them with to int8 as well, so its answers differ by that rounding"
+        )
+    return finished(build, graph, outputs, source)
+
+
+def _integers(file: File, source: Source) -> Reading:
+    low = Lowering(file, rewritten(file).subgraph(), METHODS8)
+    graph = low.graph()
+    build = Build8(_OPSET)
+    walk = onnx_graph.Walk(build, graph, OPERATIONS8)
+    onnx_graph.inputs(build, graph, walk)
+    for feed, k in zip(build.feeds, low.subgraph.inputs, strict=True):
+        build.params[feed.tensor] = params_of(low.subgraph.tensors[k], f"input {shown(feed.name)!r}")
+    outputs = outputs_of(build, graph, walk)
+    names = tuple(view.pieces[0][0] for _, view in outputs)
+    found = parts(build, names, lambda layers: layers)
+    tensors = tuple(build.tensor8(tensor) for tensor in found.tensors)
+    model = Tfl8Model(tensors, found.layers, found.inputs, names, source, found.meta, found.notes)
+    feeds = tuple(feed for feed in build.feeds if feed.tensor in model.inputs)
+    return Reading(model, graph, build.batch, feeds, tuple(outputs))
+
+
 def lowered(file: File) -> Lowering:
-    """A file's graph, what is one layer put together, on its way into nodes."""
+    """A file's float graph, what is one layer put together, on its way into nodes."""
     graph = rewritten(file)
     unroll(graph, Lowering(file, graph.subgraph(), METHODS).real)
     return Lowering(file, graph.subgraph(), METHODS)

@@ -52,7 +52,7 @@ def recurrent(build: Build, node: Node, settings: Settings, inputs: list[Value |
     assert isinstance(cell, Cell)
     layout = settings.int("layout")
     settings.finish()
-    x = _sequence(build, node, inputs[0], layout, cell)
+    x = sequence_of(build, node, inputs[0], layout, cell)
     columns = places(x, [x.axes[2]])
     fields = dict(cell.fields)
     if (columns != np.arange(len(columns))).any():
@@ -79,7 +79,7 @@ def recurrent(build: Build, node: Node, settings: Settings, inputs: list[Value |
     return found
 
 
-def _sequence(build: Build, node: Node, value: Value | None, layout: int, cell: Cell) -> Data:
+def sequence_of(build: Build, node: Node, value: Value | None, layout: int, cell: Cell) -> Data:
     """What a cell reads step by step, as a sequence."""
     if not isinstance(value, Data):
         raise CheckpointError(f"{node.label}: what it reads does not come from the model's inputs")
@@ -111,10 +111,10 @@ def _states(build: Build, node: Node, values: list[Value | None], cell: Cell, x:
     read = [value is not None and not (isinstance(value, Known) and uniform(value) == 0) for value in values]
     if not any(read):
         return []
-    return [_state(build, node, value, n, x) for value, n in zip(values, cell.states, strict=True)]
+    return [state_of(build, node, value, n, x) for value, n in zip(values, cell.states, strict=True)]
 
 
-def _state(build: Build, node: Node, value: Value | None, width: int, x: str) -> str:
+def state_of(build: Build, node: Node, value: Value | None, width: int, x: str) -> str:
     if value is None or isinstance(value, Known):
         array = np.zeros(width, np.float32) if value is None else numbers(value, node.label)
         row = array.reshape(-1)[-width:]

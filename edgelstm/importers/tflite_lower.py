@@ -7,11 +7,13 @@ the numbers they stand for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..errors import CheckpointError
+from ..meta import MAX_WIDTH
 from ..model import Array
 from .onnx_file import Graph, Node, Port
 from .tflite_cells import Cell
@@ -26,10 +28,8 @@ _IGNORED = {"asymmetric", "pot_scale", "bias_type", "quant_spec"}
 CASTS = {
     "float32": 1, "uint8": 2, "int8": 3, "int16": 5, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11,
 }  # fmt: skip
-_ANSWERS = {
-    "float32": "float", "float64": "double", "int32": "int32", "int64": "int64", "int8": "int8", "uint8": "uint8",
-    "bool": "bool", "int16": "int16",
-}  # fmt: skip
+_ANSWERS = {"float32": "float", "float64": "double", "int8": "float", "int16": "float"}
+"""ONNX' names of numbers; int8 and int16 stand for real ones."""
 
 
 Method: TypeAlias = "Callable[[Lowering, Operator, dict[str, Any]], None]"
@@ -118,9 +118,38 @@ class Lowering:
         found = f"#{k}"
         if tensor.data is None and tensor.refused and k not in self.writers:
             raise CheckpointError(tensor.refused)
+        if tensor.variable and k not in self.writers:
+            return self._zeros(k, tensor)
         if tensor.data is not None and found not in self.constants:
             self.constants[found] = self.real(tensor)
         return found
+
+    def _zeros(self, k: int, tensor: Tensor) -> str:
+        """A variable before the first call."""
+        found = f"#{k}"
+        if tensor.dtype != "float32" or prod(tensor.shape) > MAX_WIDTH:
+            raise CheckpointError(f"tensor {shown(tensor.name)!r}: a variable of {list(tensor.shape)} {tensor.dtype}")
+        self.constants[found] = np.zeros(tensor.shape, np.float32)
+        return found
+
+    def state(self, operator: Operator, index: int) -> str:
+        """The state a cell starts from; "" for the zeros of a variable. The cell leaves its last one there, which
+        nobody else may see: converters give several the same zeros to start from."""
+        k = operator.inputs[index] if index < len(operator.inputs) else -1
+        if k < 0:
+            return ""
+        operators = self.subgraph.operators
+        place = next(n for n, o in enumerate(operators) if o is operator)
+        late = [o for o in operators[place + 1 :] if k in o.inputs]
+        if late or k in self.subgraph.outputs:
+            other, name = self.label(late[0]) if late else "an output", shown(self.subgraph.tensors[k].name)
+            raise CheckpointError(
+                f"{self.label(operator)}: it keeps its state in {name!r}, which {other} "
+                "reads behind it: a fault of the converter, which runtimes follow. Import the checkpoint it was "
+                "converted from (.keras, .h5, .pt) instead"
+            )
+        variable = self.subgraph.tensors[k].variable and k not in self.subgraph.inputs and k not in self.writers
+        return "" if variable else self.name(k)
 
     def number(self, value: float) -> str:
         return self.hold(np.array(value, np.float32))

@@ -358,19 +358,11 @@ def _parts(low: Lowering, operator: Operator, places: Sequence[int]) -> list[Arr
     return [low.constant(operator, k) for k in places]
 
 
-def _state(low: Lowering, operator: Operator, index: int) -> str:
-    """The state an operator starts from; "" for the zeros of a variable."""
-    k = operator.inputs[index] if index < len(operator.inputs) else -1
-    if k < 0 or (low.subgraph.tensors[k].variable and k not in low.subgraph.inputs):
-        return ""
-    return low.name(k)
-
-
 def _lstm(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     function = ACTIVATIONS.get(options.pop("activation"), "unknown")
     parts = _parts(low, operator, range(1, 18)) + _parts(low, operator, range(20, 24))
     cell = fused_lstm(low.label(operator), parts, options, function)
-    states = [_state(low, operator, k) for k in (18, 19)]
+    states = [low.state(operator, k) for k in (18, 19)]
     layout = 0 if options.pop("time_major") else 1
     low.cell(operator, cell, [low.name(operator.inputs[0]), "", *states], [low.name(operator.outputs[0])], layout)
 
@@ -385,7 +377,7 @@ def _bidirectional_lstm(low: Lowering, operator: Operator, options: dict[str, An
         parts = _parts(low, operator, range(first, first + 17)) + [None] * 4
         cells.append(fused_lstm(low.label(operator), parts, own, function))
     options.pop("cell_clip"), options.pop("proj_clip")
-    states = [[_state(low, operator, k) for k in pair] for pair in ((35, 36), (37, 38))]
+    states = [[low.state(operator, k) for k in pair] for pair in ((35, 36), (37, 38))]
     _both_ways(low, operator, options, cells, states)
 
 
@@ -412,7 +404,7 @@ def _rnn(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     function = ACTIVATIONS.get(options.pop("activation"), "unknown")
     cell = fused_rnn(low.label(operator), _parts(low, operator, range(1, 4)), function)
     layout = 0 if options.pop("time_major") else 1
-    inputs = [low.name(operator.inputs[0]), "", _state(low, operator, 4)]
+    inputs = [low.name(operator.inputs[0]), "", low.state(operator, 4)]
     low.cell(operator, cell, inputs, [low.name(operator.outputs[0])], layout)
 
 
@@ -421,7 +413,7 @@ def _bidirectional_rnn(low: Lowering, operator: Operator, options: dict[str, Any
         raise CheckpointError(f"{low.label(operator)}: an auxiliary input, which is not read")
     function = ACTIVATIONS.get(options.pop("activation"), "unknown")
     cells = [fused_rnn(low.label(operator), _parts(low, operator, range(k, k + 3)), function) for k in (1, 5)]
-    _both_ways(low, operator, options, cells, [[_state(low, operator, 4)], [_state(low, operator, 8)]])
+    _both_ways(low, operator, options, cells, [[low.state(operator, 4)], [low.state(operator, 8)]])
 
 
 # ---- operators of our own ----
