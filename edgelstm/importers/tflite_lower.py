@@ -22,7 +22,7 @@ from .tflite_schema import ACTIVATIONS
 from .torch_pickle import shown
 
 _MAX_REAL = 2 << 24  # numbers that were of fewer bits in the file
-_IGNORED = {"asymmetric", "pot_scale", "bias_type", "quant_spec"}
+_IGNORED = {"asymmetric", "pot_scale", "bias_type"}
 """Options of how a runtime computes with fewer bits; they change no float answer."""
 
 CASTS = {

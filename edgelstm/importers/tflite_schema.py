@@ -124,7 +124,7 @@ TABLES: dict[str, Table] = {
         2: Field("keep_dims", "u1"),
         3: Field("asymmetric", "u1"),
         4: Field("bias_type", "i1"),
-        5: Field("quant_spec", "i1"),
+        5: Field("quant_spec", "[u1]"),
     },
     "SoftmaxOptions": {0: Field("beta", "f4")},
     "ConcatenationOptions": {0: Field("axis", "i4"), 1: _ACTIVATION},

@@ -1,0 +1,339 @@
+""".tflite files as models: what TensorFlow's converter wrote (with a runtime's answers beside it), what is refused and
+how it is said, and int8 files as the integers they hold."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flatbuffers")
+
+from tfl8_files import File as IntegerFile
+from tfl8_nets import tfl8_bidirectional, tfl8_stack
+from tflite_models import File, lstm, weights
+
+from edgelstm import Runner, importers, pack, reference, reference_tfl8
+from edgelstm.errors import CheckpointError
+from edgelstm.importers import tflite
+from edgelstm.layers import Gru, Last, LayerNorm, Lstm, Mask, Rnn
+from edgelstm.model import Model
+from edgelstm.tfl8_model import Tfl8Model
+
+GOLDEN = Path(__file__).parent / "golden" / "tflite"
+LIMIT = 5e-6
+ANSWERED = sorted(path.stem for path in GOLDEN.glob("*.npz"))
+CELLS = (Lstm, Gru, Rnn)
+
+
+def read(name: str) -> Any:
+    return importers.read(GOLDEN / f"{name}.tflite")
+
+
+def cells(name: str) -> list[Any]:
+    return [layer for layer in read(name).layers if isinstance(layer, CELLS)]
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_answers_are_those_of_the_runtime(name: str) -> None:
+    model = read(name)
+    with np.load(GOLDEN / f"{name}.npz") as stored:
+        xs = [stored[key] for key in stored.files if key.startswith("in:")]
+        expected = [stored[key] for key in stored.files if key.startswith("out:")]
+    rounded = name.endswith("dynamic")  # the runtime rounds what it multiplies int8 weights with
+    for y, z in zip(reference.run(model, xs), expected, strict=True):
+        assert y.shape == z.shape
+        assert np.abs(y - z).max() <= (0.02 if rounded else LIMIT) * max(1.0, float(np.abs(z).max()))
+    found = Runner(pack(model)).run(tuple(xs))
+    for y, z in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
+        assert np.abs(y - z).max() <= (0.02 if rounded else LIMIT) * max(1.0, float(np.abs(z).max()))
+
+
+def test_there_are_files_of_both_generations() -> None:
+    assert len(ANSWERED) >= 60
+    assert {name.split("_")[0] for name in ANSWERED} == {"keras2", "keras3"}
+
+
+@pytest.mark.parametrize(
+    "name,kinds",
+    [
+        ("keras3_stack", [Lstm, Lstm]),
+        ("keras3_cells", [Lstm, Gru]),
+        ("keras3_both_ways", [Lstm, Lstm]),
+        ("keras3_lstm_unrolled", [Lstm]),
+        ("keras3_lstm_unrolled_batch", [Lstm]),
+        ("keras3_gru_unrolled", [Gru]),
+        ("keras3_rnn_unrolled", [Rnn]),
+        ("keras3_stack_unrolled", [Lstm, Gru]),
+        ("keras3_both_ways_unrolled", [Lstm, Lstm]),
+        ("keras3_step", [Gru, Lstm]),
+        ("keras2_stack", [Lstm, Lstm]),
+    ],
+)
+def test_loops_and_written_out_steps_become_cells(name: str, kinds: list[Any]) -> None:
+    assert [type(layer) for layer in cells(name)] == kinds
+
+
+def test_options_of_cells_are_found() -> None:
+    (layer,) = cells("keras3_lstm_hard_sigmoid")
+    assert layer.gate_activation.name == "hard_sigmoid"
+    (layer,) = cells("keras2_lstm_hard_sigmoid")
+    assert layer.gate_activation.name == "hard_sigmoid_fifth"
+    (layer,) = cells("keras3_lstm_linear")
+    assert layer.activation.name == "linear"
+    before, after = cells("keras3_gru_reset_before")[0], cells("keras3_gru")[0]
+    assert not before.reset_after and after.reset_after
+    assert read("keras3_lstm_states").layers[0].initial
+    masked = read("keras3_lstm_masked")
+    assert isinstance(masked.layers[0], Mask) and masked.layers[1].masked
+    assert any(isinstance(layer, LayerNorm) for layer in read("keras3_layer_norm").layers)
+
+
+def test_a_model_of_one_step_streams() -> None:
+    model = read("keras3_step")
+    assert model.meta.window == 1
+    runner = Runner(pack(model))
+    x = np.random.default_rng(0).normal(size=(1, 9, 3)).astype(np.float32)
+    whole = runner.run(x)
+    runner.reset()
+    steps = [runner.step(row).copy() for row in x[0]]
+    assert np.abs(steps[-1] - whole[0]).max() < 1e-6
+
+
+def test_the_converters_clip_is_kept() -> None:
+    (layer,) = cells("keras2_lstm")
+    assert layer.cell_clip == 10
+
+
+def test_names_come_from_the_signature() -> None:
+    file = File()
+    x = file.input(1, 6, 3, name="serving_default_sensor:0")
+    file.outputs(lstm(file, x, (1, 6, 3), 4))
+    assert tflite.reading(file.bytes(), "").model.inputs == ("sensor",)
+
+
+def test_what_a_file_cannot_be_told() -> None:
+    with pytest.raises(CheckpointError, match="tells its layers itself"):
+        importers.read(GOLDEN / "keras3_lstm.tflite", head="relu")
+
+
+# ---- refused ----
+
+
+def refused(data: bytes, words: str) -> None:
+    with pytest.raises(CheckpointError, match=words):
+        tflite.reading(data, "m.tflite")
+
+
+def one(op: str, shape: tuple[int, ...] = (1, 6, 4), inputs: int = 1, **options: Any) -> bytes:
+    file = File()
+    x = file.input(1, 6, 4)
+    file.outputs(file.op(op, [x] * inputs, shape, options))
+    return file.bytes()
+
+
+def test_a_cell_of_its_own_is_refused_with_what_to_do() -> None:
+    data = bytearray((GOLDEN / "keras3_gru.tflite").read_bytes())
+    file = tflite.parse(bytes(data))
+    body = file.subgraphs[2]
+    assert any(operator.op == "TANH" for operator in body.operators)
+    place = data.index(bytes([28]), 0)  # whatever holds TANH's number becomes another function's, one after the other
+    said = []
+    while place >= 0 and len(said) < 200:
+        changed = data[:place] + bytes([92]) + data[place + 1 :]  # SQUARE
+        try:
+            tflite.reading(bytes(changed), "m")
+        except CheckpointError as error:
+            said.append(str(error))
+        place = data.find(bytes([28]), place + 1)
+    assert any("SQUARE" in text and "import the checkpoint it was converted from" in text for text in said)
+
+
+def test_a_state_that_a_cell_leaves_to_another_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="a fault of the converter"):
+        read("keras2_shared_state")
+
+
+@pytest.mark.parametrize(
+    "op,words",
+    [("CUMSUM", None), ("RSQRT", "RSQRT.*no layer does"), ("RANGE", "damaged: a RANGE of 1 inputs")],
+)
+def test_operators_that_no_layer_does(op: str, words: str | None) -> None:
+    if words is None:
+        file = File()
+        x = file.input(1, 6, 4)
+        file.outputs(file.op("TANH", [x], (1, 6, 4)))
+        file.codes[0] = ("TANH", 1)
+        root = file.root()
+        root[1][0] = {0: np.int8(127), 2: np.int32(1), 3: np.int32(128)}
+        from edgelstm.exporters.flatbuffer import pack as packed
+
+        refused(packed(root, b"TFL3"), r"'t1' \(builtin 128\): an operator that no layer does")
+        return
+    refused(one(op), words)
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"norm": True}, "layer normalisation inside the cell"),
+        ({"projection": 3, "proj_clip": 0.5}, "a clip of its projection"),
+        ({"activation": 5}, "sign_bit"),
+        ({"cell_clip": float("inf")}, "it clips at inf"),
+        ({"diagonal": True}, "shape"),
+    ],
+)
+def test_options_of_the_fused_cell_that_no_layer_has(options: dict[str, Any], words: str) -> None:
+    file = File()
+    x = file.input(1, 6, 3)
+    file.outputs(lstm(file, x, (1, 6, 3), 4, **options))
+    refused(file.bytes(), words)
+
+
+def test_the_bias_of_a_projection_is_refused_unless_it_is_zero() -> None:
+    for value, fine in ((0.0, True), (0.1, False)):
+        file = File()
+        x = file.input(1, 6, 3)
+        y = lstm(file, x, (1, 6, 3), 4, projection=3)
+        bias = file.constant(np.full(3, value, np.float32))
+        file.current["operators"][-1][1][17] = bias
+        file.outputs(y)
+        if fine:
+            tflite.reading(file.bytes(), "")
+        else:
+            refused(file.bytes(), "a bias of its projection")
+
+
+def test_sums_of_steps_along_two_axes_are_refused() -> None:
+    """As additive attention adds every query to every key: no sequence of rows."""
+    file = File()
+    x = file.input(1, 6, 4)
+    y = file.op("TANH", [x], (1, 6, 4))
+    left = file.op("EXPAND_DIMS", [y, file.constant(np.array(2))], (1, 6, 1, 4))
+    right = file.op("EXPAND_DIMS", [y, file.constant(np.array(1))], (1, 1, 6, 4))
+    total = file.op("ADD", [left, right], (1, 6, 6, 4))
+    file.outputs(file.op("SUM", [total, file.constant(np.array([3]))], (1, 6, 6), {}))
+    refused(file.bytes(), "cannot be joined")
+
+
+# ---- int8 ----
+
+
+def alike(left: Tfl8Model, right: Tfl8Model) -> None:
+    """The same integers, scales and zero points in the same layers."""
+    assert [type(layer) for layer in left.layers] == [type(layer) for layer in right.layers]
+    for one_, other in zip(left.layers, right.layers, strict=True):
+        first = int(getattr(one_, "coupled", False))  # what stands for a gate that is not there
+        for field in fields(one_):
+            a, b = getattr(one_, field.name), getattr(other, field.name)
+            if field.name in ("name", "reads", "writes"):
+                continue
+            if isinstance(a, np.ndarray):
+                assert (a[first:] == b[first:]).all(), field.name
+            else:
+                assert a == b or np.float32(a) == np.float32(b), field.name
+        for a, b in zip(one_.writes, other.writes, strict=True):
+            x, y = left.tensor(a), right.tensor(b)
+            assert (x.type, np.float32(x.scale), x.zero_point) == (y.type, np.float32(y.scale), y.zero_point)
+
+
+STACKS: list[dict[str, Any]] = [
+    {},
+    {"floats": False},
+    {"last": False},
+    {"cell_clip": 1.0, "cell_exponent": -15},
+    {"coupled": True},
+    {"state_scale": 0.00544, "state_zero": 24, "hidden_scale": 0.00658, "hidden_zero": 5},
+]
+
+
+@pytest.mark.parametrize("options", STACKS, ids=str)
+@pytest.mark.parametrize("units", [(5,), (7, 6)], ids=str)
+def test_integers_come_back(units: tuple[int, ...], options: dict[str, Any]) -> None:
+    model = tfl8_stack(3, units, 2, seed=4, **options)
+    alike(model, tflite.reading(IntegerFile(model, 9).bytes, "").model)
+
+
+def test_both_ways_in_integers() -> None:
+    model = tfl8_bidirectional(4, 5, 3)
+    again = tflite.reading(IntegerFile(model, 9).bytes, "").model
+    xs = [np.random.default_rng(0).integers(-128, 128, (2, 9, 4)).astype(np.int8)]
+    for y, z in zip(reference_tfl8.run(model, xs), reference_tfl8.run(again, xs), strict=True):
+        assert (y == z).all()
+
+
+def test_converted_int8_files() -> None:
+    model = read("keras2_int8")
+    assert isinstance(model, Tfl8Model)
+    assert [type(layer).__name__ for layer in model.layers] == [
+        "Tfl8Lstm", "Tfl8Lstm", "Last", "Tfl8Dense", "Tfl8Softmax",
+    ]  # fmt: skip
+    assert model.tensor(model.inputs[0]).type == model.tensor(model.outputs[0]).type == "s8"
+    floats = read("keras2_int8_floats")
+    assert floats.tensor(floats.inputs[0]).type == floats.tensor(floats.outputs[0]).type == "f32"
+    ids = read("keras2_int8_embedding")
+    assert ids.tensor(ids.inputs[0]).type == "s16"
+
+
+def test_a_cell_whose_scale_tflite_has_no_tanh_for_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"scale of 2\^-18.*below 0.5.*no tanh.*the float .tflite"):
+        read("keras2_int8_spoilt")
+
+
+def test_int8_of_what_no_layer_computes_is_refused_by_name() -> None:
+    def build(op: str, shape: tuple[int, ...], rest: Any = (), **options: Any) -> bytes:
+        file = File()
+        x = file.input(1, 6, 4, dtype="int8", quantized=(0.1, 3, 0))
+        y = file.tensor(shape, "int8", quantized=(0.1, 3, 0))
+        file.into(op, [x, *rest(file)] if rest else [x], [y], options)
+        file.outputs(y)
+        return file.bytes()
+
+    refused(build("ELU", (1, 6, 4)), r"\(ELU\): an operator that no layer does")
+    refused(build("MEAN", (1, 4), lambda f: [f.constant(np.array([1]))]), "MEAN")
+    cut = build("SLICE", (1, 6, 2), lambda f: [f.constant(np.array([0, 0, 1])), f.constant(np.array([1, 6, 2]))])
+    refused(cut, "Dense of integers")
+    refused(
+        build("ADD", (1, 6, 4), lambda f: [f.tensor((4,), "int8", data=np.ones(4, np.int8), quantized=(0.1, 0, 0))]),
+        "with a constant",
+    )
+
+
+def test_unsigned_integers_are_refused() -> None:
+    file = File()
+    x = file.input(1, 6, 4, dtype="uint8", quantized=(0.1, 3, 0))
+    y = file.tensor((1, 6, 4), "int8", quantized=(0.1, 3, 0))
+    file.into("QUANTIZE", [x], [y])
+    file.outputs(y)
+    refused(file.bytes(), "uint8, expected int8")
+
+
+# ---- weights of fewer bits in float graphs ----
+
+
+@pytest.mark.parametrize("axis", [0, None])
+def test_weights_of_few_bits_are_real_numbers(axis: int | None) -> None:
+    kernel = np.random.default_rng(1).integers(-127, 128, (5, 4)).astype(np.int8)
+    scales = np.linspace(0.01, 0.05, 5).astype(np.float32) if axis == 0 else np.array([0.02], np.float32)
+    file = File()
+    x = file.input(1, 6, 4)
+    w = file.tensor((5, 4), "int8", data=kernel, quantized=(scales, 0, 0))
+    bias = file.constant(weights(5))
+    file.outputs(file.op("FULLY_CONNECTED", [x, w, bias], (1, 6, 5), {"keep_dims": True}, version=9))
+    model = tflite.reading(file.bytes(), "").model
+    assert isinstance(model, Model) and "1 tensors of int8 weights" in model.notes[0]
+    assert (model.layers[0].kernel == kernel * scales.reshape(-1, 1)).all()
+
+
+def test_float16_weights_are_read() -> None:
+    model = read("keras3_float16")
+    kernel = model.layers[1].kernel
+    assert (kernel == kernel.astype(np.float16)).all()
+    assert not model.notes
+
+
+def test_a_last_step_is_a_last() -> None:
+    assert isinstance(read("keras3_lstm").layers[-1], Last)
