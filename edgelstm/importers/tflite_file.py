@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..model import Array
-from .tflite_schema import ARITY, OPERATORS, OPTIONS, TABLES, TYPES, Field
+from .tflite_schema import ARITY, EXACT, OPERATORS, OPTIONS, TABLES, TYPES, Field
 from .torch_pickle import shown
 
 IDENTIFIER = b"TFL3"
@@ -317,7 +317,8 @@ def _operator(tables: _Tables, row: dict[str, Any], codes: Sequence[tuple[str, i
     inputs = _indices(row["inputs"], count, True)
     outputs = _indices(row["outputs"], count, False)
     reads, writes = ARITY.get(op, (1, 1))
-    if op in OPERATORS and (len(inputs) < reads or -1 in inputs[:reads] or len(outputs) < writes):
+    most = reads if op in EXACT else len(inputs)
+    if op in OPERATORS and (not reads <= len(inputs) <= most or -1 in inputs[:reads] or len(outputs) < writes):
         raise _damaged(f"a {op} of {len(inputs)} inputs and {len(outputs)} outputs")
     return Operator(op, version, inputs, outputs, _indices(row["intermediates"], count, True), options)
 

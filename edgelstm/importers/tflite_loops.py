@@ -136,7 +136,9 @@ class _Loop:
             elif operator is not None and operator.op == "LESS" and operator.inputs[0] in inner.inputs:
                 counter = inner.inputs.index(operator.inputs[0])
                 start = self._start(counter)
-                if ends[counter] != _Counter(counter, 1) or start is None or start.any():
+                end = ends[counter]
+                counts = isinstance(end, _Counter) and end == _Counter(counter, 1)
+                if not counts or start is None or start.any():
                     raise Unknown("it does not count from 0 in steps of 1")
                 limits.append(self._limit(inner, operator.inputs[1], ends))
             else:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError
+from ..meta import MAX_WIDTH
 from ..model import Array
 from .tflite_file import File, Operator, Subgraph, Tensor
 from .torch_pickle import shown
@@ -342,7 +344,7 @@ def _part(graph: Graph, sums: dict[int, _Sum], k: int) -> _Sum | None:
     if k in sums:
         return sums[k]
     constant = graph.constant(k)
-    if constant is None or constant.dtype.kind != "f":
+    if constant is None or constant.dtype.kind != "f" or constant.size > MAX_WIDTH:
         return None
     return {(): constant.astype(np.float64)}
 
@@ -350,6 +352,8 @@ def _part(graph: Graph, sums: dict[int, _Sum], k: int) -> _Sum | None:
 def _add(left: _Sum, right: _Sum, sign: float = 1) -> _Sum:
     made = dict(left)
     for key, value in right.items():
+        if key in made and _joined(made[key], value) is None:
+            raise ValueError("too large, or of shapes that do not fit")
         made[key] = made[key] + sign * value if key in made else sign * value
     return made
 
@@ -358,6 +362,8 @@ def _times(left: _Sum, right: _Sum) -> _Sum:
     made: _Sum = {}
     for a, one in left.items():
         for b, other in right.items():
+            if _joined(one, other) is None:
+                raise ValueError("too large, or of shapes that do not fit")
             made = _add(made, {tuple(sorted(a + b)): one * other})
     return made
 
@@ -374,16 +380,25 @@ def _fields(
     shape: tuple[int, ...], over: list[int], scale: Array, centre: Array, offset: Array
 ) -> dict[str, Any] | None:
     """Scale and offset along the axes that are normalised, if they are the same along all others."""
-    try:
-        arrays = [np.broadcast_to(a, shape) for a in (scale, centre, offset)]
-    except ValueError:
-        return None
-    if (arrays[0] != -arrays[1]).any():
+    sizes = [shape[k] for k in over]
+    if prod(sizes) > MAX_WIDTH or _joined(scale, centre) is None or (scale + centre).any():
         return None
     found = []
-    for array in (arrays[0], arrays[2]):
-        first = array[tuple(slice(None) if k in over else slice(0, 1) for k in range(len(shape)))]
-        if (array != first).any():
+    for array in (scale, offset):
+        if array.ndim > len(shape):
             return None
-        found.append(first.reshape([n for k, n in enumerate(shape) if k in over]))
+        array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+        first = array[tuple(slice(None) if k in over else slice(0, 1) for k in range(len(shape)))]
+        if any(n not in (1, size) for n, size in zip(array.shape, shape, strict=True)) or (array != first).any():
+            return None
+        found.append(np.broadcast_to(first.reshape([first.shape[k] for k in over]), sizes))
     return {"over": over, "scale": found[0], "offset": found[1]}
+
+
+def _joined(left: Array, right: Array) -> tuple[int, ...] | None:
+    """The shape of two arrays joined value by value, if there is one that is not too large."""
+    try:
+        shape = np.broadcast_shapes(left.shape, right.shape)
+    except ValueError:
+        return None
+    return shape if prod(shape) <= MAX_WIDTH else None

@@ -211,7 +211,7 @@ def _cut(step: Step, operator: Operator) -> Linear:
     row = step.row(operator.inputs[0])
     rank = len(step.body.tensors[operator.inputs[0]].shape)
     bounds = [step.value(k) for k in operator.inputs[1:]]
-    if not all(isinstance(b, np.ndarray) and b.size == rank for b in bounds):
+    if not all(isinstance(b, np.ndarray) and b.size == rank and b.dtype.kind in "iu" for b in bounds):
         raise Unknown("it takes values at places that are no constants")
     first, last = (b.reshape(-1).tolist() for b in bounds[:2])
     if operator.op == "SLICE":

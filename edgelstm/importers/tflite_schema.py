@@ -235,6 +235,9 @@ ARITY = {
 }  # fmt: skip
 """How many inputs, which cannot be left out, and outputs an operator has at least; one each unless told."""
 
+EXACT = {"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SELECT", "SELECT_V2", "LESS", "NOT_EQUAL", "SPLIT"}
+"""Operators that have no more inputs than that."""
+
 TYPES = {
     0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "string", 6: "bool", 7: "int16",
     8: "complex64", 9: "int8", 10: "float64", 11: "complex128", 12: "uint64", 13: "resource", 14: "variant",
