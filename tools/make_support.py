@@ -28,6 +28,7 @@ from edgelstm import importers
 from edgelstm.errors import EdgeLstmError, QuantizeError
 from edgelstm.importers import keras_layers
 from edgelstm.random_inputs import draw
+from edgelstm.tfl8_model import Tfl8Model
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -56,13 +57,16 @@ def outcome(source: Any, **options: Any) -> tuple[str, str, str]:
         return f"refused: {_reason(str(error))}", "", ""
     kinds = [type(layer).__name__ for layer in model.layers]
     becomes = ", ".join(kinds) or "nothing"
+    waits = model.timing.waits
+    step = f"no: {type(_named(model, waits[0][0])).__name__}: {waits[0][1]}" if waits else "yes"
+    if isinstance(model, Tfl8Model):
+        return becomes, "as it is", step
     try:
         edgelstm.quantize(model, tuple(draw(model, 4, model.meta.window or 8, np.random.default_rng(0))))
         int8 = "yes"
     except QuantizeError as error:
         int8 = f"no: {_reason(str(error))}"
-    waits = model.timing.waits
-    return becomes, int8, f"no: {type(_named(model, waits[0][0])).__name__}: {waits[0][1]}" if waits else "yes"
+    return becomes, int8, step
 
 
 def _named(model: Any, name: str) -> Any:
@@ -316,6 +320,47 @@ def onnx_operations() -> tuple[str, str]:
     return ", ".join(sorted(OPERATIONS)), ", ".join(sorted(every - set(OPERATIONS)))
 
 
+# ---- TensorFlow Lite ----
+
+
+def tflite_rows() -> Iterator[Row]:
+    """The fused cells with each option, and Keras models as TensorFlow's converter wrote them."""
+    from tflite_models import File, lstm
+
+    probes: list[dict[str, Any]] = [
+        {}, {"time_major": True}, {"cell_clip": 10.0}, {"peephole": True}, {"projection": 3}, {"coupled": True},
+        {"activation": 1}, {"activation": 5}, {"norm": True}, {"projection": 3, "proj_clip": 1.0},
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.tflite"
+        for options in probes:
+            file = File()
+            shape = (8, 1, 3) if options.get("time_major") else (1, 8, 3)
+            file.outputs(lstm(file, file.input(*shape), shape, 4, **options))
+            path.write_bytes(file.bytes())
+            setting = ", ".join(f"{key}={value!r}" for key, value in options.items())
+            yield ("UNIDIRECTIONAL_SEQUENCE_LSTM", setting, *outcome(path))
+    for path in sorted((ROOT / "tests" / "golden" / "tflite").glob("*.tflite")):
+        writer, _, name = path.stem.partition("_")
+        yield (f"converted from Keras {writer[-1]}", name, *outcome(path))
+
+
+def tflite_operators() -> list[str]:
+    """Operators that are read, in float and in int8 graphs."""
+    from edgelstm.importers.tflite_int8 import METHODS8
+    from edgelstm.importers.tflite_ops import METHODS
+    from edgelstm.importers.tflite_schema import OPERATORS
+
+    return [", ".join(sorted(set(methods) & set(OPERATORS) - {"VAR_HANDLE"})) for methods in (METHODS, METHODS8)]
+
+
+def tflite_page() -> list[str]:
+    floats, integers = tflite_operators()
+    lines = ["## TensorFlow Lite", "", *table(list(tflite_rows())), ""]
+    lines += [f"Operators of float and dynamic range graphs: {floats}.", ""]
+    return [*lines, f"Operators of full-int8 graphs: {integers}.", ""]
+
+
 def joined(rows: list[Row]) -> list[Row]:
     """Rows that differ in the name of an activation alone, as one."""
     made: list[Row] = []
@@ -344,6 +389,7 @@ def page() -> str:
     lines += ["## ONNX, recurrent operations", "", *table(joined(list(onnx_rows()))), ""]
     read, refused = onnx_operations()
     lines += ["## ONNX, all operations", "", f"Read: {read}.", "", f"Refused by name: {refused}.", ""]
+    lines += tflite_page()
     return "\n".join(lines)
 
 
