@@ -139,9 +139,9 @@ def convert(
     trust: bool,
     no_verify: bool,
 ) -> None:
-    """Turn a CHECKPOINT into an image that runs anywhere: of Keras, PyTorch, ONNX, safetensors or NumPy.
+    """Turn a CHECKPOINT into an image that runs anywhere: of Keras, PyTorch, ONNX, TFLite, safetensors or NumPy.
 
-    A file is known by its content: .keras, .h5, .pt, .pth, .safetensors, .onnx, .npz.
+    A file is known by its content: .keras, .h5, .pt, .pth, .safetensors, .onnx, .tflite, .npz.
 
     Where the framework that wrote it is installed, both answer three random sequences first, and nothing is written if
     they disagree.
@@ -156,8 +156,12 @@ def convert(
     from .image import save
     from .meta_file import describe
     from .quantization import quantize
+    from .tfl8_model import Tfl8Model
 
     model: Any = importers.read(checkpoint, head=head, architecture=architecture, trust=trust)
+    integers = isinstance(model, Tfl8Model)
+    if int8 and integers:
+        raise InputError("the file is int8 already, and is converted as it is; leave --int8 and --samples out")
     proof = None if no_verify else _proof(model, checkpoint, architecture, trust, output)
     if meta_file is not None:
         model = describe(model, meta_file)
@@ -173,7 +177,7 @@ def convert(
     Runner(output).self_check()
     for note in model.notes:
         _note(note)
-    kind = "int8" if int8 else "float32"
+    kind = "TFLite's int8" if integers else "int8" if int8 else "float32"
     before = _bytes(checkpoint.stat().st_size)
     out.print(f"{output}: {kind}, {_bytes(size)} (checkpoint {before})", markup=False, soft_wrap=True)
     if proof is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from . import peers
+from . import peers, reference_tfl8
 from .comparison import LIMIT, compare
 from .errors import CheckpointError, EdgeLstmError, MissingError, PeerError
 from .model import Array, Model
 from .peer_process import TIMEOUT, Answers
 from .random_inputs import draw, roles
 from .runner import Runner
+from .tfl8 import FACTORS, ROUNDINGS, TIES, Tfl8Embedding, Tfl8Tensor
+from .tfl8_model import Tfl8Model, variant
 from .timing import MOST_NUMBERS, numbers_made
 
 SEQUENCES, STEPS = 3, 24
@@ -31,8 +34,15 @@ class Proof:
     reason: str = ""
     remedy: str = ""  # what to do, "pip install tensorflow"
     left_out: bool = False  # the peer gave a state beside its answers, which the model leaves out
+    exact: str = (
+        ""  # of a full-int8 .tflite file: how the peer computes where runtimes differ, and every byte is its own
+    )
 
     def __str__(self) -> str:
+        if self.exact:
+            return (
+                f"proven: all answers to {SEQUENCES} random sequences are {self.peer}'s, byte for byte ({self.exact})"
+            )
         if self.peer:
             said = f"proven: {self.peer} answers alike on {SEQUENCES} random sequences (largest error {self.error:.1e})"
             return said + ("; the state it returns beside them is no part of the model" if self.left_out else "")
@@ -40,7 +50,7 @@ class Proof:
 
 
 def prove(
-    model: Model,
+    model: Model | Tfl8Model,
     checkpoint: Any,
     *,
     architecture: str | os.PathLike[str] | None = None,
@@ -54,6 +64,8 @@ def prove(
     of a kind that is a program and `trust` says so; `image` is the file that what to do names.
     """
     module = peers.is_module(checkpoint)
+    if isinstance(model, Tfl8Model):
+        return _integers(model, Path(checkpoint), image, timeout)
     try:
         fixed = {} if module else peers.fixed_steps(Path(checkpoint), model, architecture)
         steps = model.meta.window or STEPS
@@ -76,6 +88,53 @@ def prove(
     if answers.integer:
         return _rounded(answers, ys, image)
     return Proof(answers.peer, _checked(answers, ys))
+
+
+def _integers(model: Tfl8Model, checkpoint: Path, image: str | os.PathLike[str], timeout: float) -> Proof:
+    """A full-int8 .tflite file beside a runtime: every answer is the same number in one way that runtimes have of
+    rounding, or the file is refused."""
+    random, steps = np.random.default_rng(0), model.meta.window or STEPS
+    given: list[Array] = []
+    for tensor in map(model.tensor, model.inputs):
+        shape = (SEQUENCES, tensor.width) if tensor.single else (SEQUENCES, steps, tensor.width)
+        if tensor.type == "f32":
+            given.append(random.uniform(-1.5, 1.5, shape).astype(np.float32))
+        else:
+            words = [la.vocabulary for la in model.layers if isinstance(la, Tfl8Embedding) and tensor.name in la.reads]
+            low, high = (0, min(words)) if words else (-128, 128)
+            given.append(random.integers(low, high, shape))
+    try:
+        real = [_real(x, model.tensor(name)) for x, name in zip(given, model.inputs, strict=True)]
+        answers = peers.run_checkpoint(checkpoint, real, timeout=timeout)
+    except MissingError as error:
+        reason, pip, command = str(error).partition("pip install ")
+        return Proof(
+            reason=reason.rstrip(": "), remedy=f"{pip}{command}, and convert again" if pip else _recorded(image)
+        )
+    except EdgeLstmError as error:
+        return Proof(reason=str(error), remedy=_recorded(image))
+    fewest = 0
+    for rounding, ties, factors in itertools.product(ROUNDINGS, TIES, FACTORS):
+        ys = reference_tfl8.run(variant(model, rounding=rounding, ties=ties, factors=factors), given)
+        found = [_real(y, model.tensor(name)) for y, name in zip(ys, model.outputs, strict=True)]
+        if [y.shape for y in found] != [y.shape for y in answers.ys]:
+            break
+        wrong = sum(int((y != z).sum()) for y, z in zip(found, answers.ys, strict=True))
+        if not wrong:
+            return Proof(answers.peer, exact=f"rounding {rounding}, ties {ties}, factors {factors}")
+        fewest = min(fewest or wrong, wrong)
+    raise _Disagrees(
+        f"the model as read does not answer as {answers.peer} does: {fewest} answers differ whatever its way of "
+        "rounding; it is not converted. Please report this file"
+    )
+
+
+def _real(x: Array, tensor: Tfl8Tensor) -> Array:
+    """Integers as the numbers they stand for."""
+    if tensor.type == "f32":
+        return x
+    real: Array = np.float32(tensor.scale) * (x.astype(np.int32) - tensor.zero_point).astype(np.float32)
+    return real
 
 
 def _rounded(answers: Answers, ys: tuple[Array, ...], image: str | os.PathLike[str]) -> Proof:

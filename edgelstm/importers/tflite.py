@@ -9,6 +9,8 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import CheckpointError, ModelError
 from ..model import Model, Source
 from ..tfl8_model import Tfl8Model
@@ -41,7 +43,8 @@ def reading(data: bytes, name: str) -> Reading:
     source = Source("tflite", shown(name), sha256(data).hexdigest())
     file = parse(data)
     try:
-        return _integers(file, source) if is_integer(file.subgraphs[0]) else _floats(file, source)
+        with np.errstate(all="ignore"):  # what is not finite is refused where it becomes a weight
+            return _integers(file, source) if is_integer(file.subgraphs[0]) else _floats(file, source)
     except ModelError as error:
         raise CheckpointError(f"the graph does not fit together: {error}") from None
 

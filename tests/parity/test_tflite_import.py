@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ pytest.importorskip("flatbuffers")
 
 from tflite_models import File, lstm, parts, weights
 
-from edgelstm import Runner, peers, reference, reference_tfl8
+from edgelstm import Runner, importers, peers, reference, reference_tfl8
+from edgelstm.errors import CheckpointError
 from edgelstm.exporters import tflite as exporter
 from edgelstm.importers import onnx_feeds, tflite_schema
 from edgelstm.importers import tflite as importer
 from edgelstm.layers import Activation, Dense, Last, Lstm, Rnn
 from edgelstm.model import Model, Tensor
+from edgelstm.proof import prove
 from edgelstm.random_inputs import draw
 from edgelstm.tfl8_model import variant
 
@@ -421,6 +424,33 @@ def test_converted_models(name: str, runtime: str) -> None:
     ys = found if isinstance(found, tuple) else (found,)
     for y, z in zip(ys, peers.run_tflite(data, xs, runtime).ys, strict=True):
         assert np.abs(y - z).max() <= LIMIT * max(1.0, float(np.abs(z).max()))
+
+
+def test_a_conversion_is_proven(tmp_path: Path) -> None:
+    """Floats within the limit, int8 byte for byte; beside a runtime that rounds more than the model nothing is."""
+    for name in ("keras3_lstm_states", "keras3_embedding_masked", "keras3_stack_batch"):
+        path = GOLDEN / f"{name}.tflite"
+        assert str(prove(importers.read(path), path)).startswith("proven: ")
+    path = GOLDEN / "keras2_int8.tflite"
+    assert "byte for byte" in str(prove(importers.read(path), path))
+    path = tmp_path / "dynamic.tflite"
+    path.write_bytes(exporter.build(net(True, "softmax"), "dynamic", steps=9))
+    assert str(prove(importers.read(path), path)).startswith("unverified: ")
+
+
+@pytest.mark.parametrize("name", ["keras3_lstm", "keras2_int8", "dynamic"])
+def test_a_wrong_model_is_no_proof(name: str, tmp_path: Path) -> None:
+    path = GOLDEN / f"{name}.tflite"
+    if name == "dynamic":
+        path = tmp_path / "dynamic.tflite"
+        path.write_bytes(exporter.build(net(False), "dynamic", steps=9))
+    model: Any = importers.read(path)
+    swapped = [
+        replace(layer, kernel=layer.kernel[[1, 0, 2, 3]]) if type(layer).__name__.endswith("Lstm") else layer
+        for layer in model.layers
+    ]
+    with pytest.raises(CheckpointError, match="not converted"):
+        prove(replace(model, layers=tuple(swapped)), path)
 
 
 INTEGERS = {  # of each runtime with its default kernels on x86
