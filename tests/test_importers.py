@@ -61,7 +61,7 @@ def test_onnx_is_recognised(tmp_path: Path) -> None:
     ("data", "words"),
     [
         (b"", "empty"),
-        (b"\x1c\0\0\0TFL3" + bytes(100), "TensorFlow Lite"),
+        (b"\x1c\0\0\0TFL3" + bytes(100), "TFLite model, or damaged"),
         (b"\x08\x08\x12\x07pytorch\x1a\x051.9.0" + bytes(100), "no checkpoint this package knows"),
         (b"EDGELSTM" + bytes(100), "already converted"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),

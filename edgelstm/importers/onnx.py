@@ -75,8 +75,9 @@ def finished(build: Build, graph: Graph, outputs: list[tuple[str, Data]], source
     return Reading(model, graph, build.batch, feeds, tuple(outputs))
 
 
-def outputs_of(build: Build, graph: Graph, walk: onnx_graph.Walk) -> list[tuple[str, Data]]:
-    """The graph's outputs, each a tensor of the model, and how the file's own looks."""
+def outputs_of(build: Build, graph: Graph, walk: onnx_graph.Walk, rows: bool = False) -> list[tuple[str, Data]]:
+    """The graph's outputs, each a tensor of the model, and how the file's own looks. With `rows`, one that has no axis
+    for its one step is a row of a run."""
     found: list[tuple[str, Data]] = []
     taken = {feed.tensor for feed in build.feeds}
     for port, value in zip(graph.outputs, walk.run(graph), strict=True):
@@ -85,6 +86,9 @@ def outputs_of(build: Build, graph: Graph, walk: onnx_graph.Walk) -> list[tuple[
         if not isinstance(value, Data):
             raise CheckpointError(f"output {shown(port.name)!r} is not computed from what the model reads")
         node = Node("Identity", "", port.name, (), (port.name,), {})
+        spare = sum(not axis for axis in value.axes) - (build.batch.size == 1)
+        if rows and spare < 1 and all(atom.size == 1 for atom in value.steps):
+            value = build.alone(node, value)
         tensor = build.read(node, value)
         view = build.whole(node, value)
         if tensor in taken:

@@ -55,7 +55,7 @@ def _floats(file: File, source: Source) -> Reading:
     build = Build(_OPSET)
     walk = onnx_graph.Walk(build, graph, _OPERATIONS)
     onnx_graph.inputs(build, graph, walk)
-    outputs = outputs_of(build, graph, walk)
+    outputs = outputs_of(build, graph, walk, rows=True)
     if low.narrow:
         build.notes.append(
             f"{low.narrow} tensors of int8 weights became the float32 they stand for; a TFLite runtime rounds what "
@@ -72,7 +72,7 @@ def _integers(file: File, source: Source) -> Reading:
     onnx_graph.inputs(build, graph, walk)
     for feed, k in zip(build.feeds, low.subgraph.inputs, strict=True):
         build.params[feed.tensor] = params_of(low.subgraph.tensors[k], f"input {shown(feed.name)!r}")
-    outputs = outputs_of(build, graph, walk)
+    outputs = outputs_of(build, graph, walk, rows=True)
     names = tuple(view.pieces[0][0] for _, view in outputs)
     found = parts(build, names, lambda layers: layers)
     tensors = tuple(build.tensor8(tensor) for tensor in found.tensors)
