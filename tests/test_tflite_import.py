@@ -335,5 +335,44 @@ def test_float16_weights_are_read() -> None:
     assert not model.notes
 
 
+def test_what_is_done_to_every_step_is_done_to_the_sequence() -> None:
+    """As the converter writes TimeDistributed of Keras 3."""
+    kinds = [type(layer).__name__ for layer in read("keras3_shapes").layers]
+    assert kinds == ["Lstm", "Dense", "Group", "Dense", "Split", "Transpose", "Lstm", "Last"]
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_steps_are_one_sequence_only_if_all_are_alike(spoilt: bool) -> None:
+    file = File()
+    x = file.input(1, 3, 4)
+    steps = file.op("UNPACK", [x], [(1, 4)] * 3, {"count": 3, "axis": 1})
+    kernel, other = (file.constant(weights(2, 4, seed=k)) for k in (0, 1))
+    made = [file.op("FULLY_CONNECTED", [k, other if spoilt and k == steps[1] else kernel, -1], (1, 2)) for k in steps]
+    file.outputs(file.op("PACK", made, (1, 3, 2), {"count": 3, "axis": 1}))
+    model = tflite.reading(file.bytes(), "").model
+    assert (len(model.layers) == 1) is not spoilt
+    values = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    expected = values @ weights(2, 4, seed=0).T
+    if spoilt:
+        expected[:, 1] = values[:, 1] @ weights(2, 4, seed=1).T
+    (y,) = reference.run(model, [values])
+    assert np.abs(y.reshape(expected.shape) - expected).max() < 1e-6
+
+
+def test_a_loop_runs_over_all_steps_or_is_refused() -> None:
+    """Where the file leaves the number of steps open, what the loop counts to must be computed from what it reads."""
+    data = (GOLDEN / "keras3_lstm_open_steps.tflite").read_bytes()
+    said = []
+    for tensor in tflite.parse(data).subgraphs[0].tensors:
+        if tensor.data is not None and tensor.dtype == "int32" and tensor.shape == (1,):
+            at = data.find(bytes(tensor.data))
+            changed = data[:at] + (1).to_bytes(4, "little") + data[at + 4 :]
+            try:
+                tflite.reading(changed, "m")
+            except CheckpointError as error:
+                said.append(str(error))
+    assert any("number of steps is not that of what it reads" in text for text in said), said
+
+
 def test_a_last_step_is_a_last() -> None:
     assert isinstance(read("keras3_lstm").layers[-1], Last)

@@ -19,6 +19,7 @@ from .onnx import Reading, contents, finished, outputs_of, parts
 from .onnx_build import Build
 from .onnx_ops import OPERATIONS
 from .tflite_cells import masked, norm, recurrent
+from .tflite_distributed import distribute
 from .tflite_file import File, parse
 from .tflite_int8 import METHODS8, OPERATIONS8, Build8, is_integer, params_of
 from .tflite_lower import Lowering
@@ -84,6 +85,7 @@ def _integers(file: File, source: Source) -> Reading:
 def lowered(file: File) -> Lowering:
     """A file's float graph, what is one layer put together, on its way into nodes."""
     graph = rewritten(file)
+    distribute(graph)
     unroll(graph, Lowering(file, graph.subgraph(), METHODS).real)
     return Lowering(file, graph.subgraph(), METHODS)
 

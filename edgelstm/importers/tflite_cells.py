@@ -16,7 +16,7 @@ from .onnx_file import Node
 from .onnx_fold import optional, text
 from .onnx_ops import normalised
 from .onnx_settings import Settings
-from .onnx_sizes import Known, numbers, uniform
+from .onnx_sizes import Known, dims, numbers, uniform
 from .onnx_values import Atom, Data, Value, places
 
 FUNCTIONS = {"none": "linear", "relu": "relu", "relu6": "relu6", "tanh": "tanh"}
@@ -46,13 +46,17 @@ class Cell:
 
 
 def recurrent(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> list[Value]:
-    """A cell over x [T, N, width], or [N, T, width] with layout 1, with a mask and states to start from where they are
-    given: its h of every step in the same layout, the last h, and of an LSTM the last c."""
+    """A cell over x [T, N, width], or [N, T, width] with layout 1, with a mask and two states to start from where they
+    are given, and numbers that must be T: its h of every step in the same layout, the last h, and of an LSTM the last
+    c."""
     cell = settings.any("cell")
     assert isinstance(cell, Cell)
     layout = settings.int("layout")
     settings.finish()
     x = sequence_of(build, node, inputs[0], layout, cell)
+    for count in inputs[4:]:
+        if not isinstance(count, Known) or dims(count, node.label) != [x.shape[1 if layout else 0]]:
+            raise CheckpointError(f"{node.label}: a loop whose number of steps is not that of what it reads")
     columns = places(x, [x.axes[2]])
     fields = dict(cell.fields)
     if (columns != np.arange(len(columns))).any():

@@ -91,6 +91,7 @@ class _Loop:
         self.leaves: dict[int, Linear] = {}  # states
         self.reads: dict[Term, int] = {}  # sequences whose step is an atom
         self.masks: dict[Term, int] = {}
+        self.limits: list[int] = []  # tensors that hold how often it runs, told when the graph is walked
 
     # ---- what goes round ----
 
@@ -157,6 +158,8 @@ class _Loop:
             if not (isinstance(end, _Held) and not end.part):
                 raise Unknown("the number of its steps changes on the way")
             start = self._start(index)
+            if start is None:
+                self.limits.append(self.operator.inputs[index])
             return None if start is None else int(start.reshape(-1)[0])
         if tensor.data is None or tensor.array().size != 1:
             raise Unknown("the number of its steps is not known")
@@ -374,7 +377,9 @@ class _Loop:
             starts = [low.name(operator.inputs[k]) for k in ready]
             read = [k == ready[0] or operator.outputs[k] in low.read for k in ready]
             wanted = [low.own() if there else "" for there in read]
-            y = low.cell(operator, cell.cell, [x, masked, *starts], ["", *wanted], 0)
+            limits = [low.name(k) for k in self.limits]
+            inputs = [x, masked, *(starts + ["", ""])[:2], *limits]
+            y = low.cell(operator, cell.cell, inputs, ["", *wanted], 0)
             names |= {-1 - ready[0]: y} | dict(zip(ready, wanted, strict=True))
             sequences[self.products.atom(new[ready[0]])] = y
         return names
