@@ -190,6 +190,37 @@ def many_graphs(count: int) -> bytes:
     return bytes(head) + struct.pack("<I", count) + b"".join(items) + data[end:]
 
 
+def integers(
+    *,
+    kernel: Any = 3,
+    x: Any = (0.02, -5),
+    cell: Any = 2.0**-12,
+    hidden: Any = (0.008, 3),
+    bias: tuple[int, ...] = (4,),
+    intermediates: bool = True,
+    scales: Any = 0.01,
+    dtype: str = "int8",
+) -> bytes:
+    """A full-int8 file of one LSTM."""
+    file = File()
+    given = file.input(1, 6, 3, name="x", dtype=dtype, quantized=(*x, 0))
+
+    def matrix(*shape: int) -> int:
+        return file.tensor(shape, "int8", data=np.full(shape, kernel, np.int8), quantized=(scales, 0, 0))
+
+    rows = [matrix(4, 3) for _ in range(4)] + [matrix(4, 4) for _ in range(4)] + [-1] * 3
+    scale = 0.01 * (x[0] if isinstance(x[0], float) and np.isfinite(x[0]) else 1)
+    rows += [file.tensor(bias, "int32", data=np.zeros(bias, np.int32), quantized=(scale, 0, 0)) for _ in range(4)]
+    rows += [-1, -1, file.tensor((1, 4), "int8", variable=True, quantized=(0.008, 3, 0))]
+    rows += [file.tensor((1, 4), "int16", variable=True, quantized=(cell, 0, 0)), *[-1] * 4]
+    inner = [file.tensor((0,)) for _ in range(4)] + [file.tensor((0,), "int8", quantized=(*hidden, 0))]
+    y = file.tensor((1, 6, 4), "int8", quantized=(0.008, 3, 0))
+    options = {"activation": 4}
+    file.into("UNIDIRECTIONAL_SEQUENCE_LSTM", [given, *rows], [y], options, 1, inner if intermediates else ())
+    file.outputs(y)
+    return file.bytes()
+
+
 def resource() -> bytes:
     def build(file: File) -> None:
         x = file.input(1, 6, 4)
@@ -317,6 +348,24 @@ def made() -> dict[str, tuple[str, Callable[[], bytes]]]:
         "an_embedding_of_floats": ("not whole|kind", lambda: graph(
             lambda f, x: f.op("GATHER", [f.constant(np.ones((7, 3), np.float32)), x], (1, 6, 3)), (1, 6)
         )),
+        # int8
+        "int8_that_is_fine": (None, integers),
+        "int8_weights_of_minus_128": ("-128", lambda: integers(kernel=-128)),
+        "int8_of_no_scale": ("without a scale|scale", lambda: integers(x=([], []))),
+        "int8_of_scale_0": ("scale", lambda: integers(x=(0.0, 0))),
+        "int8_of_an_infinite_scale": ("scale", lambda: integers(x=(float("inf"), 0))),
+        "int8_of_a_zero_point_beyond": ("zero point", lambda: integers(x=(0.02, 1000))),
+        "int8_of_a_zero_point_far_beyond": ("zero point", lambda: integers(x=(0.02, 1 << 60))),
+        "int8_of_several_scales": ("scales", lambda: integers(x=([0.1, 0.2, 0.3], 0))),
+        "int8_weights_of_scale_0": ("scale of its bias", lambda: integers(scales=0.0)),
+        "int8_weights_of_a_scale_a_row": ("one scale a row", lambda: integers(scales=[0.1, 0.2, 0.3, 0.4])),
+        "int8_without_the_scale_of_h": ("is missing", lambda: integers(intermediates=False)),
+        "int8_h_of_a_zero_point_beyond": ("zero point", lambda: integers(hidden=(0.008, -500))),
+        "int8_cell_without_tanh": ("below 0.5", lambda: integers(cell=2.0**-16)),
+        "int8_cell_too_coarse": ("above 2", lambda: integers(cell=2.0**-5)),
+        "int8_cell_of_no_power_of_two": ("power of two", lambda: integers(cell=0.001)),
+        "int8_bias_of_another_shape": ("bias", lambda: integers(bias=(5,))),
+        "int8_without_sign": ("uint8", lambda: integers(dtype="uint8", x=(0.02, 128))),
         # loops
         "loop_in_itself": ("not there", lambda: loop(same=True)),
         "loop_in_a_loop": ("computes WHILE", lambda: loop(nested)),
