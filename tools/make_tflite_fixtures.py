@@ -166,12 +166,19 @@ def integers(keras: Any) -> dict[str, Callable[[], Any]]:
     def lstm(units: int = UNITS, **options: Any) -> Any:
         return layers.LSTM(units, return_sequences=True, **options)
 
+    def sums() -> Any:
+        x = keras.Input(batch_shape=(1, STEPS, VALUES))
+        a, b = lstm()(x), lstm()(x)
+        joins = [layers.Add()([a, b]), layers.Multiply()([a, b]), layers.Subtract()([b, a])]
+        return keras.Model(x, layers.Dense(3)(layers.Concatenate()(joins)))
+
     return {
         "int8": lambda: row(lstm(8), layers.LSTM(5), layers.Dense(3, activation="softmax")),
         "int8_floats": lambda: row(lstm(8), layers.Dense(6, activation="relu"), layers.Dense(2, activation="tanh")),
         "int8_both_ways": lambda: row(layers.Bidirectional(lstm()), layers.Dense(2)),
         "int8_backwards": lambda: row(lstm(8, go_backwards=True), layers.Dense(2, activation="sigmoid")),
         "int8_embedding": lambda: row(layers.Embedding(30, 4), lstm(), dtype="int32", shape=(STEPS,)),
+        "int8_sums": sums,
         "int8_spoilt": lambda: row(layers.LSTM(UNITS)),
     }
 
