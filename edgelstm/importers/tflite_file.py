@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..model import Array
-from .tflite_schema import ARITY, EXACT, OPERATORS, OPTIONS, TABLES, TYPES, Field
+from .tflite_schema import ARITY, EXACT, NAMES, OPERATORS, OPTIONS, TABLES, TYPES, Field
 from .torch_pickle import shown
 
 IDENTIFIER = b"TFL3"
@@ -219,10 +219,7 @@ def _code(row: dict[str, Any]) -> tuple[str, int]:
     code = max(row["code"], row["old_code"])
     if row["custom"]:
         return f"custom {shown(row['custom'])}", row["version"]
-    return _NAMES.get(code, f"builtin {code}"), row["version"]
-
-
-_NAMES = {code: name for name, (code, _) in OPERATORS.items()}
+    return (NAMES[code] if 0 <= code < len(NAMES) else f"builtin {code}"), row["version"]
 
 
 def _subgraph(

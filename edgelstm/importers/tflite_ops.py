@@ -24,11 +24,43 @@ _FAR = (1 << 31) - 1
 
 def _reshape(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     wanted = options.pop("shape", [])
+    if _padded(low, operator):
+        return
     if len(operator.inputs) > 1 and operator.inputs[1] >= 0:
         target = low.name(operator.inputs[1])
     else:
         target = low.whole([int(n) for n in wanted])
     low.emit(operator, "Reshape", [low.name(operator.inputs[0]), target], low.name(operator.outputs[0]), allowzero=1)
+
+
+def _padded(low: Lowering, operator: Operator) -> bool:
+    """A reshape that only drops and adds dimensions of 1, as such: then it tells what the others are."""
+    x, y = low.tensor(operator, 0), low.subgraph.tensors[operator.outputs[0]]
+    fixed = -1 not in (*x.signature, *y.signature) and x.data is None
+    target = low.subgraph.tensors[operator.inputs[1]] if len(operator.inputs) > 1 and operator.inputs[1] >= 0 else None
+    if not fixed or 0 in (*x.shape, *y.shape) or target is None or target.data is None:
+        return False
+    if low.ints(operator, 1) != list(y.shape):
+        return False
+    gone, made, kept = [], [], 0
+    for k, n in enumerate(y.shape):
+        while kept < len(x.shape) and x.shape[kept] != n and x.shape[kept] == 1:
+            gone.append(kept)
+            kept += 1
+        if kept < len(x.shape) and x.shape[kept] == n:
+            kept += 1
+        elif n == 1:
+            made.append(k)
+        else:
+            return False
+    gone += range(kept, len(x.shape))
+    if any(x.shape[k] != 1 for k in gone):
+        return False
+    value = low.name(operator.inputs[0])
+    value = low.emit(operator, "Squeeze", [value, low.whole(gone)]) if gone else value
+    value = low.emit(operator, "Unsqueeze", [value, low.whole(made)]) if made else value
+    low.emit(operator, "Identity", [value], low.name(operator.outputs[0]))
+    return True
 
 
 def _squeeze(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
@@ -314,6 +346,10 @@ def _softmax(low: Lowering, operator: Operator, options: dict[str, Any]) -> None
     low.emit(operator, "Softmax", [value], low.name(operator.outputs[0]), axis=-1)
 
 
+def _log_softmax(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+    low.emit(operator, "LogSoftmax", [low.name(operator.inputs[0])], low.name(operator.outputs[0]), axis=-1)
+
+
 def _arithmetic(op: str) -> Method:
     def made(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
         value = low.emit(operator, op, [low.name(k) for k in operator.inputs])
@@ -507,6 +543,9 @@ METHODS: dict[str, Method] = {
     "HARD_SWISH": _function("HardSwish"),
     "GELU": _gelu,
     "EXP": _function("Exp"),
+    "LOG": _function("Log"),
+    "LOG_SOFTMAX": _log_softmax,
+    "POW": _function("Pow"),
     "NEG": _function("Neg"),
     "SQUARE": _square,
     "SQUARED_DIFFERENCE": _square,

@@ -334,6 +334,9 @@ AROUND: dict[str, Any] = {
     "elu": unary("ELU"),
     "hard_swish": unary("HARD_SWISH"),
     "softmax": unary("SOFTMAX", beta=1.0),
+    "log_softmax": unary("LOG_SOFTMAX"),
+    "log": lambda f, x: f.op("LOG", [f.op("LOGISTIC", [x], (1, 6, 4))], (1, 6, 4)),
+    "pow": lambda f, x: f.op("POW", [x, f.constant(np.float32(2))], (1, 6, 4)),
     "softmax_beta": unary("SOFTMAX", beta=0.5),
     "add": binary("ADD", weights(4)),
     "add_step": binary("ADD", weights(1, 1, 4), 1),
@@ -383,6 +386,16 @@ def test_each_operator(name: str) -> None:
 
 def test_embedding() -> None:
     agree(around(gathered, (1, 6), "int32"))
+
+
+@pytest.mark.parametrize("op", ["RESHAPE", "EXPAND_DIMS"])
+def test_a_row_that_gets_an_axis_of_values_is_a_sequence(op: str) -> None:
+    file = File()
+    x = file.input(1, 6)
+    y = file.op(op, [x, ints(file, *((1, 6, 1) if op == "RESHAPE" else (2,)))], (1, 6, 1))
+    file.outputs(lstm(file, y, (1, 6, 1), 4))
+    (layer,) = agree(file.bytes()).layers
+    assert isinstance(layer, Lstm)
 
 
 def test_several_inputs_and_outputs() -> None:
@@ -496,6 +509,8 @@ def test_the_schema_is_tensorflows() -> None:
         members = vars(getattr(schema, enumeration)).items()
         return {value: name for name, value in members if not name.startswith("_")}
 
+    for code, name in enumerate(tflite_schema.NAMES):
+        assert names("BuiltinOperator")[code] == name
     for op, (code, options) in tflite_schema.OPERATORS.items():
         assert names("BuiltinOperator")[code] == op
         assert options == 0 or options in tflite_schema.OPTIONS
