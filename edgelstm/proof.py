@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from . import peers, reference_tfl8
 from .comparison import LIMIT, compare
 from .errors import CheckpointError, EdgeLstmError, MissingError, PeerError
+from .exporters.tflite_twin import floats
 from .model import Array, Model
 from .peer_process import TIMEOUT, Answers
 from .random_inputs import draw, roles
@@ -34,9 +36,8 @@ class Proof:
     reason: str = ""
     remedy: str = ""  # what to do, "pip install tensorflow"
     left_out: bool = False  # the peer gave a state beside its answers, which the model leaves out
-    exact: str = (
-        ""  # of a full-int8 .tflite file: how the peer computes where runtimes differ, and every byte is its own
-    )
+    as_floats: bool = False  # the peer ran the file with its int8 weights as the floats they stand for
+    exact: str = ""  # of full-int8 .tflite: every byte is the peer's, and how that computes where runtimes differ
 
     def __str__(self) -> str:
         if self.exact:
@@ -45,6 +46,7 @@ class Proof:
             )
         if self.peer:
             said = f"proven: {self.peer} answers alike on {SEQUENCES} random sequences (largest error {self.error:.1e})"
+            said += "; it took the int8 weights as the floats they stand for" if self.as_floats else ""
             return said + ("; the state it returns beside them is no part of the model" if self.left_out else "")
         return f"unverified: {self.reason}; to verify: {self.remedy}"
 
@@ -86,7 +88,7 @@ def prove(
     except EdgeLstmError as error:
         return Proof(reason=str(error), remedy=_recorded(image))
     if answers.integer:
-        return _rounded(answers, ys, image)
+        return _rounded(Path(checkpoint), xs, answers, ys, image, timeout)
     return Proof(answers.peer, _checked(answers, ys))
 
 
@@ -137,9 +139,28 @@ def _real(x: Array, tensor: Tfl8Tensor) -> Array:
     return real
 
 
-def _rounded(answers: Answers, ys: tuple[Array, ...], image: str | os.PathLike[str]) -> Proof:
-    """Beside a runtime that rounds what it multiplies int8 weights with. It cannot prove floats, and tells them from
-    others that are wrong."""
+def _rounded(
+    checkpoint: Path,
+    xs: list[Array],
+    answers: Answers,
+    ys: tuple[Array, ...],
+    image: str | os.PathLike[str],
+    timeout: float,
+) -> Proof:
+    """Beside a runtime that rounds what it multiplies int8 weights with, as the model does not: it gets the same file
+    with those weights as floats. Where that cannot be run, its own answers tell right models from wrong ones."""
+    with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
+        twin = Path(folder) / checkpoint.name
+        try:
+            twin.write_bytes(floats(checkpoint.read_bytes()))
+            exact = peers.run_checkpoint(twin, xs, timeout=timeout)
+        except (OSError, MissingError, PeerError, CheckpointError):
+            return _near(answers, ys, image)
+    return Proof(exact.peer, _checked(exact, ys), as_floats=True)
+
+
+def _near(answers: Answers, ys: tuple[Array, ...], image: str | os.PathLike[str]) -> Proof:
+    """A model whose answers differ by no more than a runtime's rounding to int8 may be right."""
     found = [compare(y, z) for y, z in zip(answers.ys, ys, strict=False)]
     shapes = [[y.shape for y in parts] for parts in (answers.ys, ys)]
     if shapes[0] != shapes[1] or any(not d.decibels > LEAST_SNR for d in found if d.max_error > LIMIT):

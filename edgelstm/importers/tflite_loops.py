@@ -16,7 +16,7 @@ from . import tflite_linear as linear
 from . import tflite_steps as steps
 from .tflite_file import Operator, Subgraph, Tensor
 from .tflite_linear import Linear, Term, Unknown
-from .tflite_rows import evaluate
+from .tflite_rows import evaluate, is_whole
 
 if TYPE_CHECKING:
     from .tflite_lower import Lowering
@@ -160,10 +160,12 @@ class _Loop:
             start = self._start(index)
             if start is None:
                 self.limits.append(self.operator.inputs[index])
-            return None if start is None else int(start.reshape(-1)[0])
-        if tensor.data is None or tensor.array().size != 1:
+                return None
+        else:
+            start = tensor.array() if tensor.data is not None else None
+        if not is_whole(start) or start is None or start.size != 1:
             raise Unknown("the number of its steps is not known")
-        return int(tensor.array().reshape(-1)[0])
+        return int(start.reshape(-1)[0])
 
     # ---- the arithmetic of one step ----
 
@@ -180,8 +182,8 @@ class _Loop:
         tensor = self.body.tensors[k]
         if k in self.body.inputs:
             index = self.body.inputs.index(k)
-            whole = tensor.dtype in ("int32", "int64") and prod(tensor.shape) == 1
-            value: _Value = _Counter(index) if whole and self._counts(index) else _Held(index)
+            number = tensor.dtype in ("int32", "int64") and prod(tensor.shape) == 1
+            value: _Value = _Counter(index) if number and self._counts(index) else _Held(index)
         elif tensor.data is not None:
             value = self.low.real(tensor)
         else:
@@ -219,19 +221,14 @@ class _Loop:
         shape = self.body.tensors[operator.outputs[0]].shape if operator.outputs else ()
         if op == "ADD" and any(isinstance(v, _Counter) for v in values):
             counter, one = values if isinstance(first, _Counter) else values[::-1]
-            if (
-                not isinstance(one, np.ndarray)
-                or one.size != 1
-                or int(one.reshape(-1)[0]) != 1
-                or operator.options["activation"]
-            ):
+            if not is_whole(one) or one.size != 1 or int(one.reshape(-1)[0]) != 1 or operator.options["activation"]:
                 raise Unknown("it does not count in steps of 1")
             return [_Counter(counter.index, counter.ahead + 1)]
         if op in ("RESHAPE", "EXPAND_DIMS", "PACK") and isinstance(first, _Counter) and prod(shape) == 1:
             return [_Places(first, ())]
-        if op == "PACK" and isinstance(first, _Counter) and all(isinstance(v, np.ndarray) for v in values[1:]):
+        if op == "PACK" and isinstance(first, _Counter) and all(is_whole(v) for v in values[1:]):
             return [_Places(first, tuple(int(v.reshape(-1)[0]) for v in values[1:]))]
-        if op == "CONCATENATION" and isinstance(first, _Places) and all(isinstance(v, np.ndarray) for v in values[1:]):
+        if op == "CONCATENATION" and isinstance(first, _Places) and all(is_whole(v) for v in values[1:]):
             return [_Places(first.counter, (*first.rest, *(int(n) for v in values[1:] for n in v.reshape(-1))))]
         if op == "GATHER" and isinstance(first, _Held) and isinstance(values[1], _Counter | _Places):
             return [self._step(operator, first, values[1])]
@@ -266,10 +263,10 @@ class _Loop:
 
     def _piece(self, held: _Held, begin: Any, size: Any) -> _Held:
         """The rows before and behind the one that is written."""
-        if isinstance(size, _Places) and isinstance(begin, np.ndarray):
+        if isinstance(size, _Places) and is_whole(begin):
             if not begin.any() and size.counter.ahead == 0 and set(size.rest) <= {-1}:
                 return _Held(held.index, "head", size.counter)
-        elif isinstance(begin, _Places) and isinstance(size, np.ndarray):
+        elif isinstance(begin, _Places) and is_whole(size):
             rest = set(size.reshape(-1).tolist())
             if rest == {-1} and begin.counter.ahead == 1 and not any(begin.rest):
                 return _Held(held.index, "tail", _Counter(begin.counter.index))

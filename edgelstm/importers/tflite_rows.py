@@ -29,6 +29,11 @@ class Step(Protocol):
         """A tensor as a row of values. Unknown where it is none."""
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is a constant of whole numbers."""
+    return isinstance(value, np.ndarray) and value.size > 0 and value.dtype.kind in "iu"
+
+
 def evaluate(step: Step, operator: Operator) -> list[Any]:
     """What an operator makes of rows of values."""
     op, options, body = operator.op, operator.options, step.body
@@ -55,7 +60,7 @@ def evaluate(step: Step, operator: Operator) -> list[Any]:
     if op == "SPLIT":
         axis, row = step.value(operator.inputs[0]), step.row(operator.inputs[1])
         rank = len(body.tensors[operator.inputs[1]].shape)
-        if not isinstance(axis, np.ndarray) or int(axis.reshape(-1)[0]) not in (-1, rank - 1):
+        if not is_whole(axis) or int(axis.reshape(-1)[0]) not in (-1, rank - 1):
             raise Unknown("it splits other than the values of a step")
         count = len(operator.outputs)
         if row.width % count:
@@ -193,7 +198,7 @@ def _parts(step: Step, operator: Operator) -> list[Any]:
     """SPLIT_V, of which a part may be empty."""
     row, sizes, axis = step.row(operator.inputs[0]), *(step.value(k) for k in operator.inputs[1:3])
     rank = len(step.body.tensors[operator.inputs[0]].shape)
-    if not (isinstance(sizes, np.ndarray) and isinstance(axis, np.ndarray)) or int(axis.reshape(-1)[0]) not in (
+    if not (is_whole(sizes) and is_whole(axis)) or int(axis.reshape(-1)[0]) not in (
         -1,
         rank - 1,
     ):
@@ -211,7 +216,7 @@ def _cut(step: Step, operator: Operator) -> Linear:
     row = step.row(operator.inputs[0])
     rank = len(step.body.tensors[operator.inputs[0]].shape)
     bounds = [step.value(k) for k in operator.inputs[1:]]
-    if not all(isinstance(b, np.ndarray) and b.size == rank and b.dtype.kind in "iu" for b in bounds):
+    if not all(is_whole(b) and b.size == rank for b in bounds):
         raise Unknown("it takes values at places that are no constants")
     first, last = (b.reshape(-1).tolist() for b in bounds[:2])
     if operator.op == "SLICE":
