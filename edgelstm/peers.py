@@ -55,7 +55,7 @@ def run_checkpoint(
     """
     path = Path(path)
     if is_tflite(path):
-        return _any_runtime(path, xs, timeout)
+        return any_runtime(path, xs, timeout=timeout)
     match importers.recognise(path):
         case "keras":
             return run_keras(path, xs, architecture=architecture, trust=trust, timeout=timeout)
@@ -68,16 +68,16 @@ def run_checkpoint(
     raise PeerError(f"{path.name!r} is not a checkpoint that another framework could run")
 
 
-def _any_runtime(path: Path, xs: Sequence[Array], timeout: float) -> Answers:
+def any_runtime(path: Path, xs: Sequence[Array], *, resolver: str = "default", timeout: float = TIMEOUT) -> Answers:
     """A .tflite file in the first runtime that knows its operators' versions."""
     found: list[str | None] = [*runtimes()]
     first, *others = found or [None]
     try:
-        return run_tflite(path, xs, first, timeout=timeout)
+        return run_tflite(path, xs, first, resolver=resolver, timeout=timeout)
     except PeerError:
         for other in others:
             with contextlib.suppress(PeerError):
-                return run_tflite(path, xs, other, timeout=timeout)
+                return run_tflite(path, xs, other, resolver=resolver, timeout=timeout)
         raise
 
 

@@ -296,10 +296,6 @@ def test_int8_of_what_no_layer_computes_is_refused_by_name() -> None:
     refused(build("MEAN", (1, 4), lambda f: [f.constant(np.array([1]))]), "MEAN")
     cut = build("SLICE", (1, 6, 2), lambda f: [f.constant(np.array([0, 0, 1])), f.constant(np.array([1, 6, 2]))])
     refused(cut, "Dense of integers")
-    refused(
-        build("ADD", (1, 6, 4), lambda f: [f.tensor((4,), "int8", data=np.ones(4, np.int8), quantized=(0.1, 0, 0))]),
-        "with a constant",
-    )
 
 
 def test_unsigned_integers_are_refused() -> None:

@@ -18,6 +18,7 @@ from ..model import Tensor as ModelTensor
 from ..tfl8 import (
     BYTE_MOVERS,
     Tfl8Combine,
+    Tfl8Constant,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
@@ -101,6 +102,18 @@ class Build8(Build):
         written = super().emit_all(form, node, reads, widths, suffix, **fields)
         self.params.update(dict.fromkeys(written, given))
         return written
+
+    def held(self, node: Node, x: str, row: Array, params: Params) -> str:
+        """A row that the file holds."""
+        written = super().emit_all(Tfl8Constant, node, (self._source(x),), (len(row),), ".constant", value=row)
+        self.params[written[0]] = params
+        return written[0]
+
+    def _source(self, tensor: str) -> str:
+        """The input that a tensor comes from."""
+        while tensor in self.writers:
+            tensor = self.writers[tensor].reads[0]
+        return tensor
 
     def renamed(self, tensor: str, name: str) -> str:
         name = super().renamed(tensor, name)
@@ -287,10 +300,14 @@ def _embedding(low: Lowering, operator: Operator, options: dict[str, Any]) -> No
 
 def _joined(kind: str) -> Method:
     def made(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
-        if any(low.subgraph.tensors[k].data is not None for k in operator.inputs):
-            raise CheckpointError(f"{low.label(operator)}: it joins integers with a constant; {ADVICE}")
-        node = {"kind": kind, "fused": _fused(low, operator, options), "params": _written(low, operator)}
-        low.emit(operator, "Join8", [low.name(k) for k in operator.inputs], low.name(operator.outputs[0]), **node)
+        label, held = low.label(operator), {}
+        for place, k in enumerate(operator.inputs):
+            tensor = low.subgraph.tensors[k]
+            if tensor.data is not None:
+                held[place] = (tensor.array(), params_of(tensor, label))
+        names = ["" if place in held else low.name(k) for place, k in enumerate(operator.inputs)]
+        node = {"kind": kind, "fused": _fused(low, operator, options), "held": held, "params": _written(low, operator)}
+        low.emit(operator, "Join8", names, low.name(operator.outputs[0]), **node)
 
     return made
 
@@ -406,8 +423,25 @@ def _embedding8(build: Build, node: Node, settings: Settings, inputs: list[Value
 
 
 def _join8(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> Value:
-    kind, _, _ = (settings.any(key) for key in ("kind", "fused", "params"))
-    return onnx_joins.combined(build, node, [data_of(node, value) for value in inputs], kind)
+    """Two tensors value by value; one may be a row that the file holds."""
+    kind, _, held, _ = (settings.any(key) for key in ("kind", "fused", "held", "params"))
+    if not held:
+        return onnx_joins.combined(build, node, [data_of(node, value) for value in inputs], kind)
+    assert isinstance(build, Build8)
+    if len(held) != 1:
+        raise CheckpointError(f"{node.label}: it joins constants alone")
+    ((place, (array, params)),) = held.items()
+    data = data_of(node, inputs[1 - place])
+    data = build.settle(node, data, data.axes[-1])
+    columns = places(data, [data.axes[-1]])
+    row = array.reshape(-1)
+    if len(row) not in (1, len(columns)) or (len(row) > 1 and array.shape[-1] != len(row)):
+        raise CheckpointError(f"{node.label}: a constant of shape {text(array.shape)} for {text(data.shape)}")
+    x = build.read(node, data)
+    constant = build.held(node, x, row if len(row) == 1 else row[columns], params)
+    reads = (constant, x) if place == 0 else (x, constant)
+    tensor = build.emit(Combine, node, reads, data.width, kind=kind)
+    return replace(data, pieces=((tensor, 0),))
 
 
 OPERATIONS8: dict[str, Operation] = {
