@@ -40,8 +40,15 @@ EXAMPLE_STEPS = 8
 EXAMPLE_TRIES = 1 << 17  # layers looked at for a number of steps that fits: a second
 
 
+MAX_PORTS = 8
+"""Inputs, and outputs, that the C core holds."""
+
+
 def pack(model: AnyModel) -> bytes:
     """The image of a model, with an example of a few steps whose answers the reference gives."""
+    for what, names in (("inputs", model.inputs), ("outputs", model.outputs)):
+        if len(names) > MAX_PORTS:
+            raise ModelError(f"the model has {len(names)} {what}, and an image holds at most {MAX_PORTS}")
     index = {t.name: k for k, t in enumerate(_in_order(model))}
     weights = _Weights()
     ops = b"".join(_op(model, layer, index, weights) for layer in model.layers)

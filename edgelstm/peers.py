@@ -61,7 +61,9 @@ def run_checkpoint(
             return run_keras(path, xs, architecture=architecture, trust=trust, timeout=timeout)
         case "torch":
             return run_torch(path, xs, trust=trust, timeout=timeout)
-        case "safetensors" | "npz":
+        case "npz":
+            raise PeerError(f"{path.name!r} holds matrices that no framework runs")
+        case "safetensors":
             raise PeerError(f"{path.name!r} holds tensors and no code to run; give the live module")
         case "onnx":
             return run_onnx(path, xs, timeout=timeout)

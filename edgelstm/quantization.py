@@ -203,6 +203,7 @@ def _precision(name: str, signal: float, error: float) -> list[str]:
     if ratio < DECIBELS:
         notes.append(
             f"warning: output {name} reaches {ratio:.1f} dB, and sound conversions {DECIBELS:g} or more; look at the "
-            "samples (as in real use, scaled as in training?), the inputs' scaling and the notes on saturated cells"
+            "samples (as in real use, scaled as in training?), the inputs' scaling and the notes on saturated cells; "
+            "or try hidden_bits=16 (--hidden-bits 16)"
         )
     return notes

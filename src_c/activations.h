@@ -4,7 +4,7 @@
 
 #include "kernels.h"
 
-/* Numbers as in the image; the order of edgelstm.model.ACTIVATIONS. */
+/* Numbers as in the image; the order of edgelstm.layers.ACTIVATIONS. */
 typedef enum {
     ELSTM_LINEAR,
     ELSTM_SIGMOID,

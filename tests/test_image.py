@@ -12,8 +12,9 @@ from nets import signal, stack
 
 from edgelstm.blocks import blocks_f32, blocks_s8
 from edgelstm.description import describe
-from edgelstm.errors import ImageError, InputError
+from edgelstm.errors import ImageError, InputError, ModelError
 from edgelstm.image import pack, save
+from edgelstm.layers import Dense
 from edgelstm.model import Meta, Port, Scaler
 from edgelstm.quantization import quantize
 from edgelstm.quantized import QuantizedActivation, QuantizedDense
@@ -104,6 +105,12 @@ def test_hostile_meta_is_an_image_error():
     image[offset : offset + size] = b"[" * size
     with pytest.raises(ImageError):
         Runner(mended(image))
+
+
+def test_more_outputs_than_an_image_holds_are_told():
+    dense = [Dense(f"d{k}", ("x",), (f"y{k}",), np.ones((1, 2)), np.zeros(1)) for k in range(9)]
+    with pytest.raises(ModelError, match="the model has 9 outputs, and an image holds at most 8"):
+        pack(around.of({"x": 2}, dense, [f"y{k}" for k in range(9)]))
 
 
 def test_a_convolution_of_no_groups_is_an_image_error():

@@ -521,7 +521,7 @@ def test_calls_with_more_than_an_input_are_refused(tmp_path: Path) -> None:
 
         return functional(tmp_path, change)
 
-    refused(with_argument("training", True), "training", "dropout")
+    refused(with_argument("training", True), "training", "as in training")
     refused(with_argument("initial_state", [{"class_name": "__keras_tensor__"}]), "not understood")
     refused(with_argument("initial_state", 1), "initial_state = 1")
     refused(with_argument("constants", [1]), "'constants' = [1]: the argument is not supported")

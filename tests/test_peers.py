@@ -243,7 +243,7 @@ HIDDEN = {
     "weights": ("weights", [LAMBDA]),
     "seed": ("seed", {"class_name": "function", "module": "os", "config": "system"}),
     "dtype": ("dtype", {"module": "evil", "class_name": "DTypePolicy", "config": {"name": "float32"}}),
-    "activation": ("activation", {"module": "evil", "class_name": "ReLU", "config": {"trainable": LAMBDA}}),
+    "activation": ("activation", {"module": "keras.layers", "class_name": "ReLU", "config": {"trainable": LAMBDA}}),
 }
 
 
@@ -280,6 +280,9 @@ def test_a_bare_configuration_names_known_classes_alone():
     assert bare({"alpha": {"type": "ndarray", "value": 0.5}}) == {"alpha": 0.5}
     with pytest.raises(CheckpointError):
         bare({"class_name": "__numpy__", "config": {"value": LAMBDA}})
+    for foreign in ({"module": "my", "registered_name": "ReLU"}, {"module": None, "registered_name": "my>ReLU"}):
+        with pytest.raises(CheckpointError, match="a class of the model's author"):
+            bare({"activation": {"class_name": "ReLU", "config": {}, **foreign}})
 
 
 def test_a_layer_built_of_several_shapes_has_no_one_input_shape():

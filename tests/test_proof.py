@@ -43,6 +43,19 @@ def test_a_framework_that_answers_alike_proves_it(framework):
     assert str(found).startswith("proven: peer 1.0 answers alike on 3 random sequences")
 
 
+def test_what_float32_itself_moves_is_allowed_and_told(framework, monkeypatch):
+    model = two_heads()
+    off = [0.0]
+    framework(lambda xs: [y + off[0] for y in reference.run(model, xs)])
+    monkeypatch.setattr(proof, "STEADY", 0.0)
+    monkeypatch.setattr(proof, "ROUNDINGS", 1e9)
+    off[0] = 5e-4
+    assert "this model is unsteady: float32 alone moves its answers by" in str(prove(model, "file"))
+    off[0] = 2e-3
+    with pytest.raises(CheckpointError, match=r"at most 0.001 is allowed"):
+        prove(model, "file")
+
+
 def test_sequences_have_the_windows_length(framework):
     shapes = []
 

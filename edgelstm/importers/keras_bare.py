@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import CheckpointError
 from .keras_config import ALIASES, HARMLESS, PRECISIONS, shown
 from .keras_layers import LAYERS
-from .keras_spec import MODELS, OPERATIONS, is_operation
+from .keras_spec import MODELS, OPERATIONS, is_of_keras, is_operation
 
 CELLS = ("LSTMCell", "GRUCell", "SimpleRNNCell", "StackedRNNCells")
 MADE = ("TimeDistributed", "InputLayer", *CELLS)  # beside the layers that are called by themselves
@@ -18,10 +18,13 @@ KNOWN = frozenset(
 KEPT = ("class_name", "module", "registered_name", "name", "config", "inbound_nodes")
 """Keys around a layer's settings; what else stands there, as a compile_config, concerns training."""
 
-MODULES = ("keras", "tf_keras", "builtins")  # others would be imported
 HOMES = {"Sequential": "keras", "Functional": "keras.src.models.functional", "InputLayer": "keras.layers"}
 OPERATION_HOMES = {"Cast": "core", "ConvertToTensor": "core"}
-OPERATION_HOMES |= dict.fromkeys(("Relu", "Relu6", "Sigmoid", "Silu", "Softmax", "Softplus"), "nn")
+OPERATION_HOMES |= dict.fromkeys(
+    ("Celu", "Elu", "Gelu", "Glu", "HardShrink", "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "LogSigmoid",
+     "LogSoftmax", "Relu", "Relu6", "Selu", "Sigmoid", "Silu", "SoftShrink", "Softmax", "Softplus", "Softsign",
+     "SparsePlus", "SparseSigmoid", "Squareplus", "TanhShrink", "Threshold"), "nn",
+)  # fmt: skip
 """Where in keras.src.ops an operation stands, if not in `numpy`."""
 
 NUMBERS = ("__numpy__", "ndarray")
@@ -51,6 +54,8 @@ def bare(value: Any, generation: str = "2") -> Any:
         return config.get("name")
     if not isinstance(kind, str) or kind not in KNOWN:
         raise CheckpointError(f"the configuration holds {shown(value)}, which names no known layer")
+    if not is_of_keras(value):
+        raise CheckpointError(f"the configuration holds {shown(value)}, a class of the model's author")
     kept = {key: bare(value[key], generation) for key in KEPT if key in value}
     shapes = value.get("build_config")
     if isinstance(shapes, dict) and isinstance(shapes.get("input_shape"), list) and _is_plain(shapes["input_shape"]):
@@ -60,10 +65,6 @@ def bare(value: Any, generation: str = "2") -> Any:
         kept["module"] = module = f"keras.src.ops.{OPERATION_HOMES.get(kind, 'numpy')}"
     elif module is None and generation == "3" and (kind in HOMES or kind in LAYERS):
         kept["module"] = module = HOMES.get(kind, "keras.layers")
-    if "module" in kept and (not isinstance(module, str) or module.split(".")[0] not in MODULES):
-        kept["module"] = None
-    if "registered_name" in kept:
-        kept["registered_name"] = kind if kept["registered_name"] == kind else None
     return kept
 
 

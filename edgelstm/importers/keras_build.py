@@ -12,7 +12,7 @@ from ..layers import LINEAR, OVER_VALUES, Activation, Combine, Group, Last, Reve
 from ..model import Array, Tensor
 from .keras_activations import LAYERS as ACTIVATION_LAYERS
 from .keras_config import Settings, major, named_activation, plain, precision, shown
-from .keras_spec import Spec
+from .keras_spec import Spec, is_of_keras
 
 MAX_CALLS = 2048  # calls of layers in one model, nested ones counted each time; the slowest take 1.5 ms
 MAX_COPIED = 1 << 26  # weights in copies of shared layers
@@ -199,7 +199,7 @@ class Call:
             return LINEAR
         if isinstance(value, dict):
             kind, config = value.get("class_name"), value.get("config")
-            if kind in ACTIVATION_LAYERS and isinstance(config, dict):
+            if kind in ACTIVATION_LAYERS and isinstance(config, dict) and is_of_keras(value):
                 inner = Settings(self.spec.name, config)
                 precision(inner)
                 found = ACTIVATION_LAYERS[kind](inner)

@@ -250,10 +250,15 @@ def _numbers(state: Any) -> Array | None:
         array = np.asarray(state)
     except ValueError:  # of parts that differ
         return None
-    return array.astype(np.float32) if array.dtype.kind in "fiu" and array.ndim == 2 and array.size else None
+    if array.dtype.kind not in "fiu" or array.ndim != 2 or not array.size:
+        return None
+    with np.errstate(over="ignore"):  # what float32 does not hold is refused as infinite
+        return array.astype(np.float32)
 
 
 def _constant(call: Call, numbers: Array) -> Value:
+    if not np.isfinite(numbers).all():
+        raise call.refuse("initial_state is a constant that holds NaN or infinite values")
     if (numbers != numbers[:1]).any():
         raise call.refuse(
             "initial_state is a constant that differs from sequence to sequence, and here each sequence runs alone; "

@@ -217,7 +217,11 @@ def _check_arguments(call: Call) -> None:
             continue
         if key == "constants" and value == []:
             continue
-        reason = "dropout would act on every answer" if key == "training" else "the argument is not supported"
+        reason = (
+            "it would compute as in training, for every answer"
+            if key == "training"
+            else "the argument is not supported"
+        )
         raise call.refuse(f"it is called with {shown(key)} = {_shown(value)}: {reason}")
     beyond = call.args[1:] if call.spec.kind in keras_cells.CELLS or call.spec.kind in BEHIND else call.args
     if _takes_all(call.spec):

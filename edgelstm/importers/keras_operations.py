@@ -388,6 +388,21 @@ OPERATION_LAYERS: dict[str, Callable[[Call], Value]] = {
 }
 """Classes of keras.ops."""
 
+
+def _tensorflow_leaky_relu(call: Call) -> Value:
+    slope = call.keywords.pop("alpha", 0.2)
+    if isinstance(slope, bool) or not isinstance(slope, int | float):
+        raise call.refuse(f"alpha = {shown(slope)}: expected a number")
+    return activated(call, _only(call), Activation("leaky_relu", slope))
+
+
+def _tensorflow_gelu(call: Call) -> Value:
+    approximate = call.keywords.pop("approximate", False)
+    if not isinstance(approximate, bool):
+        raise call.refuse(f"approximate = {shown(approximate)}: expected true or false")
+    return activated(call, _only(call), Activation("gelu_tanh" if approximate else "gelu"))
+
+
 TENSORFLOW: dict[str, Callable[[Call], Value]] = {
     "__operators__.add": _arithmetic("add"),
     "math.add": _arithmetic("add"),
@@ -403,23 +418,14 @@ TENSORFLOW: dict[str, Callable[[Call], Value]] = {
     "concat": _concatenation,
     "cast": _cast,
     "__operators__.getitem": _slice,
-    "math.tanh": _function(ACTIVATIONS["tanh"]),
-    "math.sigmoid": _function(ACTIVATIONS["sigmoid"]),
+    "math.exp": _function(ACTIVATIONS["exponential"]),
+    **{f"math.{name}": _function(ACTIVATIONS[name]) for name in ("tanh", "sigmoid", "softplus", "log_sigmoid")},
     **{
         f"nn.{name}": _function(ACTIVATIONS[name])
-        for name in (
-            "relu",
-            "relu6",
-            "silu",
-            "softmax",
-            "log_softmax",
-            "tanh",
-            "sigmoid",
-            "softplus",
-            "softsign",
-            "selu",
-        )
+        for name in ("relu", "relu6", "silu", "softmax", "log_softmax", "softsign", "selu", "elu")
     },
+    "nn.leaky_relu": _tensorflow_leaky_relu,
+    "nn.gelu": _tensorflow_gelu,
 }
 """Functions of TensorFlow."""
 

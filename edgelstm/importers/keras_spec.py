@@ -107,17 +107,24 @@ def is_operation(kind: str, config: Any, module: Any, nodes: Any) -> bool:
     if module is not None:
         return isinstance(module, str) and ".ops." in module
     called = isinstance(nodes, list) and bool(nodes) and isinstance(nodes[0], dict)
-    return called and kind not in (*MODELS, "InputLayer") and isinstance(config, dict) and "trainable" not in config
+    layers = (*MODELS, "InputLayer", "SpatialDropout1D")  # which say nothing of training
+    return called and kind not in layers and isinstance(config, dict) and "trainable" not in config
+
+
+def is_of_keras(entry: dict[str, Any]) -> bool:
+    """Whether a serialized object is of a class of Keras' own, not of one that the model's author gave its name."""
+    module, registered = entry.get("module"), entry.get("registered_name")
+    at_home = module is None or (isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras", "builtins"))
+    return at_home and registered in (None, entry.get("class_name"))
 
 
 def _check_origin(name: str, kind: str, entry: dict[str, Any]) -> None:
     """Refuses a user's own classes and keys that are not understood."""
-    module, registered = entry.get("module"), entry.get("registered_name")
-    keras = module is None or (isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras", "builtins"))
-    if not keras or (registered is not None and registered != kind):
+    if not is_of_keras(entry):
         raise CheckpointError(
-            f"layer {name!r}: {shown(registered or kind)} is a class of the model's author, not of Keras, and what it "
-            "computes stands in its code alone; build the model of Keras' own layers, give it these weights, save that"
+            f"layer {name!r}: {shown(entry.get('registered_name') or kind)} is a class of the model's author, not of "
+            "Keras, and what it computes stands in its code alone; build the model of Keras' own layers, give it these "
+            "weights, save that"
         )
     for key in entry:
         if key not in ENVELOPE:

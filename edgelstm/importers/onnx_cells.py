@@ -202,6 +202,8 @@ class _Cell:
         ]:
             raise CheckpointError(f"{label}: {what} has shape {text(value.shape)}")
         array = np.moveaxis(value.array, batch, 0)
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"{label}: {what} holds NaN or infinite values")
         if (array != array[:1]).any():
             raise CheckpointError(
                 f"{label}: {what} is a constant that differs from sequence to sequence, and here each sequence runs "

@@ -12,6 +12,7 @@ from keras_live import INPUTS, STEPS, Layers, compare, heads, save_beside
 from edgelstm import importers
 from edgelstm.errors import CheckpointError
 from edgelstm.layers import Conv1d, Dense
+from edgelstm.proof import prove
 
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])
@@ -348,6 +349,79 @@ def test_activations_as_operations(tmp_path: Path) -> None:
         "gelu erf": ops.gelu(x, approximate=False),
     }
     compare(keras.Model(x, list(outputs.values())), tmp_path / "m.keras", list(outputs), 15, weights=False)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_every_operation_is_proven(tmp_path: Path, suffix: str) -> None:
+    """A .h5 file does not tell the module of an operation; without it Keras could not build the peer."""
+    pytest.importorskip("tensorflow")
+    keras = pytest.importorskip("keras")
+    ops, x, path = keras.ops, keras.Input((STEPS, 4), name="x"), tmp_path / f"m{suffix}"
+    names = (
+        "celu", "elu", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
+        "log_sigmoid", "log_softmax", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus",
+        "softsign", "sparse_plus", "sparse_sigmoid", "squareplus", "tanh_shrink", "tanh", "exp",
+    )  # fmt: skip
+    outputs = [getattr(ops, name)(x) for name in names] + [ops.threshold(x, 0.3, -0.4)]
+    for some in (outputs[k : k + 7] for k in range(0, len(outputs), 7)):
+        keras.Model(x, some).save(path)
+        found = prove(importers.read(path), path)
+        assert found.peer and found.error <= 5e-6, found
+
+
+def test_functions_of_tensorflow(tmp_path: Path) -> None:
+    tf, keras = pytest.importorskip("tensorflow"), pytest.importorskip("tf_keras")
+    x = keras.Input((STEPS, 4), name="x")
+    names = (
+        "relu",
+        "relu6",
+        "silu",
+        "softmax",
+        "log_softmax",
+        "tanh",
+        "sigmoid",
+        "softplus",
+        "softsign",
+        "selu",
+        "elu",
+    )
+    outputs = {name: getattr(tf.nn, name)(x) for name in names} | {
+        "log_sigmoid": tf.math.log_sigmoid(x),
+        "exp": tf.exp(x),
+        "leaky": tf.nn.leaky_relu(x),
+        "leaky 0.3": tf.nn.leaky_relu(x, alpha=0.3),
+        "gelu": tf.nn.gelu(x),
+        "gelu tanh": tf.nn.gelu(x, approximate=True),
+    }
+    compare(keras.Model(x, list(outputs.values())), tmp_path / "m.keras", list(outputs), 15, weights=False)
+
+
+def test_a_class_of_the_authors_as_an_activation_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    keras = pytest.importorskip("keras")
+
+    @keras.saving.register_keras_serializable("my")
+    class ReLU(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            return keras.ops.tanh(x) * 3 - 1
+
+    for layer in (keras.layers.Dense(3, activation=ReLU()), keras.layers.LSTM(3, activation=ReLU())):
+        for suffix in (".keras", ".h5"):
+            keras.Sequential([keras.Input((STEPS, 4)), layer]).save(tmp_path / f"m{suffix}")
+            with pytest.raises(CheckpointError, match="not one of Keras' own"):
+                importers.read(tmp_path / f"m{suffix}")
+
+
+def test_rounding_that_grows_is_no_disagreement(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    keras, path = pytest.importorskip("keras"), tmp_path / "m.keras"
+    for seed in range(3):
+        model = keras.Sequential([keras.Input((24, 4)), keras.layers.LSTM(5, recurrent_activation="linear")])
+        random = np.random.default_rng(seed)
+        model.set_weights([random.normal(0, 0.5, w.shape) for w in model.get_weights()])
+        model.save(path)
+        found = prove(importers.read(path), path)
+        assert found.peer and (found.error <= 5e-6 or "this model is unsteady" in str(found)), found
 
 
 def test_operations_over_all_axes_or_of_negative_thresholds_are_refused(tmp_path: Path) -> None:
