@@ -468,6 +468,23 @@ REFUSED: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "no outputs": (graph([node("Relu", ["x"], ["y"])], [("x", ["N", 3])], []), ("no outputs",)),
     "an output that is constant": (one("Identity", "v", constants=SEVERAL), ("is not computed",)),
     "nothing written": (graph([node("Relu", ["q"], ["y"])], [("x", ["N", 3])], ["y"]), ("'q' is written by no node",)),
+    "a norm of other width": (
+        one("LayerNormalization", "x", "s", shape=("N", 6, 4), constants={"s": np.ones(5, np.float32)}),
+        ("shapes (5) and (1) for (4)",),
+    ),
+    "sums along two axes of steps": (
+        graph(
+            [
+                node("Unsqueeze", ["x", "two"], ["q"]),
+                node("Unsqueeze", ["x", "one"], ["k"]),
+                node("Add", ["q", "k"], ["y"]),
+            ],
+            [("x", ["N", 6, 4])],
+            ["y"],
+            {"one": np.array([1]), "two": np.array([2])},
+        ),
+        ("cannot be joined",),
+    ),
     "an old opset": (one("Relu", opset=5), ("opset 5",)),
     "a missing input": (one("MatMul", "x"), ("input 1 is missing",)),
     "an index from outside": (one("Gather", "x", "e", axis=2, constants=SEVERAL), ("index (2, 9)",)),

@@ -533,7 +533,11 @@ def normalised(
     data = build.settle(node, data, [atom for k in over for atom in data.axes[k]])
     columns = places(data, [data.axes[k] for k in over])
     sizes = [n for n in (data.shape[k] for k in over) if isinstance(n, int)]
-    arrays = [np.broadcast_to(a, sizes).reshape(-1)[columns] for a in (scale, offset)]
+    try:
+        arrays = [np.broadcast_to(a, sizes).reshape(-1)[columns] for a in (scale, offset)]
+    except ValueError:
+        shapes = " and ".join(text(a.shape) for a in (scale, offset))
+        raise CheckpointError(f"{node.label}: scale and offset of shapes {shapes} for {text(sizes)}") from None
     fields = {"scale": arrays[0], "offset": arrays[1], "epsilon": epsilon, "rms": rms}
     tensor = build.emit(LayerNorm, node, (build.read(node, data),), data.width, **fields)
     return replace(data, pieces=((tensor, 0),))
