@@ -14,7 +14,7 @@ from .onnx_build import Build
 from .onnx_file import Node
 from .onnx_fold import axis_of, given, old_broadcast, optional, text
 from .onnx_settings import Settings
-from .onnx_sizes import Known, numbers, uniform
+from .onnx_sizes import Known, numbers, product, uniform
 from .onnx_values import Atom, Axis, Data, Scores, Value, places, transposed
 
 _KINDS = {"Add": "add", "Sum": "add", "Sub": "subtract", "Mul": "multiply", "Max": "maximum", "Min": "minimum"}
@@ -123,6 +123,9 @@ def _aligned(build: Build, node: Node, values: Sequence[Data]) -> tuple[list[Dat
         inner_atoms = [a for a in broadest.axes[k] if a in broadest.values]
         others = [a for v in settled for a in v.axes[k] if a is build.batch][:1]
         axes.append(tuple(steps if steps else others) + tuple(inner_atoms))
+        sizes = {text((product(a.size for a in axis),)) for v in settled for axis in (v.axes[k], axes[k]) if axis}
+        if len(sizes) > 1 or (not axes[k] and any(v.axes[k] for v in settled)):
+            raise misfit  # steps of one along an axis, of another along another
     return settled, (*longest.steps, *broadest.values), len(longest.steps), axes
 
 
