@@ -549,12 +549,14 @@ def _torch(module: Any, xs: Sequence[Array]) -> Answers:
         with contextlib.suppress(NotImplementedError):  # of a module that torch.export made, which is trained already
             module.eval()
         made = copy.deepcopy(module).float() if narrow else module
-        with torch.no_grad():
-            given = (torch.from_numpy(np.array(x)) for x in xs)
-            answer = made(*(x.to(device) if x.dtype == torch.int64 else x.to(device, torch.float32) for x in given))
-    except Exception as error:  # a user's forward() may raise anything
-        gist = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PeerError(f"the module does not take such inputs: {gist}") from None
+        arrays = [torch.from_numpy(np.array(x)) for x in xs]
+        given = [x.to(device) if x.dtype == torch.int64 else x.to(device, torch.float32) for x in arrays]
+        try:
+            with torch.no_grad():
+                answer = made(*given)
+        except Exception as error:  # a user's forward() may raise anything
+            gist = (str(error).strip() or "no message").splitlines()[0]
+            raise PeerError(f"the module does not take such inputs: {type(error).__name__}: {gist}") from None
     finally:
         for child, mode in training:
             child.training = mode

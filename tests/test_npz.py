@@ -278,6 +278,13 @@ def test_not_a_number(tmp_path: Path) -> None:
         saved(tmp_path, broken, CELL)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_signalling_nan_is_refused_without_a_word_of_numpys(tmp_path: Path) -> None:
+    signalling = np.full((INPUTS, UNITS), 0x7FA00000, np.uint32).view(np.float32)
+    with pytest.raises(CheckpointError, match=r"w\.toml: .*NaN"):
+        saved(tmp_path, LSTM | {"Wi": signalling}, CELL)
+
+
 def test_validate_takes_an_archive_with_its_architecture_for_a_checkpoint(tmp_path: Path) -> None:
     """Without one for recorded answers, and says what it would take for a checkpoint."""
     text = '[[layers]]\nkind = "lstm"\norder = "ifgo"\ntransposed = true\n' + lists("ifgo")

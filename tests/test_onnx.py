@@ -485,6 +485,10 @@ REFUSED: dict[str, tuple[bytes, tuple[str, ...]]] = {
         ),
         ("cannot be joined",),
     ),
+    "two inputs of one name": (
+        graph([node("Relu", ["x"], ["y"])], [("x", ["N", 3]), ("x", ["N", 6, 4])], ["y"]),
+        ("two of its inputs have one name",),
+    ),
     "an old opset": (one("Relu", opset=5), ("opset 5",)),
     "a missing input": (one("MatMul", "x"), ("input 1 is missing",)),
     "an index from outside": (one("Gather", "x", "e", axis=2, constants=SEVERAL), ("index (2, 9)",)),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import CheckpointError
 from ..model import Model
 from ..tfl8_model import Tfl8Model
@@ -54,7 +56,8 @@ def read(
     path = Path(os.fsdecode(checkpoint))
     try:
         described = Path(os.fsdecode(architecture)) if architecture is not None else None
-        return _read_file(path, head, described, example, trust)
+        with np.errstate(all="ignore"):  # NaN and infinity are refused where they land, in words
+            return _read_file(path, head, described, example, trust)
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r}: {error}") from None
 

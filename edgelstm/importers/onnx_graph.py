@@ -282,6 +282,8 @@ class Walk:
 def inputs(build: Build, graph: Graph, walk: Walk) -> None:
     """Gives each input of the graph a tensor of the model, or the mask that stands for lengths."""
     told = {port.name: _roles(graph, port) for port in graph.inputs}
+    if len(told) < len(graph.inputs):
+        raise CheckpointError("two of its inputs have one name")
     batches = {
         size
         for port in graph.inputs

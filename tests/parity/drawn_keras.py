@@ -32,7 +32,10 @@ ANY = ("linear", "tanh", "relu", "sigmoid", "selu", "softplus", "softsign", "swi
        "log_softmax")  # fmt: skip
 VOCABULARY = 11
 
-ALLOWED = {"none of its layers computes anything": "a model of Dropout alone"}
+ALLOWED = {
+    "none of its layers computes anything": "a model of Dropout alone",
+    "takes the mask off what it reads": "a MultiHeadAttention that is not alone in reading what is masked",
+}
 """Reasons to refuse that drawn models may meet, and what docs/support.md says of them."""
 
 
