@@ -24,13 +24,13 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .comparison import Report
     from .description import describe
     from .image import pack, save
     from .importers import read
     from .model import Model, QuantizedModel
     from .proof import Proof, prove
     from .quantization import quantize
+    from .report import Report
     from .runner import Runner, kernels
     from .stream import Answer, Stream
     from .validation import validate
@@ -71,7 +71,7 @@ _HOME = {
     "Model": "model",
     "Proof": "proof",
     "QuantizedModel": "model",
-    "Report": "comparison",
+    "Report": "report",
     "Runner": "runner",
     "Stream": "stream",
     "describe": "description",

@@ -25,9 +25,9 @@ from rich.table import Table
 from rich.text import Text
 
 from . import __version__, arrays, lines
-from .comparison import Report
 from .description import TensorDescription
 from .errors import EdgeLstmError, InputError, MissingError, printable
+from .report import Report
 from .runner import Runner
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130

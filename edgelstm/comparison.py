@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +27,7 @@ class Difference:
     decibels: float  # energy of the expected answers over that of the error; infinite where there is none
     agreement: float | None  # share of rows whose largest value stands at the same place; None for one value a row
     largest: float  # max|y| of the expected answers
+    cosine: float | None = None  # of the angle between all answers as one vector; None where one of them is all zeros
 
 
 def compare(expected: Array, found: Array) -> Difference:
@@ -44,13 +44,15 @@ def compare(expected: Array, found: Array) -> Difference:
     largest = float(np.abs(y).max())
     if not np.isfinite(z).all():
         return Difference(math.inf, math.inf, -math.inf, agreement, largest)
+    lengths = math.sqrt(float(np.square(y).sum())) * math.sqrt(float(np.square(z).sum()))
+    cosine = min(1.0, float((y * z).sum()) / lengths) if lengths else None
     error = z - y
     noise, signal = float(np.square(error).mean()), float(np.square(y).mean())
     if noise == 0:
         decibels = math.inf
     else:
         decibels = 10 * math.log10(signal / noise) if signal else -math.inf
-    return Difference(float(np.abs(error).max()), math.sqrt(noise), decibels, agreement, largest)
+    return Difference(float(np.abs(error).max()), math.sqrt(noise), decibels, agreement, largest, cosine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Row:
     def __str__(self) -> str:
         d = self.difference
         parts = [f"max error {d.max_error:.2g}", f"RMS {d.rms_error:.2g}", f"{d.decibels:.1f} dB"]
+        parts += [f"cosine {d.cosine:.6f}"] if d.cosine is not None else []
         parts += [f"arg max agrees in {d.agreement:.2%}"] if d.agreement is not None else []
         verdict = "" if self.passed is None else f": {'passed' if self.passed else 'FAILED'} ({self.required})"
         return f"{self.variant}, output {self.output}: {', '.join(parts)}{verdict}"
@@ -85,50 +88,3 @@ def above(variant: str, output: str, difference: Difference, decibels: float) ->
 def shown(variant: str, output: str, difference: Difference) -> Row:
     """For comparison, not judged."""
     return Row(variant, output, difference, "", None)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a validation found. `str` gives it line by line."""
-
-    reference: str  # what the answers were compared with
-    sequences: int
-    steps: int  # of each sequence
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]  # what was assumed, missing or remarkable, in sentences
-    independent: bool = True  # whether the reference's answers came from elsewhere than this package's own reading
-    remedy: str = ""  # where they did not: what to do, "pip install tensorflow"
-
-    @property
-    def passed(self) -> bool:
-        """Whether every row that is judged holds."""
-        return all(row.passed is not False for row in self.rows)
-
-    @property
-    def verdict(self) -> str:
-        """Passed or FAILED, and on whose word."""
-        word = "passed" if self.passed else "FAILED"
-        if self.independent:
-            return word
-        return f"{word}, against this package's own reading alone; {self.remedy} to check it independently"
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """The whole report in sentences, the verdict last."""
-        head = f"reference: {self.reference}; {self.sequences} sequences of {self.steps} steps"
-        return (head, *map(str, self.rows), *(f"note: {note}" for note in self.notes), self.verdict)
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report as JSON can hold it; null stands for infinite, and for what does not apply."""
-        plain = asdict(self) | {"passed": self.passed, "verdict": self.verdict}
-        for row in plain["rows"]:
-            difference = row["difference"]
-            difference |= {
-                key: None for key, value in difference.items() if value is not None and not math.isfinite(value)
-            }
-        plain["rows"] = list(plain["rows"])
-        plain["notes"] = list(plain["notes"])
-        return plain

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from . import importers, meta_file, peers, recording
-from .comparison import Report
 from .errors import ExportError, InputError, MissingError, PeerError
 from .exporters import tflite
 from .image import save
@@ -23,6 +22,7 @@ from .meta import Array
 from .model import Model
 from .quantization import quantize
 from .recording import DAY, HOUR, PERIOD, Recording, Verdict, Watch
+from .report import Report
 from .runner import Runner
 from .stream import Counts, Stream
 from .validation import validate

@@ -15,7 +15,7 @@ import numpy as np
 from . import arrays, importers, peers
 from . import reference as float64
 from .calibration import calibrate
-from .comparison import DECIBELS, LIMIT, Report, Row, above, compare, shown, within
+from .comparison import DECIBELS, LIMIT, Row, above, compare, shown, within
 from .curves import HEADROOM
 from .errors import CheckpointError, ExportError, InputError, MissingError, PeerError, QuantizeError
 from .exporters import tflite, tflite_settings
@@ -23,6 +23,7 @@ from .model import Array, Model
 from .peer_process import TIMEOUT, Answers
 from .quantization import quantize
 from .random_inputs import fit
+from .report import Report
 from .runner import Runner, Source
 
 SEQUENCES, STEPS = 16, 60  # of the random data
@@ -88,7 +89,31 @@ def validate(
     if against.kind == "tflite":
         _settings(against.source, expected, xs, runtime, timeout, notes)
     notes.append(f"f32 and s8 ran with {subject.kernels} kernels")
-    return Report(expected.peer, len(xs[0]), _steps(xs), tuple(rows), tuple(notes), not remedy, remedy)
+    return Report(
+        subject=_subject(model, subject),
+        reference=expected.peer,
+        data=_named(data),
+        sequences=len(xs[0]),
+        steps=_steps(xs),
+        rows=tuple(rows),
+        notes=tuple(notes),
+        independent=not remedy,
+        remedy=remedy,
+    )
+
+
+def _subject(model: Source, subject: Runner) -> str:
+    """What is validated, so that it can be known again."""
+    name = Path(model).name if isinstance(model, str | os.PathLike) else "the model"
+    described = subject.description
+    return f"{name}, {described.number_type}, {described.size:,} bytes, checksum {described.checksum:08x}"
+
+
+def _named(data: Any) -> str:
+    """What the answers are made of."""
+    if data is None:
+        return "seeded random walks"
+    return Path(data).name if _is_path(data) else "the data given"
 
 
 # ---- the reference ----

@@ -1,12 +1,11 @@
 """Differences and verdicts on constructed cases."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 
-from edgelstm.comparison import Report, above, compare, shown, within
+from edgelstm.comparison import above, compare, shown, within
 from edgelstm.errors import InputError
 
 
@@ -16,6 +15,14 @@ def test_figures_of_a_known_error():
     d = compare(y, z)
     assert math.isclose(d.max_error, 0.2) and math.isclose(d.rms_error, math.sqrt(0.05 / 4))
     assert math.isclose(d.decibels, 10 * math.log10(26 / 0.05)) and d.agreement == 1 and d.largest == 4
+
+
+def test_cosine_is_that_of_all_answers():
+    y = np.array([[3.0, 0.0], [0.0, 4.0]])
+    z = np.array([[3.0, 4.0], [3.0, 4.0]])
+    assert math.isclose(compare(y, z).cosine, 25 / (5 * math.sqrt(50)))
+    assert compare(y, 2 * y).cosine == 1 and compare(y, -y).cosine == -1
+    assert compare(y, 0 * y).cosine is None and compare(0 * y, y).cosine is None
 
 
 def test_agreement_counts_rows():
@@ -65,34 +72,3 @@ def test_int8_is_judged_by_decibels():
     for error, passed in ((0.099, True), (0.101, False)):
         assert above("s8", "y", compare(y, y + error), 20).passed is passed
     assert shown("TFLite int8", "y", compare(y, y + 5)).passed is None
-
-
-def report():
-    y = np.array([[1.0, 2.0]])
-    exact, off = compare(y, y), compare(y, y + 1)
-    rows = (within("f32", "y", exact, 5e-6), shown("TFLite int8", "y", off))
-    return Report("recorded answers", 1, 2, rows, ("a note",)), above("s8", "y", off, 20)
-
-
-def test_a_report_passes_if_all_that_is_judged_does():
-    fine, failing = report()
-    assert fine.passed
-    worse = Report(fine.reference, 1, 2, (*fine.rows, failing), fine.notes)
-    assert not worse.passed
-    assert fine.lines[-1] == "passed" and worse.lines[-1] == "FAILED"
-    assert any("FAILED (at least 20 dB)" in line for line in worse.lines)
-    assert "note: a note" in str(fine).splitlines()
-    assert not any("\n" in line for line in worse.lines)
-
-
-def test_a_report_is_plain_data():
-    fine, failing = report()
-    text = json.dumps(Report("r", 1, 2, (*fine.rows, failing), fine.notes).as_dict(), allow_nan=False)
-    plain = json.loads(text)
-    assert plain["passed"] is False and plain["notes"] == ["a note"] and plain["sequences"] == 1
-    assert plain["independent"] is True and plain["remedy"] == "" and plain["verdict"] == "FAILED"
-    own = Report("r", 1, 2, fine.rows, (), False, "run pip install tensorflow")
-    assert own.passed and own.as_dict()["independent"] is False and own.as_dict()["verdict"] == own.lines[-1]
-    assert "passed, against this package's own reading alone; run pip install tensorflow to check" in str(own)
-    assert plain["rows"][0]["difference"]["decibels"] is None and plain["rows"][0]["passed"] is True
-    assert plain["rows"][1]["passed"] is None and plain["rows"][2]["required"] == "at least 20 dB"
