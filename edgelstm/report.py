@@ -142,8 +142,8 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether all that is judged holds."""
-        judged = [one.passed for one in (*self.rows, *self.tasks)] + [check.passed for check in self.checks]
-        return False not in judged
+        judged: tuple[Row | Task | Check, ...] = (*self.rows, *self.tasks, *self.checks)
+        return all(one.passed is not False for one in judged)
 
     @property
     def verdict(self) -> str:
