@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .report import Report
     from .runner import Runner, kernels
     from .stream import Answer, Stream
+    from .tfl8_model import variant
     from .validation import validate
 
 __version__ = "0.1.0"
@@ -63,6 +64,7 @@ __all__ = [
     "read",
     "save",
     "validate",
+    "variant",
 ]
 
 # A device that only runs an image never pays for importers and quantizer: they load when they are first asked for.
@@ -82,6 +84,7 @@ _HOME = {
     "read": "importers",
     "save": "image",
     "validate": "validation",
+    "variant": "tfl8_model",
 }
 
 

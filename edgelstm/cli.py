@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import __version__, arrays, lines
-from .description import TensorDescription
+from .description import TFL8_SETTINGS, TensorDescription
 from .errors import EdgeLstmError, InputError, MissingError, printable
 from .report import Report
 from .runner import Runner
@@ -124,6 +124,23 @@ def main() -> None:
     type=FILE,
     help="What a weights-only checkpoint does not tell: Keras' config.json, or a TOML file.",
 )
+@click.option(
+    "--for",
+    "runtime",
+    metavar="RUNTIME",
+    help="Of a full-int8 .tflite: whose bytes, tflite-runtime, ai-edge-litert or tflite-micro, and if need be "
+    ":RESOLVER:MACHINE (docs/tflite.md). Default: tflite-runtime:default:aarch64.",
+)
+@click.option(
+    "--rounding",
+    type=click.Choice(TFL8_SETTINGS["rounding"]),
+    help="Likewise: how fully connected layers and convolutions round, if not as --for does. Default: double.",
+)
+@click.option(
+    "--flavour",
+    type=click.Choice(TFL8_SETTINGS["flavour"]),
+    help="Likewise: whose LSTM, TFLite's or TFLite Micro's. Default: tflite.",
+)
 @click.option("--trust", is_flag=True, help="Let a TorchScript or .pt2 CHECKPOINT, which is a program, run in PyTorch.")
 @click.option("--no-verify", is_flag=True, help="Do not run the checkpoint in its own framework to compare.")
 def convert(
@@ -136,6 +153,9 @@ def convert(
     meta_file: Path | None,
     head: str | None,
     architecture: Path | None,
+    runtime: str | None,
+    rounding: str | None,
+    flavour: str | None,
     trust: bool,
     no_verify: bool,
 ) -> None:
@@ -156,12 +176,17 @@ def convert(
     from .image import save
     from .meta_file import describe
     from .quantization import quantize
-    from .tfl8_model import Tfl8Model
+    from .tfl8_model import Tfl8Model, variant
 
     model: Any = importers.read(checkpoint, head=head, architecture=architecture, trust=trust)
     integers = isinstance(model, Tfl8Model)
     if int8 and integers:
         raise InputError("the file is int8 already, and is converted as it is; leave --int8 and --samples out")
+    for option, value in (("--for", runtime), ("--rounding", rounding), ("--flavour", flavour)):
+        if value is not None and not integers:
+            raise InputError(f"{option} is for full-int8 .tflite files, whose arithmetic it chooses; leave it out")
+    if integers:
+        model = variant(model, runtime=runtime, rounding=rounding, flavour=flavour)
     proof = None if no_verify else _proof(model, checkpoint, architecture, trust, output)
     if meta_file is not None:
         model = describe(model, meta_file)
@@ -216,6 +241,10 @@ def inspect(image: Path) -> None:
     wide = [layer.name for layer in described.layers if layer.hidden_type == "s16"]
     if wide:
         out.print(f"h in 16 bits: {', '.join(wide)}", markup=False, soft_wrap=True)
+    stored = [setting for layer in described.layers for setting in layer.arithmetic]
+    if stored:
+        said = ", ".join(f"{name} {value}" for name, value in sorted(set(stored)))
+        out.print(f"TFLite's arithmetic: {said}", markup=False, soft_wrap=True)
     ports = zip(("input", "output"), (described.inputs, described.outputs), strict=True)
     names = (described.input_names, described.output_names)
     for (what, tensors), port_names, known in zip(

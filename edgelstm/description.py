@@ -74,6 +74,12 @@ KINDS = {
     "constant_tfl8": 49,
 }
 MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that count
+TFL8_SETTINGS = {
+    "flavour": ("tflite", "micro"),
+    "rounding": ("double", "halfup", "single"),
+    "ties": ("away", "exact", "even"),
+}
+"""Settings of full-int8 TFLite layers (tfl8.py) that an image stores, each value by its number."""
 S16_FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax", "jumps")
 MAX_TEXTS = 1 << 24  # bytes of an image's texts; of empty lists alone, Python would make 24 times as much
 GROUP = 8
@@ -101,6 +107,7 @@ class LayerDescription:
     weight_bytes: int
     state_bytes: int
     hidden_type: str  # of a cell's h: a tensor's type; "" for all else
+    arithmetic: tuple[tuple[str, str], ...] = ()  # of a tfl8 layer: a setting of TFL8_SETTINGS and its value
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +258,19 @@ def _read_ops(ops: bytes, count: int, tensors: Sequence[TensorDescription], name
                 costs.weight_bytes,
                 -(-costs.state // 16) * 16,
                 y.type if kinds[kind].startswith(("lstm", "gru", "rnn")) else "",
+                _arithmetic(kinds[kind], fields),
             )
         )
     return layers
+
+
+def _arithmetic(kind: str, fields: bytes) -> tuple[tuple[str, str], ...]:
+    """How a layer of a tfl8 image computes where TFLite's runtimes differ."""
+    stored = {"lstm_tfl8": ("flavour", 10), "dense_tfl8": ("rounding", 8), "quantize_tfl8": ("ties", 0)}
+    if kind not in stored:
+        return ()
+    setting, at = stored[kind]
+    return ((setting, TFL8_SETTINGS[setting][fields[at]]),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from .peer_process import TIMEOUT, Answers
 from .random_inputs import draw, roles
 from .runner import Runner
 from .tfl8 import Tfl8Embedding, Tfl8Tensor
-from .tfl8_model import ARITHMETIC, Tfl8Model, variant
+from .tfl8_model import ARITHMETIC, Tfl8Model, arithmetic, computed_by, variant
 from .timing import MOST_NUMBERS, numbers_made
 
 SEQUENCES, STEPS = 3, 24
@@ -43,13 +43,13 @@ class Proof:
     left_out: bool = False  # the peer gave a state beside its answers, which the model leaves out
     as_floats: bool = False  # the peer ran the file with its int8 weights as the floats they stand for
     exact: str = ""  # of full-int8 .tflite: every byte is the peer's, and how that computes where runtimes differ
+    beside: str = ""  # how the model computes where not as the peer does, and whose that is
     rounding: float = 0.0  # how far float32 moves the answers of the model's equations, where that is too far
 
     def __str__(self) -> str:
         if self.exact:
-            return (
-                f"proven: all answers to {SEQUENCES} random sequences are {self.peer}'s, byte for byte ({self.exact})"
-            )
+            said = f"all answers to {SEQUENCES} random sequences are {self.peer}'s, byte for byte ({self.exact})"
+            return f"proven: {said}{self.beside}"
         if self.peer:
             said = f"proven: {self.peer} answers alike on {SEQUENCES} random sequences (largest error {self.error:.1e})"
             said += "; it took the int8 weights as the floats they stand for" if self.as_floats else ""
@@ -114,31 +114,63 @@ def _integers(model: Tfl8Model, checkpoint: Path, image: str | os.PathLike[str],
             low, high = (0, min(words)) if words else (-128, 128)
             given.append(random.integers(low, high, shape))
     real = [_real(x, model.tensor(name)) for x, name in zip(given, model.inputs, strict=True)]
-    fewest = 0
-    for resolver in ("default", "reference"):  # LiteRT's delegate multiplies in ways of its own
+    own = arithmetic(model)
+    able = computed_by(own)
+    here = [(package, resolver) for package in peers.runtimes() for resolver in peers.RESOLVERS]
+    # those that compute as the model does come first
+    here.sort(key=lambda way: (*way, platform.machine()) not in able)
+    alike: Proof | None = None
+    fewest, refused = 0, None
+    for package, resolver in here:
         try:
-            answers = peers.any_runtime(checkpoint, real, resolver=resolver, timeout=timeout)
-        except MissingError as error:
-            reason, pip, command = str(error).partition("pip install ")
-            remedy = f"{pip}{command}, and convert again" if pip else _recorded(image)
-            return Proof(reason=reason.rstrip(": "), remedy=remedy)
-        except EdgeLstmError as error:
-            return Proof(reason=str(error), remedy=_recorded(image))
-        own = ARITHMETIC.get((answers.peer.split()[0], resolver, platform.machine()), {})
-        for way in sorted(_WAYS, key=lambda way: dict(way) != own):  # its own first
-            wrong = _differing(variant(model, **dict(way)), given, answers)
-            if not wrong:
-                exact = ", ".join(f"{key} {value}" for key, value in way)
-                return Proof(answers.peer, exact=f"{resolver} kernels: {exact}")
-            fewest = min(fewest or wrong, wrong)
+            answers = peers.run_tflite(checkpoint, real, package, resolver=resolver, timeout=timeout)
+        except EdgeLstmError as error:  # a runtime that does not know an operator's version; the other may
+            refused = refused or error
+            continue
+        way = (package, resolver, platform.machine())
+        if not (wrong := _differing(model, given, answers)):
+            if way in able:
+                return Proof(answers.peer, exact=_told(resolver, own))
+            settings = ARITHMETIC.get(way, {})
+            same = f"; the image has {_names(own)}, {_whose(able)}, to the same bytes here"
+            return Proof(answers.peer, exact=_told(resolver, {k: settings.get(k, "tflite") for k in own}), beside=same)
+        for settings in () if alike else sorted(_WAYS, key=lambda settings: settings != ARITHMETIC.get(way)):
+            others = _differing(variant(model, **{"flavour": "tflite"} | settings), given, answers)
+            if not others:
+                told = _told(resolver, {k: settings.get(k, "tflite") for k in own})
+                instead = f", if it rounds likewise; the image has {_names(own)}, {_whose(able)}"
+                alike = Proof(answers.peer, exact=told, beside=instead)
+                break
+            wrong = min(wrong, others)
+        fewest = min(fewest or wrong, wrong)
+    if alike is not None:
+        return alike
+    if not here:
+        remedy = 'pip install "edgelstm[tflite]" (where one has a wheel), and convert again'
+        return Proof(reason="no TFLite runtime is installed", remedy=remedy)
+    if not fewest:
+        return Proof(reason=str(refused), remedy=_recorded(image))
     raise _Disagrees(
-        f"the model as read does not answer as {answers.peer} does: {fewest} answers differ whatever its way of "
-        "rounding; it is not converted. Please report this file"
+        f"the model as read does not answer as {', '.join(peers.runtimes())} does: {fewest} answers differ whatever "
+        "its way of rounding; it is not converted. Please report this file"
     )
 
 
-_WAYS = sorted({tuple(way.items()) for way in ARITHMETIC.values() if "flavour" not in way}, reverse=True)
+_WAYS = [*{tuple(way.items()): way for way in ARITHMETIC.values() if "flavour" not in way}.values()]
 """How runtimes round."""
+
+
+def _told(resolver: str, settings: dict[str, str]) -> str:
+    return f"{resolver} kernels: {_names(settings)}".removesuffix(": ")
+
+
+def _names(settings: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _whose(rows: list[tuple[str, str, str]]) -> str:
+    """Which runtimes, of those that are not here, could prove the image's own arithmetic."""
+    return f"which {' or '.join(':'.join(row) for row in rows)} has" if rows else "which no runtime has"
 
 
 def _differing(model: Tfl8Model, given: list[Array], answers: Answers) -> int:

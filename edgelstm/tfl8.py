@@ -25,14 +25,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import shapes
+from .description import TFL8_SETTINGS
 from .errors import ModelError
 from .layers import MAX_READS, Crop, Group, Last, Repeat, Reverse, Split, Transpose
 from .meta import Array, dims, frozen, put
 
-FLAVOURS = ("tflite", "micro")
+FLAVOURS = TFL8_SETTINGS["flavour"]
 """Whose arithmetic of LSTMs: TFLite's and LiteRT's, or that of TFLite Micro's reference kernels."""
 
-ROUNDINGS = ("double", "halfup", "single")
+ROUNDINGS = TFL8_SETTINGS["rounding"]
 """How sums of FULLY_CONNECTED are scaled; tfl8_model.ARITHMETIC says by whom. The defaults of this and the next two are
 those of tflite-runtime on 64-bit ARM."""
 
@@ -40,7 +41,7 @@ FACTORS = ("double", "halfup", "coarse")
 """How other operators scale: leaky_relu, rescale, ADD, SUB and MUL. halfup: as double but for rescale; coarse: LiteRT's
 delegate, with factors of 1/256 or weights of 21 bits."""
 
-TIES = ("away", "exact", "even")
+TIES = TFL8_SETTINGS["ties"]
 """How QUANTIZE rounds x / scale; they differ within a rounding error of halves alone. away: the float32 quotient, ties
 away from zero; exact: the real quotient, likewise; even: the float32 product with 1 / scale, ties to even."""
 

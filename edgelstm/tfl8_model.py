@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ModelError
+from .errors import InputError, ModelError
 from .meta import NOWHERE, Meta, Source
 from .model import check_graph
 from .tfl8 import (
@@ -85,17 +85,65 @@ ARITHMETIC = {
 the same in all but TFLite Micro. Proven by tests/parity/test_tfl8.py and, on ARM, by tools/test_arm.py --tflite."""
 
 
+JOINS = ("add", "subtract", "multiply")
+SETTINGS = ("flavour", "rounding", "factors", "ties")
+"""Of a runtime's arithmetic: fields that layers have of these names."""
+
+
+def runtime_arithmetic(name: str) -> dict[str, str]:
+    """The row of ARITHMETIC that a name means, "tflite-runtime", "ai-edge-litert:reference" or whole as
+    "PACKAGE:RESOLVER:MACHINE"; default kernels and aarch64 where it does not say. InputError for others."""
+    package, *rest = name.split(":")
+    resolver, machine = (*rest[:2], "", "")[:2]
+    for row, settings in sorted(ARITHMETIC.items(), key=lambda item: item[0][2] != "aarch64"):
+        if row[0] == package and resolver in ("", row[1]) and machine in ("", row[2]) and len(rest) < 3:
+            return dict(settings)
+    packages, resolvers, machines = (", ".join(dict.fromkeys(row[k] for row in ARITHMETIC)) for k in range(3))
+    raise InputError(
+        f"the arithmetic of {name!r} is not known; expected PACKAGE:RESOLVER:MACHINE, of which the last two may be "
+        f"left out: {packages}; {resolvers}; {machines} (tflite-micro has reference kernels alone, listed for x86_64)"
+    )
+
+
+def arithmetic(model: Tfl8Model) -> dict[str, str]:
+    """The settings that a model's layers have, each with its value; "mixed" where layers differ."""
+    found: dict[str, str] = {}
+    for name in SETTINGS:
+        for layer in model.layers:
+            value = getattr(layer, name, None)
+            if value is not None and (name != "factors" or _has_factors(layer)):
+                found[name] = value if found.get(name, value) == value else "mixed"
+    return found
+
+
+def _has_factors(layer: Any) -> bool:
+    """Whether this setting means anything to a layer."""
+    return getattr(layer, "function", "") in ("leaky_relu", "rescale") or getattr(layer, "kind", "") in JOINS
+
+
+def computed_by(settings: dict[str, str]) -> list[tuple[str, str, str]]:
+    """The rows of ARITHMETIC that compute with these settings."""
+    return [row for row, own in ARITHMETIC.items() if settings == {k: own.get(k, "tflite") for k in settings}]
+
+
 def variant(
     model: Tfl8Model,
     *,
+    runtime: str | None = None,
     flavour: str | None = None,
     rounding: str | None = None,
     factors: str | None = None,
     ties: str | None = None,
 ) -> Tfl8Model:
-    """The same model in another runtime's arithmetic: every layer that has such a setting gets the one given."""
+    """The same model in another runtime's arithmetic: every layer that has such a setting gets the one given.
+
+    runtime: whose, "tflite-runtime", "ai-edge-litert", "tflite-micro" or with resolver and machine as in ARITHMETIC,
+    "ai-edge-litert:reference:x86_64"; the other settings, of FLAVOURS, ROUNDINGS, FACTORS and TIES in tfl8.py, come
+    after it. InputError for a runtime that is not known, ModelError for a setting that is not, or no layer can have.
+    """
     settings = {"flavour": flavour, "rounding": rounding, "factors": factors, "ties": ties}
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {"flavour": "tflite"} | runtime_arithmetic(runtime) if runtime is not None else {}
+    given |= {name: value for name, value in settings.items() if value is not None}
 
     def changed(layer: Any) -> Any:
         own = {k: v for k, v in given.items() if k in {f.name for f in fields(layer)}}

@@ -63,6 +63,26 @@ def test_convert_float_and_int8(here):
     assert runner.integer and not Runner("f.elstm").integer
 
 
+def test_convert_for_a_tflite_runtime(here):
+    """The options of an int8 .tflite stand in the image, and are refused for anything else."""
+    file = KERAS.parent / "tflite" / "keras2_int8_floats.tflite"
+    for options, shown in (
+        ((), "flavour tflite, rounding double, ties even"),
+        (("--rounding", "halfup"), "flavour tflite, rounding halfup, ties even"),
+        (("--for", "tflite-runtime:reference"), "flavour tflite, rounding double, ties away"),
+        (("--for", "ai-edge-litert", "--rounding", "double"), "flavour tflite, rounding double, ties even"),
+        (("--for", "tflite-micro"), "flavour micro, rounding double, ties away"),
+        (("--flavour", "micro"), "flavour micro, rounding double, ties even"),
+    ):
+        assert "TFLite's int8" in call("convert", file, "-o", "m.elstm", *options)
+        assert f"TFLite's arithmetic: {shown}\n" in call("inspect", "m.elstm"), options
+    for option, value in (("--for", "tflite-runtime"), ("--rounding", "double"), ("--flavour", "tflite")):
+        said = call("convert", KERAS / "keras315_stack.keras", "-o", "f.elstm", option, value, code=2)
+        assert f"{option} is for full-int8 .tflite files" in said and not Path("f.elstm").exists()
+    assert "expected PACKAGE:RESOLVER:MACHINE" in call("convert", file, "-o", "n", "--for", "tensorflow", code=2)
+    assert "Invalid value for '--rounding'" in call("convert", file, "-o", "n", "--rounding", "even", code=2)
+
+
 def test_convert_with_an_h_of_16_bits(here):
     np.save("X.npy", signal((8, 6, 2)))
     options = ("--int8", "--samples", "X.npy", "--hidden-bits")

@@ -1,5 +1,6 @@
 """The framework proves a conversion, or has it refused; where it cannot answer, the conversion is unverified."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,13 +8,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from nets import stack, two_heads
+from tfl8_nets import tfl8_stack
 
-from edgelstm import importers, peers, proof, reference
+from edgelstm import importers, peers, proof, reference, reference_tfl8
 from edgelstm.cli import main
 from edgelstm.errors import CheckpointError, InputError, MissingError, PeerError
 from edgelstm.model import Meta
 from edgelstm.peer_process import Answers
 from edgelstm.proof import prove
+from edgelstm.tfl8_model import variant
 
 GOLDEN = Path(__file__).parent / "golden"
 KERAS = GOLDEN / "keras" / "keras315_stack.keras"
@@ -169,3 +172,38 @@ def test_a_live_module_proves_itself(monkeypatch):
     monkeypatch.setattr(peers, "run_torch", lambda module, xs, **options: Answers(reference.run(model, xs), "torch 2"))
     assert prove(model, model).peer == "torch 2"
     assert proof.SEQUENCES == 3
+
+
+@pytest.mark.parametrize(
+    "settings,said",
+    [
+        (
+            {"rounding": "halfup", "factors": "double", "ties": "exact"},
+            r"\(default kernels: [^)]*rounding halfup[^)]*\)",
+        ),
+        ({"rounding": "single", "ties": "even"}, r"\(default kernels: .*which ai-edge-litert:default:\S+ "),
+        ({"flavour": "micro", "ties": "away"}, r"\), if it rounds likewise; the image has flavour micro.*tflite-micro"),
+    ],
+)
+def test_an_images_own_bytes_are_told_from_a_runtimes(monkeypatch, settings, said):
+    """One runtime, whose kernels are all those of x86: what it cannot prove it says, and who could."""
+    model = tfl8_stack(9, (33,), 20, last=False, seed=4)
+    there = variant(model, runtime="tflite-runtime:default:x86_64")
+
+    def run(path, xs, runtime, *, resolver, timeout):
+        return Answers(reference_tfl8.run(there, xs), "tflite-runtime 2.14.0")
+
+    monkeypatch.setattr(peers, "runtimes", lambda: ["tflite-runtime"])
+    monkeypatch.setattr(peers, "run_tflite", run)
+    monkeypatch.setattr(proof.platform, "machine", lambda: "x86_64")
+    found = prove(variant(model, **settings), "file")
+    assert re.search(said, str(found)), str(found)
+    assert bool(found.beside) == ("exact" not in settings.values())
+    wrong = replace(model.layers[1], bias=model.layers[1].bias + 3000)
+    with pytest.raises(CheckpointError, match="whatever its way of rounding"):
+        prove(replace(model, layers=(model.layers[0], wrong, *model.layers[2:])), "file")
+
+
+def test_without_a_runtime_int8_is_unverified(monkeypatch):
+    monkeypatch.setattr(peers, "runtimes", list)
+    assert "unverified: no TFLite runtime is installed" in str(prove(tfl8_stack(3, (5,), 2), "file"))

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from tfl8_nets import tfl8_stack
 
-from edgelstm.errors import ModelError
+from edgelstm import describe, pack
+from edgelstm.errors import InputError, ModelError
 from edgelstm.layers import Pad
 from edgelstm.tfl8 import Tfl8Combine, Tfl8Dense, Tfl8Lstm, Tfl8Quantize, Tfl8Softmax, Tfl8Tensor
-from edgelstm.tfl8_model import Tfl8Model, variant
+from edgelstm.tfl8_model import ARITHMETIC, Tfl8Model, arithmetic, computed_by, runtime_arithmetic, variant
 
 
 def test_a_model_knows_its_rows_and_keeps_its_arrays():
@@ -81,3 +82,37 @@ def test_joins_and_softmaxes_have_their_bounds():
     tensors = (Tfl8Tensor("x", 5000, "s8", 0.1), Tfl8Tensor("y", 5000, "s8", 1 / 256, -128))
     with pytest.raises(ModelError, match="softmax over 5000 values"):
         Tfl8Model(tensors, (Tfl8Softmax("softmax", ("x",), ("y",)),), ("x",), ("y",))
+
+
+@pytest.mark.parametrize(
+    "name,row",
+    [
+        ("tflite-runtime", ("tflite-runtime", "default", "aarch64")),
+        ("ai-edge-litert:builtin", ("ai-edge-litert", "builtin", "aarch64")),
+        ("tflite-runtime::x86_64", ("tflite-runtime", "default", "x86_64")),
+        ("ai-edge-litert:reference:x86_64", ("ai-edge-litert", "reference", "x86_64")),
+        ("tflite-micro", ("tflite-micro", "reference", "x86_64")),
+    ],
+)
+def test_a_runtime_by_name(name, row):
+    assert runtime_arithmetic(name) == ARITHMETIC[row]
+    model = variant(tfl8_stack(3, (5,), 2), flavour="micro", runtime="tflite-runtime:builtin:x86_64")
+    found = arithmetic(variant(model, runtime=name))
+    assert found == {key: ARITHMETIC[row].get(key, "tflite") for key in ("flavour", "rounding", "ties")}
+    assert row in computed_by(found)
+
+
+@pytest.mark.parametrize("name", ["", "tflite", "tflite-runtime:fast", "tflite-runtime:default:z80", "a:b:c:d",
+                                  "tflite-runtime:default:x86_64:1"])  # fmt: skip
+def test_unknown_runtimes_are_refused(name):
+    with pytest.raises(InputError, match="PACKAGE:RESOLVER:MACHINE"):
+        variant(tfl8_stack(3, (5,), 2), runtime=name)
+
+
+def test_a_models_own_arithmetic_is_told():
+    model = tfl8_stack(3, (5,), 2)
+    assert arithmetic(model) == {"flavour": "tflite", "rounding": "double", "ties": "even"}
+    own = {"flavour": "micro", "rounding": "single", "ties": "exact"}
+    assert arithmetic(variant(model, **own)) == own and computed_by(own) == []
+    described = describe(pack(variant(model, **own)))
+    assert {pair for layer in described.layers for pair in layer.arithmetic} == set(own.items())
