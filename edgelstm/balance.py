@@ -39,6 +39,7 @@ def _applies(layer: Lstm, model: Model) -> bool:
         and layer.cell_activation is None
         and layer.projection is None
         and layer.peephole is None
+        and layer.norm is None
         and layer.cell_clip is None
         and layer.clip is None
         and not layer.initial
@@ -50,7 +51,7 @@ def _applies(layer: Lstm, model: Model) -> bool:
 
 def _plain(layer: Lstm) -> bool:
     """Whether the layer is the plain cell that `_scaled` knows."""
-    options = (layer.cell_activation, layer.projection, layer.peephole, layer.clip)
+    options = (layer.cell_activation, layer.projection, layer.peephole, layer.norm, layer.clip)
     return all(option is None for option in options) and len(layer.reads) == 1 and len(layer.writes) == 1
 
 

@@ -364,7 +364,8 @@ def _cell_costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescrip
             if options & 16:
                 macs += outputs * units
                 weights += bytes_of(rows(1, outputs), units)
-            return _Costs(macs + 4 * units, macs, weights, fine * _padded(units) + h * _padded(outputs) + flags)
+            added = 4 * units * (2 if options & 128 else 1) + (outputs if options & 256 else 0)
+            return _Costs(macs + added, macs, weights, fine * _padded(units) + h * _padded(outputs) + flags)
         case "gru":
             macs = 3 * units * (x.width + units)
             parts = (3,) if options & 32 else (2, 1)

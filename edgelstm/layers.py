@@ -6,11 +6,14 @@ order of each layer's equations everywhere. s is the `gate_activation`, a the `a
 (which is a, unless one is given); state on the right is that of the step before. `|` says what an option adds.
 
 LSTM (Hochreiter and Schmidhuber 1997; forget gate, Gers et al. 2000; peepholes, Gers et al. 2002; projection, Sak et
-al. 2014):
+al. 2014; layer normalisation, Ba et al. 2016):
 
     i = s(W_i x + R_i h + b_i | + p_i c)        f = s(W_f x + R_f h + b_f | + p_f c)    | coupled: f = 1 - i
     g = a(W_g x + R_g h + b_g)                  c = f c + i g                           | clamped to +-cell_clip
     o = s(W_o x + R_o h + b_o | + p_o c_new)    h = o p(c)                              | projected: h = P (o p(c))
+
+    | norm: of each gate v = W x + R h | + p c becomes (v - mean(v)) / sqrt(variance(v) + norm_epsilon) * norm over the
+      units; b is added behind that       | projection_bias: h = P (o p(c)) + d, then clamped to +-projection_clip
 
 GRU (Cho et al. 2014; `reset_after`: the form of cuDNN):
 
@@ -125,7 +128,11 @@ class Lstm(shapes.Lstm):
     cell_activation: Activation | None = None
     projection: Array | None = None  # float32 [outputs, units]; without it outputs are units
     peephole: Array | None = None  # float32 [3, units], of i, f and o
-    coupled: bool = False  # f = 1 - i; the f rows of kernel, recurrent, bias and peephole are zeros
+    coupled: bool = False  # f = 1 - i; the f rows of kernel, recurrent, bias, peephole and norm are zeros
+    norm: Array | None = None  # float32 [4, units], coefficients of what is normalised
+    norm_epsilon: float = 1e-8
+    projection_bias: Array | None = None  # float32 [outputs], d
+    projection_clip: float | None = None
     clip: float | None = None
     masked: bool = False
     initial: bool = False
@@ -144,14 +151,24 @@ class Lstm(shapes.Lstm):
             put(self, projection=frozen(self.projection, np.float32, (outputs, units), f"{self.name}: projection"))
         if self.peephole is not None:
             put(self, peephole=frozen(self.peephole, np.float32, (3, units), f"{self.name}: peephole"))
+        if self.norm is not None:
+            put(self, norm=frozen(self.norm, np.float32, (4, units), f"{self.name}: norm"))
+            _check_epsilon(f"{self.name}: norm_epsilon", self.norm_epsilon)
+        if self.projection_bias is not None:
+            bias = frozen(self.projection_bias, np.float32, (outputs,), f"{self.name}: projection_bias")
+            put(self, projection_bias=bias)
+        if self.projection is None and (self.projection_bias is not None or self.projection_clip is not None):
+            raise ModelError(f"{self.name}: a projection_bias or projection_clip without a projection")
         if self.coupled:
             rows = [self.kernel[1], self.recurrent[1], self.bias[1]]
-            rows += [] if self.peephole is None else [self.peephole[1]]
+            rows += [own[1] for own in (self.peephole, self.norm) if own is not None]
             if any(row.any() for row in rows):
                 raise ModelError(f"{self.name}: it is coupled, so it has no weights of f; they must be zeros")
         _check_cell(self, self.cell_activation)
-        if self.cell_clip is not None and not 0 < self.cell_clip < np.inf:
-            raise ModelError(f"{self.name}: cell_clip is {self.cell_clip}, expected a positive number")
+        for key in ("cell_clip", "projection_clip"):
+            value = getattr(self, key)
+            if value is not None and not 0 < value < np.inf:
+                raise ModelError(f"{self.name}: {key} is {value}, expected a positive number")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -340,8 +357,7 @@ class LayerNorm:
             scale=frozen(self.scale, np.float32, (width,), f"{self.name}: scale"),
             offset=frozen(self.offset, np.float32, (width,), f"{self.name}: offset"),
         )
-        if not 2.0**-126 <= self.epsilon < np.inf:
-            raise ModelError(f"{self.name}: epsilon is {self.epsilon}, expected a positive number of float32")
+        _check_epsilon(f"{self.name}: epsilon", self.epsilon)
 
     def widths(self, reads: tuple[int, ...]) -> tuple[int, ...]:
         expect(self, reads, self.scale.shape)
@@ -638,6 +654,11 @@ def _check_cell(layer: Cell, cell_activation: Activation | None) -> None:
     if layer.clip is not None and not 0 < layer.clip < np.inf:
         raise ModelError(f"{layer.name}: clip is {layer.clip}, expected a positive number")
     _check_period(layer)
+
+
+def _check_epsilon(what: str, epsilon: float) -> None:
+    if not 2.0**-126 <= epsilon <= LARGEST:
+        raise ModelError(f"{what} is {epsilon}, expected a positive number of float32")
 
 
 def _check_window(layer: Conv1d | Pool1d) -> None:

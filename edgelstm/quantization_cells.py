@@ -228,7 +228,8 @@ def _projection(layer: Lstm, unit: float, reach: float, seen: Seen) -> tuple[Qua
     p = seen.steps(list(_outputs(layer, seen)))
     x = Operand(weights, unit, 32768, p if seen.compensate else None)
     count = layer.outputs
-    rows = quantize_rows(layer.name, x, None, np.zeros(count), np.full(count, reach), np.zeros(count))
+    bias = np.zeros(count) if layer.projection_bias is None else layer.projection_bias.astype(np.float64)
+    rows = quantize_rows(layer.name, x, None, bias, np.full(count, reach), np.zeros(count))
     fields = _fields(layer.name, rows, weights.shape, None)
     return QuantizedRows(**fields), rows
 

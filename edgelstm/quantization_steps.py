@@ -19,6 +19,7 @@ from .layers import (
     Conv1d,
     Embedding,
     LayerNorm,
+    Lstm,
     Mask,
     Pool1d,
     Reduce,
@@ -70,6 +71,16 @@ def refuse(model: Model) -> None:
                     f"{layer.name}: {kind.__name__} runs in f32 alone: {why}; convert this model without int8, or "
                     "train it without this layer"
                 )
+        if isinstance(layer, Lstm) and layer.norm is not None:
+            raise QuantizeError(
+                f"{layer.name}: layer normalisation inside the cell runs in f32 alone: {_ONLY_FLOAT[LayerNorm]}; "
+                "convert this model without int8, or train it without"
+            )
+        if isinstance(layer, Lstm) and layer.projection_clip is not None:
+            raise QuantizeError(
+                f"{layer.name}: a clip of its projection runs in f32 alone; convert this model without int8, or train "
+                "it without"
+            )
         if getattr(layer, "activation", LINEAR).name == "log_softmax":
             raise QuantizeError(
                 f"{layer.name}: log_softmax runs in f32 alone: its answers reach as far below 0 as a class is "

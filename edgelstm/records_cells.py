@@ -25,6 +25,7 @@ from .layers import Gru, Lstm, Rnn
 from .quantized import QuantizedGru, QuantizedLstm, QuantizedRnn, Rescale
 
 _MASKED, _INITIAL, _COUPLED, _PEEPHOLE, _PROJECTION, _RESET_AFTER, _PERIOD = (1 << k for k in range(7))
+_NORM, _PROJECTION_BIAS, _PROJECTION_CLIP = (1 << k for k in range(7, 10))
 
 
 def _options(layer: Any) -> int:
@@ -39,7 +40,8 @@ def _period(layer: Any) -> bytes:
 def needs_full(layer: Lstm | QuantizedLstm) -> bool:
     """Whether an LSTM has options that a plain record does not hold."""
     if isinstance(layer, Lstm):
-        own = layer.clip is not None or layer.cell_activation not in (None, layer.activation)
+        own = layer.norm is not None or layer.clip is not None
+        own = own or layer.cell_activation not in (None, layer.activation)
     else:
         own = layer.gate_limit != 32767 or layer.candidate_limit != 32767
     return own or _lstm_options(layer) != 0 or len(layer.writes) > 1
@@ -51,16 +53,28 @@ def _lstm_options(layer: Lstm | QuantizedLstm) -> int:
     return options | (_PROJECTION if layer.projection is not None else 0)
 
 
+def _float_options(layer: Lstm) -> int:
+    options = _lstm_options(layer) | (_NORM if layer.norm is not None else 0)
+    options |= _PROJECTION_BIAS if layer.projection_bias is not None else 0
+    return options | (_PROJECTION_CLIP if layer.projection_clip is not None else 0)
+
+
 def lstm_full_f32(layer: Lstm) -> Record:
     fields = struct.pack("<III", layer.units, layer.inputs, layer.outputs)
     fields += activation_f32(layer.gate_activation) + activation_f32(layer.activation)
     fields += activation_f32(layer.cell_activation or layer.activation)
-    fields += struct.pack("<ffI", layer.cell_clip or 0.0, layer.clip or 0.0, _lstm_options(layer)) + _period(layer)
+    fields += struct.pack("<ffI", layer.cell_clip or 0.0, layer.clip or 0.0, _float_options(layer)) + _period(layer)
+    fields += struct.pack("<f", layer.norm_epsilon) if layer.norm is not None else b""
+    fields += struct.pack("<f", layer.projection_clip) if layer.projection_clip is not None else b""
     arrays: Arrays = [(blocks_f32(layer.kernel), 64), (blocks_f32(layer.recurrent), 64), (blocks_rows(layer.bias), 16)]
     if layer.peephole is not None:
         arrays.append((padded_rows(layer.peephole), 16))
     if layer.projection is not None:
         arrays.append((blocks_f32(spans(layer.projection[None])), 64))
+    if layer.norm is not None:
+        arrays.append((blocks_rows(layer.norm), 16))
+    if layer.projection_bias is not None:
+        arrays.append((span_rows(layer.projection_bias[None]), 16))
     return "lstm_full_f32", fields, arrays
 
 

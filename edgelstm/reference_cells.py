@@ -67,6 +67,7 @@ def _lstm(layer: Lstm, x: Array) -> tuple[Array, Step]:
         z = entering + np.einsum("guv,nv->ngu", recurrent, h, optimize=True)
         z[:, 0] += p[0] * c
         z[:, 1] += p[1] * c
+        z[:, :3] = _normalised(layer, z, slice(3))
         i = activate(layer.gate_activation, _clipped(layer, z[:, 0]))
         f = 1 - i if layer.coupled else activate(layer.gate_activation, _clipped(layer, z[:, 1]))
         g = activate(layer.activation, _clipped(layer, z[:, 2]))
@@ -74,13 +75,30 @@ def _lstm(layer: Lstm, x: Array) -> tuple[Array, Step]:
         if layer.cell_clip is not None:
             c = np.clip(c, -layer.cell_clip, layer.cell_clip)
         z[:, 3] += p[2] * c
+        z[:, 3:] = _normalised(layer, z, slice(3, 4))
         o = activate(layer.gate_activation, _clipped(layer, z[:, 3]))
         h = o * activate(cell_activation, c)
         if layer.projection is not None:
             h = h @ layer.projection.T.astype(x.dtype)
+        if layer.projection_bias is not None:
+            h = h + layer.projection_bias.astype(x.dtype)
+        if layer.projection_clip is not None:
+            h = np.clip(h, -layer.projection_clip, layer.projection_clip)
         return (h, c), z
 
-    return np.einsum("gui,nti->ntgu", kernel, x, optimize=True) + bias, step
+    entering = np.einsum("gui,nti->ntgu", kernel, x, optimize=True)
+    return entering if layer.norm is not None else entering + bias, step
+
+
+def _normalised(layer: Lstm, z: Array, gates: slice) -> Array:
+    """Some gates' [N, gates, units] over their units, then with the bias."""
+    own: Array = z[:, gates]
+    if layer.norm is None:
+        return own
+    centred = own - own.mean(axis=-1, keepdims=True)
+    spread = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + layer.norm_epsilon)
+    made: Array = centred / spread * layer.norm[gates].astype(z.dtype) + layer.bias[gates].astype(z.dtype)
+    return made
 
 
 def _gru(layer: Gru, x: Array) -> tuple[Array, Step]:

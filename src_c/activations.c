@@ -135,6 +135,17 @@ static float root_f32(float v) {
     return y;
 }
 
+/* A guess as above, then Newton's steps. */
+float elstm_inverse_root_f32(float v) {
+    uint32_t bits;
+    float y;
+    memcpy(&bits, &v, sizeof bits);
+    bits = 0x5F375A86u - (bits >> 1);
+    memcpy(&y, &bits, sizeof y);
+    for (int k = 0; k < 4; ++k) y = y * (1.5f - 0.5f * v * y * y);
+    return y;
+}
+
 /* (x + sqrt(x^2 + b)) / 2; below 0 what is the same without a difference. */
 static float squareplus_f32(float x, float b) {
     const float a = x < 0 ? -x : x;

@@ -76,6 +76,9 @@ void elstm_activate_f32(const elstm_kernels *kernels, elstm_activation_f32 f, fl
 void elstm_activate_s16(const elstm_kernels *kernels, const elstm_activation_s16 *f, int16_t *v,
                         uint32_t count);
 
+/* 1 / sqrt(v) of a positive, normal v. */
+float elstm_inverse_root_f32(float v);
+
 /* A float c nearer to 0 than this (2^-60) becomes 0, so that an idle stream never computes with
  * denormals. */
 #define ELSTM_TINY 8.67361738e-19f

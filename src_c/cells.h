@@ -17,7 +17,10 @@ enum {
     ELSTM_PEEPHOLE = 8,
     ELSTM_PROJECTION = 16,
     ELSTM_RESET_AFTER = 32,
-    ELSTM_PERIOD = 64
+    ELSTM_PERIOD = 64,
+    ELSTM_NORM = 128,
+    ELSTM_PROJECTION_BIAS = 256,
+    ELSTM_PROJECTION_CLIP = 512
 };
 
 /* Steps that do not count, states to start from, and periods, each a sequence of its own. In a
@@ -90,9 +93,11 @@ typedef struct {
 typedef struct {
     elstm_matrix_f32 kernel, recurrent, projection;
     const float *bias, *peephole; /* peephole [i f o][span], or NULL */
+    const float *norm;            /* like the bias, or NULL: the bias comes behind it then */
+    const float *projection_bias; /* or NULL */
     elstm_activation_f32 gate, activation, cell;
-    float cell_clip, clip;
-    uint32_t units, span, outputs, out_span, plain; /* plain: the kernels' cell serves it */
+    float cell_clip, clip, norm_epsilon, projection_clip; /* clips: 0 none */
+    uint32_t units, span, outputs, out_span, plain;       /* plain: the kernels' cell serves it */
     elstm_gaps gaps;
 } elstm_lstm_full_f32;
 

@@ -3,7 +3,6 @@
 #include "op.h"
 
 #include <float.h>
-#include <string.h>
 
 static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     elstm_layer_norm *n = &op->as.layer_norm;
@@ -21,18 +20,6 @@ static int check(const elstm_op *op, const elstm_io *io) {
     const uint32_t width = io->in[0].width;
     return elstm_values_f32_hold(n->scale, width, width) &&
            elstm_values_f32_hold(n->offset, width, width);
-}
-
-/* 1 / sqrt(v) of a positive, normal v: a guess from the exponent within 3.5 %, then Newton's steps,
- * each of which squares the error. */
-static float inverse_root(float v) {
-    uint32_t bits;
-    float y;
-    memcpy(&bits, &v, sizeof bits);
-    bits = 0x5F375A86u - (bits >> 1);
-    memcpy(&y, &bits, sizeof y);
-    for (int k = 0; k < 4; ++k) y = y * (1.5f - 0.5f * v * y * y);
-    return y;
 }
 
 /* Eight sums side by side: short chains, small errors. Of the values, or of their squares. */
@@ -58,7 +45,7 @@ static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
         /* twice: the mean is rounded as if its values were as large as it is */
         centre(rest, x, width, n->rms ? 0 : mean_of(x, width, 0));
         centre(y, rest, width, n->rms ? 0 : mean_of(rest, width, 0));
-        const float root = inverse_root(mean_of(y, width, 1) + n->epsilon);
+        const float root = elstm_inverse_root_f32(mean_of(y, width, 1) + n->epsilon);
         for (uint32_t u = 0; u < width; ++u) y[u] = y[u] * root * n->scale[u] + n->offset[u];
     }
 }

@@ -1,13 +1,15 @@
 /* LSTM with options in float32: masks, states to start from, c written too, a cell function of its
- * own, clips, peepholes, coupled gates, a projection. Equations: edgelstm/layers.py. */
+ * own, clips, peepholes, coupled gates, layer normalisation, a projection. Equations:
+ * edgelstm/layers.py. */
 #include "op.h"
 
+#include <float.h>
 #include <string.h>
 
 static int is_plain(const elstm_lstm_full_f32 *l) {
     return l->gate.kind == ELSTM_SIGMOID && l->activation.kind == ELSTM_TANH &&
            l->cell.kind == ELSTM_TANH && l->cell_clip <= 0 && l->clip <= 0 &&
-           !(l->gaps.options & (ELSTM_COUPLED | ELSTM_PEEPHOLE | ELSTM_PROJECTION));
+           !(l->gaps.options & (ELSTM_COUPLED | ELSTM_PEEPHOLE | ELSTM_PROJECTION | ELSTM_NORM));
 }
 
 static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
@@ -23,14 +25,19 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->gaps.options = elstm_read_u32(reader);
     elstm_read_period(reader, &l->gaps);
     const uint32_t options = l->gaps.options;
+    const uint32_t projected = ELSTM_PROJECTION_BIAS | ELSTM_PROJECTION_CLIP;
     const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_COUPLED | ELSTM_PEEPHOLE |
-                           ELSTM_PROJECTION | ELSTM_PERIOD;
+                           ELSTM_PROJECTION | ELSTM_PERIOD | ELSTM_NORM | projected;
+    if (options & ELSTM_NORM && (l->norm_epsilon = elstm_read_f32(reader)) < FLT_MIN) return 0;
+    if (options & ELSTM_PROJECTION_CLIP && !((l->projection_clip = elstm_read_f32(reader)) > 0))
+        return 0;
     if (reader->failed || options & ~known || io->in[0].type != ELSTM_F32 ||
         io->in[0].width != inputs || io->out[0].width != l->outputs ||
         (io->writes == 2 && io->out[1].width != l->units) ||
-        (!(options & ELSTM_PROJECTION) && l->outputs != l->units) || l->cell_clip < 0 ||
-        l->clip < 0 || !elstm_elementwise(l->gate) || !elstm_elementwise(l->activation) ||
-        !elstm_elementwise(l->cell) || !elstm_gaps_fit(&l->gaps, io, ELSTM_F32, 2))
+        (!(options & ELSTM_PROJECTION) && (options & projected || l->outputs != l->units)) ||
+        l->cell_clip < 0 || l->clip < 0 || !elstm_elementwise(l->gate) ||
+        !elstm_elementwise(l->activation) || !elstm_elementwise(l->cell) ||
+        !elstm_gaps_fit(&l->gaps, io, ELSTM_F32, 2))
         return 0;
     if (options & ELSTM_INITIAL &&
         (io->in[io->reads - 2].width != l->outputs || io->in[io->reads - 1].width != l->units))
@@ -49,6 +56,10 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
         l->peephole = elstm_read_array(reader, (uint64_t)3 * l->span, sizeof(float), 16);
     if (options & ELSTM_PROJECTION)
         l->projection = elstm_read_blocks_f32(reader, 1, l->outputs, l->units);
+    if (options & ELSTM_NORM) l->norm = elstm_read_array(reader, rows, sizeof(float), 16);
+    if (options & ELSTM_PROJECTION_BIAS)
+        l->projection_bias =
+            elstm_read_array(reader, elstm_rows_f32(&l->projection), sizeof(float), 16);
     l->plain = (uint32_t)is_plain(l);
     return !reader->failed;
 }
@@ -56,11 +67,16 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
 static int check(const elstm_op *op, const elstm_io *io) {
     const elstm_lstm_full_f32 *l = &op->as.lstm_full_f32;
     const elstm_matrix_f32 bias = {l->bias, l->kernel.groups, 4, 1};
+    const elstm_matrix_f32 norm = {l->norm, l->kernel.groups, 4, 1};
     const elstm_matrix_f32 peephole = {l->peephole, 3 * l->kernel.groups, 1, 1};
+    const elstm_matrix_f32 offset = {l->projection_bias, l->projection.groups, l->projection.gates,
+                                     1};
     (void)io;
     return elstm_matrix_f32_holds(&l->kernel, l->units) &&
            elstm_matrix_f32_holds(&l->recurrent, l->units) &&
            elstm_matrix_f32_holds(&bias, l->units) &&
+           (l->norm == NULL || elstm_matrix_f32_holds(&norm, l->units)) &&
+           (l->projection_bias == NULL || elstm_blocks_f32_hold(&offset, 1, l->outputs)) &&
            (l->peephole == NULL || elstm_blocks_f32_hold(&peephole, 3, l->units)) &&
            (!(l->gaps.options & ELSTM_PROJECTION) ||
             elstm_blocks_f32_hold(&l->projection, 1, l->outputs));
@@ -90,14 +106,57 @@ static void peep(const elstm_lstm_full_f32 *l, uint32_t gate, uint32_t at, const
     for (uint32_t u = 0; u < ELSTM_GROUP; ++u) z[u] += p[u] * c[u];
 }
 
+/* Of a gate's values, z [groups][4][8] from its first one on, or of their squares; eight sums side
+ * by side: short chains, small errors. */
+static float mean_of(const float *z, uint32_t units, int squares) {
+    float sums[ELSTM_GROUP] = {0}, total = 0;
+    for (uint32_t u = 0; u < units; ++u) {
+        const float v = z[u / ELSTM_GROUP * 4 * ELSTM_GROUP + u % ELSTM_GROUP];
+        sums[u % ELSTM_GROUP] += squares ? v * v : v;
+    }
+    for (uint32_t k = 0; k < ELSTM_GROUP; ++k) total += sums[k];
+    return total / (float)units;
+}
+
+static void centre(float *z, uint32_t units) {
+    const float mean = mean_of(z, units, 0);
+    for (uint32_t u = 0; u < units; ++u)
+        z[u / ELSTM_GROUP * 4 * ELSTM_GROUP + u % ELSTM_GROUP] -= mean;
+}
+
+/* What enters the functions of a gate, numbered as in i f g o, of z behind the peepholes. */
+static void normalise(const elstm_lstm_full_f32 *l, uint32_t gate, float *z) {
+    if (l->norm == NULL) return;
+    float *own = z + gate * ELSTM_GROUP;
+    centre(own, l->units);
+    centre(own, l->units); /* again: the mean is rounded as if its values were as large as it is */
+    float variance = mean_of(own, l->units, 1);
+    if (variance > FLT_MAX) { /* beside which epsilon is nothing */
+        for (uint32_t u = 0; u < l->units; ++u)
+            own[u / ELSTM_GROUP * 4 * ELSTM_GROUP + u % ELSTM_GROUP] *= 9.09494702e-13f; /* 2^-40 */
+        variance = mean_of(own, l->units, 1);
+    }
+    const float root = elstm_inverse_root_f32(variance + l->norm_epsilon);
+    for (uint32_t group = 0; group < l->kernel.groups; ++group) {
+        const uint32_t at = (4 * group + gate) * ELSTM_GROUP;
+        for (uint32_t k = at; k < at + ELSTM_GROUP; ++k)
+            z[k] = z[k] * root * l->norm[k] + l->bias[k];
+    }
+}
+
 /* z [groups][4][8] becomes gates in place; p = o p(c). */
 static void cell(const elstm_kernels *kernels, const elstm_lstm_full_f32 *l, float *z, float *c,
                  float *p) {
+    float *const own = z;
     for (uint32_t group = 0; group < l->kernel.groups; ++group, z += 4 * ELSTM_GROUP) {
-        float a[ELSTM_GROUP];
         const uint32_t at = group * ELSTM_GROUP;
         peep(l, 0, at, c + at, z);
         peep(l, 1, at, c + at, z + 8);
+    }
+    z = own;
+    for (uint32_t gate = 0; gate < 3; ++gate) normalise(l, gate, z);
+    for (uint32_t group = 0; group < l->kernel.groups; ++group, z += 4 * ELSTM_GROUP) {
+        const uint32_t at = group * ELSTM_GROUP;
         elstm_clip_f32(z, l->clip, 3 * ELSTM_GROUP);
         elstm_activate_f32(kernels, l->gate, z, 2 * ELSTM_GROUP);
         elstm_activate_f32(kernels, l->activation, z + 16, ELSTM_GROUP);
@@ -110,9 +169,16 @@ static void cell(const elstm_kernels *kernels, const elstm_lstm_full_f32 *l, flo
                 next = next > l->cell_clip ? l->cell_clip : next;
                 next = next < -l->cell_clip ? -l->cell_clip : next;
             }
-            a[u] = c[at + u] = next;
+            c[at + u] = next;
         }
-        peep(l, 2, at, a, z + 24);
+        peep(l, 2, at, c + at, z + 24);
+    }
+    z = own;
+    normalise(l, 3, z);
+    for (uint32_t group = 0; group < l->kernel.groups; ++group, z += 4 * ELSTM_GROUP) {
+        float a[ELSTM_GROUP];
+        const uint32_t at = group * ELSTM_GROUP;
+        memcpy(a, c + at, sizeof a);
         elstm_clip_f32(z + 24, l->clip, ELSTM_GROUP);
         elstm_activate_f32(kernels, l->gate, z + 24, ELSTM_GROUP);
         elstm_activate_f32(kernels, l->cell, a, ELSTM_GROUP);
@@ -138,8 +204,10 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     const size_t rows = elstm_rows_f32(&l->kernel), size = runner->model->state_size;
     unsigned char *state = runner->state + op->state_offset;
     float *z = runner->scratch, *p = z + steps * streams * rows, *projected = p + l->span;
-    kernels->matmul_f32(&l->kernel, l->bias, (const float *)in->data + (size_t)first * in->stride,
-                        in->stride, z, steps * streams);
+    if (l->norm != NULL) memset(z, 0, steps * streams * rows * sizeof *z);
+    kernels->matmul_f32(&l->kernel, l->norm == NULL ? l->bias : NULL,
+                        (const float *)in->data + (size_t)first * in->stride, in->stride, z,
+                        steps * streams);
     for (uint32_t step = 0; step < steps; ++step) {
         for (uint32_t stream = 0; stream < streams; ++stream) {
             unsigned char *own = state + stream * size;
@@ -161,7 +229,8 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
                     const float *made = p;
                     if (l->gaps.options & ELSTM_PROJECTION) {
                         memset(projected, 0, elstm_rows_f32(&l->projection) * sizeof *projected);
-                        kernels->matmul_f32(&l->projection, NULL, p, 0, projected, 1);
+                        kernels->matmul_f32(&l->projection, l->projection_bias, p, 0, projected, 1);
+                        elstm_clip_f32(projected, l->projection_clip, l->out_span);
                         made = projected;
                     }
                     memcpy(h, made, l->out_span * sizeof *h);

@@ -46,6 +46,16 @@ CASES = {
     "lstm, coupled": ("lstm", {"coupled": True}),
     "lstm, clip": ("lstm", {"clip": 0.5}),
     "lstm, cell function": ("lstm", {"cell_activation": RELU, "cell_clip": 1.0}),
+    "lstm, norm": ("lstm", {"norm": True, "units": 11}),
+    "lstm, norm of one unit": ("lstm", {"norm": True, "units": 1, "projected": 3, "projection_bias": True}),
+    "lstm, projected with a bias": ("lstm", {"projected": 7, "units": 11, "projection_bias": True}),
+    "lstm, projected with a clip": ("lstm", {"projected": 19, "units": 11, "projection_clip": 0.1}),
+    "lstm, norm and all options": (
+        "lstm",
+        {"masked": True, "initial": True, "writes_c": True, "projected": 17, "peepholes": True, "coupled": True,
+         "clip": 0.7, "cell_clip": 0.3, "cell_activation": SOFTSIGN, "units": 19, "norm": True, "period": 7,
+         "projection_bias": True, "projection_clip": 0.2},
+    ),
     "lstm, all options": (
         "lstm",
         {"masked": True, "initial": True, "writes_c": True, "projected": 17, "peepholes": True, "coupled": True,
@@ -54,8 +64,12 @@ CASES = {
 }  # fmt: skip
 
 
-def cell_model(cell, seed=0, *, inputs=3, units=5, projected=0, peepholes=False, writes_c=False,
-               constant=False, **options):  # fmt: skip
+FLOATS = [name for name, (_, options) in CASES.items() if {"norm", "projection_clip"} & set(options)]
+"""Those that int8 has not."""
+
+
+def cell_model(cell, seed=0, *, inputs=3, units=5, projected=0, peepholes=False, norm=False, projection_bias=False,
+               writes_c=False, constant=False, **options):  # fmt: skip
     """A model of one layer, its inputs x | mask | h | c and its outputs h | c. `constant`: h and c are constants."""
     random = np.random.default_rng(seed)
     bound = 1.5 / np.sqrt(units)
@@ -78,8 +92,12 @@ def cell_model(cell, seed=0, *, inputs=3, units=5, projected=0, peepholes=False,
         fields["bias"] = random.uniform(-0.5, 0.5, (4, units))
         if peepholes:
             options["peephole"] = draw(3, units)
+        if norm:
+            options["norm"] = random.uniform(-1.5, 1.5, (4, units))
+        if projection_bias:
+            options["projection_bias"] = random.uniform(-0.5, 0.5, outputs)
         if options.get("coupled"):
-            for values in (*fields.values(), *([options["peephole"]] if peepholes else [])):
+            for values in (*fields.values(), *(options[key] for key in ("peephole", "norm") if key in options)):
                 values[1] = 0
         if projected:
             options["projection"] = draw(projected, units)
@@ -134,9 +152,10 @@ GATES = [SIGMOID, Activation("hard_sigmoid"), Activation("hard_sigmoid_fifth"), 
 
 
 @st.composite
-def drawn(draw):
-    """A model of one layer with random options, kept within what grows by nothing but the weights."""
-    cell = draw(st.sampled_from(("lstm", "gru", "rnn")))
+def drawn(draw, cells=("lstm", "gru", "rnn"), floats=False):
+    """A model of one layer with random options, kept within what grows by nothing but the weights. `floats`: with
+    what int8 has not."""
+    cell = draw(st.sampled_from(cells))
     units = draw(st.integers(1, 40))
     options = {
         "inputs": draw(st.integers(1, 12)),
@@ -157,6 +176,10 @@ def drawn(draw):
         options["writes_c"], options["cell_clip"] = draw(st.booleans()), draw(st.sampled_from((None, 0.5)))
         options["projected"] = draw(st.integers(1, 20)) if draw(st.booleans()) else 0
         options["cell_activation"] = draw(st.sampled_from((None, *BOUNDED)))
+        options["projection_bias"] = options["projected"] > 0 and draw(st.booleans())
+        if floats:
+            options["norm"] = units >= 8 and draw(st.booleans())  # of few units all may be the same but for rounding
+            options["projection_clip"] = draw(st.sampled_from((None, 0.2))) if options["projected"] else None
     if cell == "rnn" and options["activation"] == RELU:
         options["clip"] = 2.0
     return cell_model(cell, draw(st.integers(0, 2**31)), **options)

@@ -67,15 +67,17 @@ class _Cells:
         weights = self.draw(units, inputs), self.draw(units, units), self.bias(units)
         return Rnn(name, reads, (f"h_{name}",), *weights, **options)
 
-    def lstm(self, name, reads, inputs, units, *, projected=0, peepholes=False, writes_c=False, **options):
+    def lstm(self, name, reads, inputs, units, *, projected=0, peepholes=False, norm=False, writes_c=False, **options):
         kernel, recurrent = self.draw(4, units, inputs), self.draw(4, units, projected or units)
         bias = self.bias(4, units)
         if peepholes:
             options["peephole"] = self.bias(3, units)
         if projected:
             options["projection"] = self.draw(projected, units)
+        if norm:
+            options["norm"] = 1 + self.bias(4, units)
         if options.get("coupled"):
-            for rows in (kernel, recurrent, bias, *([options["peephole"]] if peepholes else [])):
+            for rows in (kernel, recurrent, bias, *(options[key] for key in ("peephole", "norm") if key in options)):
                 rows[1] = 0
         writes = (f"h_{name}", f"c_{name}") if writes_c else (f"h_{name}",)
         return Lstm(name, reads, writes, kernel, recurrent, bias, **options)
@@ -172,6 +174,24 @@ def periods():
     return of({"x": 6}, layers, ("l_h_a", "l_c_d", "g", "h_e", "h_c"))
 
 
+def norms():
+    """The LSTM's layer normalisation, alone and with all else; a projection's bias and clip, one without the other."""
+    made = _Cells(69)
+    layers = [
+        Activate("mask", ("m",), ("mask",), RELU),
+        made.lstm("a", ("x",), 2, 9, norm=True),
+        made.lstm("b", ("x",), 2, 3, projected=4, projection_bias=made.bias(4)),
+        made.lstm("c", ("x",), 2, 3, projected=9, projection_clip=0.1, norm=True, norm_epsilon=1e-3),
+        Last("last_b", ("h_b",), ("l_b",)),
+        Last("last_c", ("h_b",), ("l_c",)),
+        made.lstm("d", ("x", "mask", "l_b", "l_c"), 2, 4, norm=True, masked=True, initial=True, projected=4,
+                  peepholes=True, coupled=True, cell_clip=0.4, clip=2.0, period=5, projection_bias=made.bias(4),
+                  projection_clip=0.3, writes_c=True, cell_activation=SOFTSIGN),
+    ]  # fmt: skip
+    return of({"x": 2, "m": 1}, layers, ("h_a", "h_b", "h_c", "h_d", "c_d"))
+
+
+FLOATS = {"norms": norms()}
 BOTH = {
     "gru": grus(),
     "rnn": rnns(),

@@ -263,6 +263,7 @@ PACKED |= {
     "f32_heads_d": heads(7, 7, MORE),
     "f32_log_softmax": softmaxes("log_softmax"),
 }
+PACKED |= {f"f32_{name}": made for name, made in golden_cells.FLOATS.items()}
 PACKED |= {f"s8_{name}": made for name, made in golden_around.WILD.items()}
 PACKED |= {
     "f32_convolutions": golden_around.FLOATS["convolutions"],

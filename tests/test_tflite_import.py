@@ -179,8 +179,8 @@ def test_operators_that_no_layer_does(op: str, words: str | None) -> None:
 @pytest.mark.parametrize(
     "options,words",
     [
-        ({"norm": True}, "layer normalisation inside the cell"),
-        ({"projection": 3, "proj_clip": 0.5}, "a clip of its projection"),
+        ({"projection": 3, "proj_clip": float("inf")}, "it clips at 0 and inf"),
+        ({"projection_bias": True}, "a projection's bias without a projection"),
         ({"activation": 5}, "sign_bit"),
         ({"cell_clip": float("inf")}, "it clips at inf"),
         ({"diagonal": True}, "shape"),
@@ -193,18 +193,24 @@ def test_options_of_the_fused_cell_that_no_layer_has(options: dict[str, Any], wo
     refused(file.bytes(), words)
 
 
-def test_the_bias_of_a_projection_is_refused_unless_it_is_zero() -> None:
-    for value, fine in ((0.0, True), (0.1, False)):
-        file = File()
-        x = file.input(1, 6, 3)
-        y = lstm(file, x, (1, 6, 3), 4, projection=3)
-        bias = file.constant(np.full(3, value, np.float32))
-        file.current["operators"][-1][1][17] = bias
-        file.outputs(y)
-        if fine:
-            tflite.reading(file.bytes(), "")
-        else:
-            refused(file.bytes(), "a bias of its projection")
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({21: -1}, "some of its layer norm's coefficients are missing"),
+        ({20: -1}, "some of its layer norm's coefficients are missing"),
+        ({1: -1, 5: -1, 12: -1}, "some of the input gate's weights and not others"),
+        ({22: 12, 23: 1}, "weights of shapes"),
+    ],
+    ids=str,
+)
+def test_norms_inside_the_cell_that_are_not_whole(changed: dict[int, int], words: str) -> None:
+    """`changed`: an input takes the place of another one; -1: of none."""
+    file = File()
+    x = file.input(1, 6, 3)
+    file.outputs(lstm(file, x, (1, 6, 3), 4, norm=True))
+    row = file.current["operators"][-1][1]
+    row[list(changed)] = [k if k < 0 else row[k] for k in changed.values()]
+    refused(file.bytes(), words)
 
 
 def test_sums_of_steps_along_two_axes_are_refused() -> None:

@@ -155,6 +155,7 @@ def lstm(
     *,
     seed: int = 0,
     projection: int = 0,
+    projection_bias: bool = False,
     peephole: bool = False,
     coupled: bool = False,
     norm: bool = False,
@@ -165,22 +166,24 @@ def lstm(
     """UNIDIRECTIONAL_SEQUENCE_LSTM over x of [batch, steps, inputs], or [steps, batch, inputs] with time_major."""
     inputs, outputs = shape[2], projection or units
     batch = shape[1] if options.get("time_major") else shape[0]
-    rows = parts(file, inputs, units, outputs, seed, peephole, coupled, bool(projection))
+    rows = parts(file, inputs, units, outputs, seed, peephole, coupled, bool(projection), projection_bias)
     if states is None:
         states = (
             file.tensor((batch, outputs), variable=True, name="h"),
             file.tensor((batch, units), variable=True, name="c"),
         )
     rows += list(states)
-    rows += [file.constant(weights(units, seed=seed + 50 + k)) if norm else -1 for k in range(4)]
+    there = [norm and not (coupled and k == 0) for k in range(4)]
+    rows += [file.constant(weights(units, seed=seed + 60 + k, scale=1.5)) if own else -1 for k, own in enumerate(there)]
     options = {"activation": 4} | options
     made: int = file.op("UNIDIRECTIONAL_SEQUENCE_LSTM", [x, *rows], (*shape[:2], outputs), options, version=version)
     return made
 
 
 def parts(
-    file: File, inputs: int, units: int, outputs: int, seed: int, peephole: bool, coupled: bool, projected: bool
-) -> list[int]:
+    file: File, inputs: int, units: int, outputs: int, seed: int, peephole: bool, coupled: bool, projected: bool,
+    projection_bias: bool = False,
+) -> list[int]:  # fmt: skip
     """The 17 constants of one direction."""
 
     def constants(first: int, *shape: int, gates: Sequence[int] = range(4), there: bool = True) -> list[int]:
@@ -193,5 +196,5 @@ def parts(
         *constants(20, units, gates=range(3), there=peephole),
         *constants(30, units),
         *constants(40, outputs, units, gates=[1], there=projected),
-        -1,
+        *constants(50, outputs, gates=[1], there=projection_bias),
     ]

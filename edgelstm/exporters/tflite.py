@@ -113,6 +113,7 @@ def _options(layer: Lstm) -> list[str]:
         "projection": layer.projection is not None,
         "peepholes": layer.peephole is not None,
         "coupled gates": layer.coupled,
+        "layer normalisation": layer.norm is not None,
         "clip of what enters the gates": layer.clip is not None,
         "mask": layer.masked,
         "initial state": layer.initial,

@@ -19,6 +19,7 @@ from .onnx_settings import Settings
 from .onnx_sizes import Known, dims, numbers, uniform
 from .onnx_values import Atom, Data, Value, places
 
+_NORM_EPSILON = 1e-8  # of the runtimes' cells
 FUNCTIONS = {"none": "linear", "relu": "relu", "relu6": "relu6", "tanh": "tanh"}
 """A cell's activations by TFLite's names."""
 
@@ -141,10 +142,8 @@ def fused_lstm(label: str, parts: list[Array | None], options: dict[str, Any], f
     projection and its bias, and layer norm's coefficients, of i, f, g and o each."""
     kernel, recurrent_, peephole, bias = parts[:4], parts[4:8], parts[8:11], parts[11:15]
     projection, projection_bias, norm = parts[15], parts[16], parts[17:21]
-    if any(part is not None for part in norm):
-        raise CheckpointError(f"{label}: layer normalisation inside the cell, which no layer here does")
     coupled = kernel[0] is None
-    if coupled and any(part is not None for part in (recurrent_[0], peephole[0], bias[0])):
+    if coupled and any(part is not None for part in (recurrent_[0], peephole[0], bias[0], norm[0])):
         raise CheckpointError(f"{label}: it has some of the input gate's weights and not others")
     if any(part is None for part in (*kernel[1:], *recurrent_[1:], *bias[1:])) or (
         not coupled and any(part is None for part in (recurrent_[0], bias[0]))
@@ -164,15 +163,21 @@ def fused_lstm(label: str, parts: list[Array | None], options: dict[str, Any], f
         raise CheckpointError(f"{label}: some of its peepholes are missing")
     if not coupled and "peephole" in fields and peephole[0] is None:
         raise CheckpointError(f"{label}: some of its peepholes are missing")
+    if any(part is not None for part in norm):
+        if any(part is None for part in (norm[1:] if coupled else norm)):
+            raise CheckpointError(f"{label}: some of its layer norm's coefficients are missing")
+        fields |= {"norm": _gates(label, norm, coupled, 1), "norm_epsilon": _NORM_EPSILON}
+        fields["norm"][0] *= -1 if coupled else 1  # of minus what f sees, whose norm is minus that of f
     if projection is not None:
         fields["projection"] = projection
-    if projection_bias is not None and projection_bias.any():
-        raise CheckpointError(f"{label}: a bias of its projection, which no layer here has")
+        fields["projection_bias"] = projection_bias
+    elif projection_bias is not None:
+        raise CheckpointError(f"{label}: a projection's bias without a projection")
     clip, proj_clip = options.pop("cell_clip"), options.pop("proj_clip")
     if not (np.isfinite(clip) and np.isfinite(proj_clip)):
         raise CheckpointError(f"{label}: it clips at {clip} and {proj_clip}")
     if proj_clip > 0 and projection is not None:
-        raise CheckpointError(f"{label}: a clip of its projection at {proj_clip:g}, which no layer here has")
+        fields["projection_clip"] = proj_clip
     if clip > 0:
         fields["cell_clip"] = clip
     fields["activation"] = _function(label, function)
@@ -214,7 +219,7 @@ def _check(label: str, fields: dict[str, Any]) -> None:
     projection = fields.get("projection")
     outputs = units if projection is None else len(projection)
     expected = {"recurrent": (4, units, outputs), "bias": (4, units), "peephole": (3, units)}
-    expected["projection"] = (outputs, units)
+    expected |= {"projection": (outputs, units), "projection_bias": (outputs,), "norm": (4, units)}
     for name, shape in expected.items():
         if fields.get(name) is not None and fields[name].shape != shape:
             raise CheckpointError(f"{label}: {name} of shape {fields[name].shape}, expected {shape}")

@@ -64,6 +64,12 @@ OPTIONS: list[dict[str, Any]] = [
     {"time_major": True},
     {"activation": 1},
     {"activation": 3, "cell_clip": 0.5},
+    {"projection": 3, "projection_bias": True},
+    {"projection": 3, "projection_bias": True, "proj_clip": 0.2, "activation": 1},
+    {"norm": True},
+    {"norm": True, "peephole": True, "cell_clip": 0.4},
+    {"norm": True, "coupled": True, "peephole": True, "time_major": True},
+    {"norm": True, "coupled": True, "peephole": True, "projection": 3, "projection_bias": True, "proj_clip": 0.3},
 ]
 
 
@@ -77,6 +83,22 @@ def test_each_option_of_the_lstm(options: dict[str, Any]) -> None:
     (layer,) = model.layers
     assert isinstance(layer, Lstm)
     assert layer.cell_clip == (np.float32(options["cell_clip"]) if "cell_clip" in options else None)
+    assert (layer.norm is not None) == ("norm" in options)
+
+
+def test_the_epsilon_of_the_cells_norms() -> None:
+    """On inputs so small that a gate's variance is as small."""
+    file = File()
+    x = file.input(1, 6, 3)
+    small = file.op("MUL", [x, file.constant(np.float32(1e-4))], (1, 6, 3))
+    file.outputs(lstm(file, small, (1, 6, 3), 5, norm=True))
+    model = agree(file.bytes())
+    (layer,) = (layer for layer in model.layers if isinstance(layer, Lstm))
+    assert layer.norm_epsilon == 1e-8
+    changed = replace(layer, norm_epsilon=2e-8)
+    other = replace(model, layers=tuple(changed if own is layer else own for own in model.layers))
+    xs = draw(model, 3, 6, np.random.default_rng(1))
+    assert np.abs(reference.run(model, xs)[0] - reference.run(other, xs)[0]).max() > 1e-4
 
 
 @pytest.mark.parametrize("time_major", [False, True])
