@@ -141,6 +141,11 @@ def main() -> None:
     type=click.Choice(TFL8_SETTINGS["flavour"]),
     help="Likewise: whose LSTM, TFLite's or TFLite Micro's. Default: tflite.",
 )
+@click.option(
+    "--compat",
+    type=click.Choice(["tflite"]),
+    help="Likewise: of cells that the converter spoilt take the runtimes' own answers, nonsense as they are.",
+)
 @click.option("--trust", is_flag=True, help="Let a TorchScript or .pt2 CHECKPOINT, which is a program, run in PyTorch.")
 @click.option("--no-verify", is_flag=True, help="Do not run the checkpoint in its own framework to compare.")
 def convert(
@@ -156,6 +161,7 @@ def convert(
     runtime: str | None,
     rounding: str | None,
     flavour: str | None,
+    compat: str | None,
     trust: bool,
     no_verify: bool,
 ) -> None:
@@ -178,7 +184,7 @@ def convert(
     from .quantization import quantize
     from .tfl8_model import Tfl8Model, variant
 
-    model: Any = importers.read(checkpoint, head=head, architecture=architecture, trust=trust)
+    model: Any = importers.read(checkpoint, head=head, architecture=architecture, trust=trust, compat=compat)
     integers = isinstance(model, Tfl8Model)
     if int8 and integers:
         raise InputError("the file is int8 already, and is converted as it is; leave --int8 and --samples out")

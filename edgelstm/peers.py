@@ -180,7 +180,7 @@ def _read_tflite(model: bytes, xs: Sequence[Array]) -> Any:
     from .importers import onnx_feeds, tflite
 
     try:
-        reading = tflite.reading(model, "")
+        reading = tflite.reading(model, "", compat=True)
         if len(xs) != len(reading.feeds):
             return None
         onnx_feeds.given(reading, [x[: onnx_feeds.fixed_batch(reading) or len(x)] for x in xs])
@@ -456,7 +456,7 @@ def fixed_steps(path: Path, model: Model, architecture: str | os.PathLike[str] |
         kind = importers.recognise(path)
         data = path.read_bytes() if kind in ("keras", "onnx", "tflite") else b""
         if kind == "tflite":
-            return onnx_feeds.fixed_steps(tflite.reading(data, path.name))
+            return onnx_feeds.fixed_steps(tflite.reading(data, path.name, compat=True))
         if kind == "onnx":
             return onnx_feeds.fixed_steps(onnx.reading(data, path.name))
         if kind == "keras":

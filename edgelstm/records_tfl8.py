@@ -28,7 +28,7 @@ from .tfl8 import (
 from .tfl8_integers import Multiplier
 from .tfl8_model import Tfl8Model
 
-_INITIAL, _COUPLED = 2, 4
+_INITIAL, _COUPLED, _BARE = 2, 4, 8
 _NONE: Multiplier = (0, 0)
 _JOINS = ("add", "subtract", "multiply", "single", "weighted")
 
@@ -44,9 +44,9 @@ def _rows(values: Array) -> tuple[Array, int]:
 
 def _lstm(model: Tfl8Model, layer: Tfl8Lstm) -> Record:
     k = constants.lstm(layer, model.tensor(layer.reads[0]))
-    options = (_INITIAL if layer.initial else 0) | (_COUPLED if layer.coupled else 0)
+    options = (_INITIAL if layer.initial else 0) | (_COUPLED if layer.coupled else 0) | (_BARE if layer.bare else 0)
     micro = layer.flavour == "micro"
-    fields = struct.pack("<IIHBB", layer.units, layer.inputs, options, FLAVOURS.index(layer.flavour), k.whole)
+    fields = struct.pack("<IIHBb", layer.units, layer.inputs, options, FLAVOURS.index(layer.flavour), k.whole)
     fields += struct.pack("<bbH", layer.state_zero, k.hidden_zero, k.clip)
     factors = (*k.input, *k.recurrent, k.hidden, k.update if micro else _NONE)
     fields += b"".join(map(_factor, factors))

@@ -35,6 +35,7 @@ from .tfl8_integers import (
     sat16,
     scaled,
     tanh_table,
+    wrap16,
 )
 from .tfl8_model import Tfl8Model
 
@@ -186,10 +187,11 @@ def _cell(layer: Tfl8Lstm, k: constants.LstmConstants, entering: Array, again: A
     a = sat16(sat16(scaled(entering, *_factors(k.input))) + scaled(again, *_factors(k.recurrent))) + 32768
     f, o = logistic_table()[a[:, 1]], logistic_table()[a[:, 3]]
     i = 32767 - f if layer.coupled else logistic_table()[a[:, 0]]
-    c = sat16(rdp(f * c, 15) + rdp(i * tanh_table(3)[a[:, 2]], 15 + k.whole))
+    added = rdp(i * tanh_table(3)[a[:, 2]], 15 + k.whole)
+    c = sat16(rdp(f * c, 15) + (wrap16(added) if layer.bare else added))
     if k.clip:
         c = np.clip(c, -k.clip, k.clip)
-    p = tanh_table(k.whole)[c + 32768]
+    p = i if layer.bare else tanh_table(k.whole)[c + 32768]
     return np.clip(scaled(o * p, *k.hidden) + k.hidden_zero, -128, 127), c
 
 

@@ -85,11 +85,12 @@ class Tfl8Lstm(shapes.Gated):
     state_zero: int
     hidden_scale: float
     hidden_zero: int
-    cell_exponent: int  # log2 of the scale of c, -15 ... -9
+    cell_exponent: int  # log2 of the scale of c, -15 ... -9; where `bare` -30 ... -16
     cell_clip: float = 0.0  # real value; 0: none
     coupled: bool = False  # no input gate: i = 1 - f
     initial: bool = False
     flavour: str = "tflite"  # of FLAVOURS
+    bare: bool = False  # as TFLite's runtimes compute with a scale that they have no tanh of c for
 
     def __post_init__(self) -> None:
         _, units, inputs = dims(self.kernel, 3, f"{self.name}: kernel", 4)
@@ -103,7 +104,12 @@ class Tfl8Lstm(shapes.Gated):
         )
         affine(self.name, "state", self.state_scale, self.state_zero)
         affine(self.name, "hidden", self.hidden_scale, self.hidden_zero)
-        if not -15 <= self.cell_exponent <= -9:
+        if self.bare and (not -30 <= self.cell_exponent <= -16 or self.coupled or self.flavour == "micro"):
+            raise ModelError(
+                f"{self.name}: a cell without tanh, of scale 2^{self.cell_exponent}; of such TFLite's runtimes compute "
+                "those alone with scales from 2^-30 to 2^-16 and an input gate, and TFLite Micro none"
+            )
+        if not self.bare and not -15 <= self.cell_exponent <= -9:
             raise ModelError(
                 f"{self.name}: its cell state has scale 2^{self.cell_exponent}; TFLite computes no tanh of scales "
                 "below 2^-15 or above 2^-9, and its answers are garbage then"

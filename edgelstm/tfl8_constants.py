@@ -29,7 +29,7 @@ class LstmConstants:
     update: Multiplier  # of i * g, Q0.30, to c; of "micro" alone
     hidden_zero: int
     clip: int  # |c| stays within it; 0: no clip
-    whole: int  # bits of c before the point
+    whole: int  # bits of c before the point; below 0 without a tanh
 
 
 def lstm(layer: Tfl8Lstm, x: Tfl8Tensor) -> LstmConstants:

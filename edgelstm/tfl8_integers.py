@@ -29,6 +29,12 @@ def sat32(v: Array) -> Array:
     return np.clip(v, -(2**31), 2**31 - 1)
 
 
+def wrap16(v: Array) -> Array:
+    """What 16 bits hold of a value."""
+    wrapped: Array = ((v + 2**15) & (2**16 - 1)) - 2**15
+    return wrapped
+
+
 def wrap32(v: Array) -> Array:
     """What 32 bits hold of a value."""
     wrapped: Array = ((v + 2**31) & (2**32 - 1)) - 2**31

@@ -88,8 +88,9 @@ typedef struct {
     elstm_factor input[4], recurrent[4], hidden;
     int32_t hidden_zero;
     int32_t clip;     /* |c| stays within it; 0: no clip */
-    uint32_t whole;   /* bits of c before the point, 0 ... 6 */
+    uint32_t whole;   /* bits of c before the point, 0 ... 6; where bare -15 ... -1, modulo 2^32 */
     uint32_t coupled; /* 1: i = 32767 - f */
+    uint32_t bare;    /* 1: of c no tanh, i in its place; 16 bits hold what c gains. scalar alone */
 } elstm_cell_tfl8;
 
 /* What a step of it updates. */

@@ -322,10 +322,12 @@ ELSTM_MAYBE_UNUSED static void loops_lstm_tfl8(const int32_t *x, const int32_t *
                                           cell->recurrent[gate]);
             const int32_t f = loops_logistic_tfl8(z[1]);
             const int32_t i = cell->coupled ? 32767 - f : loops_logistic_tfl8(z[0]);
-            const int32_t added = elstm_divide(i * loops_tanh_tfl8(z[2], 3), 15 + cell->whole);
+            int32_t added = elstm_divide(i * loops_tanh_tfl8(z[2], 3), 15 + cell->whole);
+            if (cell->bare) added = ((added + 32768) & 65535) - 32768;
             int32_t c = elstm_sat16(elstm_divide(f * state->c[k], 15) + added);
             if (cell->clip != 0) c = elstm_clamp(c, cell->clip);
-            const int32_t p = loops_logistic_tfl8(z[3]) * loops_tanh_tfl8(c, cell->whole);
+            const int32_t bent = cell->bare ? i : loops_tanh_tfl8(c, cell->whole);
+            const int32_t p = loops_logistic_tfl8(z[3]) * bent;
             const int32_t h = elstm_clamp(elstm_times(p, cell->hidden), 65536) + cell->hidden_zero;
             state->c[k] = (int16_t)c;
             state->h[k] = state->y[k] = (int8_t)(h < -128 ? -128 : h > 127 ? 127 : h);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { OPTION_INITIAL = 2, OPTION_COUPLED = 4 };
+enum { OPTION_INITIAL = 2, OPTION_COUPLED = 4, OPTION_BARE = 8 };
 
 static int32_t read_s8(elstm_reader *reader) {
     const int32_t v = (int32_t)elstm_read_u8(reader);
@@ -24,7 +24,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->units = elstm_read_u32(reader);
     const uint32_t inputs = elstm_read_u32(reader), options = elstm_read_u16(reader);
     l->flavour = elstm_read_u8(reader);
-    l->cell.whole = elstm_read_u8(reader);
+    l->cell.whole = (uint32_t)read_s8(reader);
     l->state_zero = read_s8(reader);
     l->cell.hidden_zero = read_s8(reader);
     l->cell.clip = (int32_t)elstm_read_u16(reader);
@@ -34,11 +34,14 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->update = elstm_read_factor(reader);
     l->initial = options & OPTION_INITIAL ? 1 : 0;
     l->cell.coupled = options & OPTION_COUPLED ? 1 : 0;
-    if (reader->failed || options & ~(uint32_t)(OPTION_INITIAL | OPTION_COUPLED) ||
-        l->flavour >= ELSTM_FLAVOURS || l->cell.whole > 6 || l->cell.clip > 32767 ||
-        (l->cell.coupled && l->flavour == ELSTM_MICRO) || in->type != ELSTM_S8 ||
-        out->type != ELSTM_S8 || in->width != inputs || out->width != l->units ||
-        io->reads != (l->initial ? 3 : 1) ||
+    l->cell.bare = options & OPTION_BARE ? 1 : 0;
+    /* 15 + whole is how far products are shifted */
+    const uint32_t places = 15 + l->cell.whole;
+    if (reader->failed || options & ~(uint32_t)(OPTION_INITIAL | OPTION_COUPLED | OPTION_BARE) ||
+        l->flavour >= ELSTM_FLAVOURS || (l->cell.bare ? places > 14 : places < 15 || places > 21) ||
+        l->cell.clip > 32767 || ((l->cell.coupled || l->cell.bare) && l->flavour == ELSTM_MICRO) ||
+        (l->cell.coupled && l->cell.bare) || in->type != ELSTM_S8 || out->type != ELSTM_S8 ||
+        in->width != inputs || out->width != l->units || io->reads != (l->initial ? 3 : 1) ||
         (io->writes == 2 && !is_cell(&io->out[1], l->units, l->cell.whole)))
         return 0;
     if (l->initial && (io->in[1].type != ELSTM_S8 || io->in[1].width != l->units ||
@@ -204,6 +207,9 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
                                             (int8_t *)own + 2 * (size_t)units, y};
             if (l->flavour == ELSTM_MICRO)
                 micro_cell(l, x, again + (size_t)stream * rows, &state);
+            else if (l->cell.bare)
+                elstm_kernels_scalar.lstm_tfl8(x, again + (size_t)stream * rows, &l->cell, &state,
+                                               l->kernel.groups);
             else
                 kernels->lstm_tfl8(x, again + (size_t)stream * rows, &l->cell, &state,
                                    l->kernel.groups);

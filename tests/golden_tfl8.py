@@ -132,7 +132,15 @@ def started():
     return Tfl8Model((*tensors, Tfl8Tensor("c", 9, "s16", 2.0**-12)), (lstm,), ("x", "h0", "c0"), ("h", "c"))
 
 
+def bare():
+    """An LSTM without a tanh of its c, which it writes too."""
+    lstm = tfl8_lstm("lstm", "x", ("h", "c"), 4, 9, np.random.default_rng(46), cell_exponent=-17, bare=True)
+    tensors = (Tfl8Tensor("x", 4, "s8", 0.02, -5), Tfl8Tensor("h", 9, *H), Tfl8Tensor("c", 9, "s16", 2.0**-17))
+    return Tfl8Model(tensors, (lstm,), ("x",), ("h", "c"))
+
+
 PACKED = {
+    "tfl8_bare": bare(),
     "tfl8_cells": cells(),
     "tfl8_around": around(),
     "tfl8_doors": doors(),

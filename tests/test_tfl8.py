@@ -1,5 +1,6 @@
 """Int8 TFLite models in C: equal to the NumPy reference in every kernel set, in runs, steps and streams."""
 
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tfl8_nets import tfl8_bidirectional, tfl8_lstm, tfl8_stack
 
 from edgelstm import Runner, Stream, describe, kernels, pack, reference_tfl8
+from edgelstm.description import checksum
 from edgelstm.errors import ImageError, InputError, ModelError
 from edgelstm.meta import Meta, Port, Scaler
 from edgelstm.tfl8 import (
@@ -104,6 +106,26 @@ def test_options(options):
     check(model, steps=30)
     if not options.get("coupled"):
         check(variant(model, flavour="micro"), steps=30)
+
+
+@pytest.mark.parametrize("exponent", [-16, -18, -22, -30])
+def test_cells_without_a_tanh(exponent):
+    """What TFLite's runtimes make of scales that they have no tanh for; 16 bits hold what c gains."""
+    model = with_c(tfl8_stack(5, (21, 9), 0, last=False, floats=False, cell_exponent=exponent, bare=True))
+    loud = [replace(layer, kernel_scale=layer.kernel_scale * 12) for layer in model.layers]
+    check(model, steps=30)
+    check(replace(model, layers=tuple(loud)), steps=30)
+
+
+@pytest.mark.parametrize("at,value", [(8, 12), (8, 16), (10, 1), (11, 0), (11, -16), (11, -128)])
+def test_cells_without_a_tanh_in_damaged_images(at, value):
+    """Coupled, an option that there is none of, of TFLite Micro, and places of the point that such cells have not."""
+    image = bytearray(pack(tfl8_stack(3, (5,), 0, last=False, floats=False, cell_exponent=-18, bare=True)))
+    record = image.index(struct.pack("<IIHBb", 5, 3, 8, 0, -3))
+    image[record + at] = value & 255
+    struct.pack_into("<I", image, 16, checksum(image))
+    with pytest.raises(ImageError):
+        Runner(bytes(image))
 
 
 def test_weights_and_inputs_at_their_ends():

@@ -85,6 +85,14 @@ def test_joins_and_softmaxes_have_their_bounds():
 
 
 @pytest.mark.parametrize(
+    "options", [{"cell_exponent": -15}, {"cell_exponent": -31}, {"coupled": True}, {"flavour": "micro"}]
+)
+def test_cells_without_a_tanh_are_those_that_a_runtime_has(options):
+    with pytest.raises(ModelError, match="without tanh"):
+        tfl8_stack(3, (5,), 0, last=False, **{"cell_exponent": -18, "bare": True} | options)
+
+
+@pytest.mark.parametrize(
     "name,row",
     [
         ("tflite-runtime", ("tflite-runtime", "default", "aarch64")),

@@ -289,6 +289,23 @@ def test_a_cell_whose_scale_tflite_has_no_tanh_for_is_refused() -> None:
         read("keras2_int8_spoilt")
 
 
+def test_a_spoilt_cell_is_read_where_its_answers_are_wanted() -> None:
+    path = GOLDEN / "keras2_int8_spoilt.tflite"
+    model = importers.read(path, compat="tflite")
+    assert model.layers[0].bare and model.layers[0].cell_exponent == -18
+    assert "no tanh for" in model.notes[0] and "input gate" in model.notes[0]
+    for name, reason in (("keras2_int8", None), ("keras2_stack", "this one computes with floats")):
+        if reason is None:
+            assert importers.read(GOLDEN / f"{name}.tflite", compat="tflite").notes == read(name).notes
+            continue
+        with pytest.raises(CheckpointError, match=reason):
+            importers.read(GOLDEN / f"{name}.tflite", compat="tflite")
+    with pytest.raises(CheckpointError, match="expected 'tflite'"):
+        importers.read(path, compat="keras")
+    with pytest.raises(CheckpointError, match="int8 .tflite files alone"):
+        importers.read(GOLDEN.parent / "keras" / "keras315_stack.keras", compat="tflite")
+
+
 def test_int8_of_what_no_layer_computes_is_refused_by_name() -> None:
     def build(op: str, shape: tuple[int, ...], rest: Any = (), **options: Any) -> bytes:
         file = File()

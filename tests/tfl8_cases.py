@@ -28,6 +28,7 @@ NETS = {
     **{f"c 2^{e}": (5, (16,), {"cell_exponent": e}) for e in range(-15, -8)},
     "scales": (5, (24,), {"state_scale": 0.00544, "state_zero": 24, "hidden_scale": 0.00658, "hidden_zero": 5}),
     "coupled": (5, (16,), {"coupled": True}),
+    **{f"c 2^{e}": (5, (16,), {"cell_exponent": e, "bare": True}) for e in (-16, -18, -30)},
     "32x64": (32, (64,), {}),
     "128x256": (128, (256,), {}),
 }

@@ -36,18 +36,24 @@ def read(
     architecture: str | os.PathLike[str] | None = None,
     example: Any = None,
     trust: bool = False,
+    compat: str | None = None,
 ) -> Model | Tfl8Model:
     """The model of a checkpoint: a file's path, or a live torch.nn.Module. Of a full-int8 .tflite file a Tfl8Model.
 
     head: the activations a state dict does not tell, "relu,softmax". architecture: a file that describes what a
     weights-only checkpoint does not. example: an input of a PyTorch program, (batch, steps, values), or a tuple of all
     its inputs, where it cannot be told what it reads. trust: whether TorchScript and .pt2 files, which are programs,
-    may run in PyTorch. CheckpointError says in one line why a checkpoint cannot be read.
+    may run in PyTorch. compat: "tflite" reads full-int8 .tflite files whose cells the converter spoilt, to compute what
+    TFLite's runtimes answer. CheckpointError says in one line why a checkpoint cannot be read.
     """
+    if compat not in (None, "tflite"):
+        raise CheckpointError(f"compat is {compat!r}; expected 'tflite', or leave it out")
     module = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
     if module is not None and isinstance(checkpoint, module):
         if architecture is not None:
             raise CheckpointError("a live module knows its architecture; leave `architecture` out")
+        if compat is not None:
+            raise CheckpointError(_COMPAT)
         from . import torch as torch_importer
 
         return torch_importer.read_module(checkpoint, head=head, example=example)
@@ -57,17 +63,24 @@ def read(
     try:
         described = Path(os.fsdecode(architecture)) if architecture is not None else None
         with np.errstate(all="ignore"):  # NaN and infinity are refused where they land, in words
-            return _read_file(path, head, described, example, trust)
+            return _read_file(path, head, described, example, trust, compat is not None)
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r}: {error}") from None
 
 
-def _read_file(path: Path, head: str | None, architecture: Path | None, example: Any, trust: bool) -> Model | Tfl8Model:
+_COMPAT = "compat is for full-int8 .tflite files alone; leave it out"
+
+
+def _read_file(
+    path: Path, head: str | None, architecture: Path | None, example: Any, trust: bool, compat: bool
+) -> Model | Tfl8Model:
     found = recognise(path)
     if isinstance(found, _Refused):
         raise CheckpointError(found.reason)
     if example is not None and found != "torch":
         raise CheckpointError("only a PyTorch program needs an example of its input; leave it out")
+    if compat and found != "tflite":
+        raise CheckpointError(_COMPAT)
     match found:
         case "keras":
             from . import keras
@@ -88,7 +101,7 @@ def _read_file(path: Path, head: str | None, architecture: Path | None, example:
         case "tflite":
             from . import tflite
 
-            return tflite.read(path, head=head, architecture=architecture)
+            return tflite.read(path, head=head, architecture=architecture, compat=compat)
         case "npz":
             from . import npz
 

@@ -21,7 +21,7 @@ from .onnx_ops import OPERATIONS
 from .tflite_cells import masked, norm, recurrent
 from .tflite_distributed import distribute
 from .tflite_file import File, parse
-from .tflite_int8 import METHODS8, OPERATIONS8, Build8, is_integer, params_of
+from .tflite_int8 import METHODS8, OPERATIONS8, Build8, is_integer, lstm8, params_of
 from .tflite_lower import Lowering
 from .tflite_ops import METHODS
 from .tflite_patterns import rewritten
@@ -31,21 +31,28 @@ from .torch_pickle import shown
 _OPSET = 21  # whose meaning the nodes have
 
 
-def read(path: Path, head: str | None = None, architecture: Path | None = None) -> Model | Tfl8Model:
-    """The model of a .tflite file: a Tfl8Model where it computes with int8."""
+def read(
+    path: Path, head: str | None = None, architecture: Path | None = None, compat: bool = False
+) -> Model | Tfl8Model:
+    """The model of a .tflite file: a Tfl8Model where it computes with int8. compat: cells that the converter spoilt
+    compute what TFLite's runtimes make of them."""
     if head is not None or architecture is not None:
         raise CheckpointError("a .tflite file tells its layers itself; leave `head` and `architecture` out")
-    model: Model | Tfl8Model = reading(contents(path), path.name).model
+    model: Model | Tfl8Model = reading(contents(path), path.name, compat).model
+    if compat and not isinstance(model, Tfl8Model):
+        raise CheckpointError(
+            "compat is for full-int8 .tflite files alone, and this one computes with floats; leave it out"
+        )
     return model
 
 
-def reading(data: bytes, name: str) -> Reading:
+def reading(data: bytes, name: str, compat: bool = False) -> Reading:
     """The model of a .tflite file's bytes."""
     source = Source("tflite", shown(name), sha256(data).hexdigest())
     file = parse(data)
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused where it becomes a weight
-            return _integers(file, source) if is_integer(file.subgraphs[0]) else _floats(file, source)
+            return _integers(file, source, compat) if is_integer(file.subgraphs[0]) else _floats(file, source)
     except ModelError as error:
         raise CheckpointError(f"the graph does not fit together: {error}") from None
 
@@ -65,10 +72,16 @@ def _floats(file: File, source: Source) -> Reading:
     return finished(build, graph, outputs, source)
 
 
-def _integers(file: File, source: Source) -> Reading:
-    low = Lowering(file, rewritten(file).subgraph(), METHODS8)
+def _integers(file: File, source: Source, compat: bool) -> Reading:
+    low = Lowering(file, rewritten(file).subgraph(), METHODS8 | {_LSTM: lstm8(compat)})
     graph = low.graph()
     build = Build8(_OPSET)
+    spoilt = [node.label for node in graph.nodes if node.attributes.get("spoilt")]
+    if spoilt:
+        build.notes.append(
+            f"{', '.join(spoilt)}: the scale of the cell state is one that TFLite has no tanh for; as its runtimes do, "
+            "h is made of the input gate and the output gate alone"
+        )
     walk = onnx_graph.Walk(build, graph, OPERATIONS8)
     onnx_graph.inputs(build, graph, walk)
     for feed, k in zip(build.feeds, low.subgraph.inputs, strict=True):
@@ -90,4 +103,5 @@ def lowered(file: File) -> Lowering:
     return Lowering(file, graph.subgraph(), METHODS)
 
 
+_LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 _OPERATIONS = {**OPERATIONS, "Recurrent": recurrent, "Masked": masked, "Norm": norm}

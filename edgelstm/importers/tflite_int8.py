@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -205,7 +206,12 @@ def _dense(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     low.emit(operator, "Layer8", [value], low.name(operator.outputs[0]), **node)
 
 
-def _lstm(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+def lstm8(compat: bool) -> Method:
+    """With `compat` spoilt cells are read too."""
+    return partial(_lstm, compat)
+
+
+def _lstm(compat: bool, low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     label = low.label(operator)
     function = ACTIVATIONS.get(options.pop("activation"), "unknown")
     if function != "tanh" or options.pop("diagonal"):
@@ -239,18 +245,23 @@ def _lstm(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
         if len({part.shape for part in parts[name]}) != 1:
             raise CheckpointError(f"{label}: {name}s of different shapes")
     fields: dict[str, Any] = {name: np.stack(values) for name, values in parts.items()}
-    fields |= {"coupled": coupled} | _states(low, operator)
+    fields |= {"coupled": coupled} | _states(low, operator, compat)
     clip = options.pop("cell_clip")
     if options.pop("proj_clip") or not np.isfinite(clip):
         raise CheckpointError(f"{label}: it clips a projection that it has not, or at {clip}")
     fields["cell_clip"] = max(0.0, float(clip))
     layout = 0 if options.pop("time_major") else 1
     starts = [low.state(operator, k) for k in (18, 19)]
-    node = {"cell": Cell(Tfl8Lstm, fields), "layout": layout, "params": _written(low, operator)}
+    node = {
+        "cell": Cell(Tfl8Lstm, fields),
+        "layout": layout,
+        "params": _written(low, operator),
+        "spoilt": fields["bare"],
+    }
     low.emit(operator, "Lstm8", [low.name(operator.inputs[0]), *starts], low.name(operator.outputs[0]), **node)
 
 
-def _states(low: Lowering, operator: Operator) -> dict[str, Any]:
+def _states(low: Lowering, operator: Operator, compat: bool) -> dict[str, Any]:
     """The three scales of h and that of c."""
     label = low.label(operator)
     if len(operator.intermediates) != 5 or operator.intermediates[4] < 0:
@@ -264,16 +275,17 @@ def _states(low: Lowering, operator: Operator) -> dict[str, Any]:
     exponent = int(exponent) - 1
     if mantissa != 0.5 or c.quantization.zeros.any():
         raise CheckpointError(f"{label}: its cell state's scale {c.quantization.scales[0]:g} is no power of two")
-    if exponent < _FINEST:
+    bare = exponent < _FINEST
+    if bare and not compat:
         raise CheckpointError(
             f"{label}: its cell state has a scale of 2^{exponent}, as the converter writes where |c| stayed below 0.5. "
             f"TFLite has no tanh for scales below 2^{_FINEST}, leaves it out without a word and answers nonsense: the "
-            f"file is spoilt; {ADVICE}"
+            f'file is spoilt; {ADVICE}; or take those answers byte for byte with --compat tflite (compat="tflite")'
         )
     if exponent > _COARSEST:
         raise CheckpointError(f"{label}: its cell state has a scale of 2^{exponent}, above 2^{_COARSEST}; {ADVICE}")
     names = ("state_scale", "state_zero", "hidden_scale", "hidden_zero")
-    return dict(zip(names, (*h[1:], *hidden[1:]), strict=True)) | {"cell_exponent": exponent}
+    return dict(zip(names, (*h[1:], *hidden[1:]), strict=True)) | {"cell_exponent": exponent, "bare": bare}
 
 
 def _quantize(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
@@ -346,7 +358,7 @@ _VIEWS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "REVERSE_V2", "SLICE
 METHODS8: dict[str, Method] = {
     **dict.fromkeys((*_VIEWS, "PACK", "UNPACK", "TILE", "BROADCAST_TO"), _view),
     **{name: METHODS[name] for name in ("SHAPE", "RANGE", "same", "FILL")},
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm8(compat=False),
     "FULLY_CONNECTED": _dense,
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _layer(Tfl8Dequantize, 0, fields=_none),
@@ -394,7 +406,7 @@ def _layer8(build: Build, node: Node, settings: Settings, inputs: list[Value | N
 
 
 def _lstm8(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> Value:
-    cell, layout, _ = (settings.any(key) for key in ("cell", "layout", "params"))
+    cell, layout, *_ = (settings.any(key) for key in ("cell", "layout", "params", "spoilt"))
     x = sequence_of(build, node, inputs[0], layout, cell)
     columns = places(x, [x.axes[2]])
     fields = dict(cell.fields)

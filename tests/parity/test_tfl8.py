@@ -58,6 +58,7 @@ NETS = {
     "odd scales": (5, (24,), 3, 40, {
         "state_scale": 0.031, "state_zero": -128, "hidden_scale": 0.0019, "hidden_zero": 127}),
     "coupled": (5, (16,), 3, 40, {"coupled": True}),
+    **{f"c 2^{e}, without a tanh": (5, (16,), 3, 40, {"cell_exponent": e, "bare": True}) for e in (-16, -18, -30)},
     "32x64": (32, (64,), 4, 128, {}),
     "64x64x48": (64, (64, 48), 5, 100, {"last": False}),
     "128x256": (128, (256,), 4, 256, {}),
@@ -151,7 +152,7 @@ def test_a_wrong_rounding_is_seen(planted: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is not installed")
-@pytest.mark.parametrize("name", [name for name, net in NETS.items() if "coupled" not in net[4]])
+@pytest.mark.parametrize("name", [name for name, net in NETS.items() if not {"coupled", "bare"} & {*net[4]}])
 def test_micro(name: str) -> None:
     inputs, units, outputs, steps, options = NETS[name]
     model = tfl8_stack(inputs, units, outputs, seed=len(name), **options)
