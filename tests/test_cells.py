@@ -141,6 +141,7 @@ def test_states_in_s8_are_the_same_on_every_set(name):
         ("lstm", {}, 27),
         ("lstm", {"cell_activation": Activation("softsign"), "peepholes": True, "coupled": True}, 24),
         ("lstm", {"projected": 7}, 20),
+        ("lstm", {"projected": 7, "projection_bias": True}, 20),
         ("gru", {}, 30),
         ("rnn", {}, 27),
     ],

@@ -185,6 +185,24 @@ def fused_lstm(label: str, parts: list[Array | None], options: dict[str, Any], f
     return Cell(Lstm, fields)
 
 
+def widened(label: str, cell: Cell, parts: list[Array | None]) -> Cell:
+    """A cell that reads more values behind those that it reads; `parts`: their weights, gate by gate."""
+    kernel = cell.fields["kernel"]
+    if cell.form is Lstm:
+        coupled = cell.fields["coupled"]
+        if any(part is None for part in parts[coupled:]) or (coupled and parts[0] is not None):
+            raise CheckpointError(f"{label}: it has some of the auxiliary input's weights and not others")
+        more = _gates(label, parts, coupled, 2)
+    else:
+        (part,) = parts
+        if part is None:
+            raise CheckpointError(f"{label}: it has some of the auxiliary input's weights and not others")
+        more = part
+    if more.shape[:-1] != kernel.shape[:-1]:
+        raise CheckpointError(f"{label}: weights of an auxiliary input of shape {more.shape}")
+    return replace(cell, fields=cell.fields | {"kernel": np.concatenate([kernel, more], axis=-1)})
+
+
 def fused_rnn(label: str, parts: list[Array | None], function: str) -> Cell:
     """The cell of a simple RNN's input weights, recurrent weights and bias."""
     kernel, recurrent_, bias = parts

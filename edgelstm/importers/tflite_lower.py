@@ -213,10 +213,14 @@ class Lowering:
             real = array.astype(np.float32) * scales.astype(np.float32).reshape(side)
         return real
 
-    def tensor(self, operator: Operator, index: int) -> Tensor:
+    def index(self, operator: Operator, index: int) -> int:
+        """Of the tensor of an input that must be there."""
         if index >= len(operator.inputs) or operator.inputs[index] < 0:
             raise CheckpointError(f"{self.label(operator)}: input {index} is missing")
-        return self.subgraph.tensors[operator.inputs[index]]
+        return operator.inputs[index]
+
+    def tensor(self, operator: Operator, index: int) -> Tensor:
+        return self.subgraph.tensors[self.index(operator, index)]
 
     def constant(self, operator: Operator, index: int) -> Array | None:
         """An input that must be a constant; None where it is left out."""

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import CheckpointError
 from ..model import Array
 from .onnx_fold import text
-from .tflite_cells import Cell, fused_lstm, fused_rnn
+from .tflite_cells import Cell, fused_lstm, fused_rnn, widened
 from .tflite_file import Operator, Tensor
 from .tflite_loops import loop
 from .tflite_lower import CASTS, Lowering, Method
@@ -145,6 +145,9 @@ def _strided_slice(low: Lowering, operator: Operator, options: dict[str, Any]) -
 
 
 def _gather(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+    index = low.tensor(operator, 1)
+    if index.data is not None and (index.array() < 0).any():
+        raise CheckpointError(f"{low.label(operator)}: an index below 0, which runtimes refuse to count from the end")
     inputs = [low.name(k) for k in operator.inputs]
     low.emit(operator, "Gather", inputs, low.name(operator.outputs[0]), axis=options.pop("axis"))
 
@@ -404,8 +407,6 @@ def _lstm(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
 
 
 def _bidirectional_lstm(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
-    if any(k >= 0 for k in operator.inputs[39:48]):
-        raise CheckpointError(f"{low.label(operator)}: an auxiliary input, which is not read")
     function = ACTIVATIONS.get(options.pop("activation"), "unknown")
     cells = []
     for first in (1, 18):
@@ -414,22 +415,36 @@ def _bidirectional_lstm(low: Lowering, operator: Operator, options: dict[str, An
         cells.append(fused_lstm(low.label(operator), parts, own, function))
     options.pop("cell_clip"), options.pop("proj_clip")
     states = [[low.state(operator, k) for k in pair] for pair in ((35, 36), (37, 38))]
-    _both_ways(low, operator, options, cells, states)
+    _both_ways(low, operator, options, cells, states, (39, 40, 44, 48))
 
 
 def _both_ways(
-    low: Lowering, operator: Operator, options: dict[str, Any], cells: Sequence[Cell], states: Sequence[list[str]]
+    low: Lowering,
+    operator: Operator,
+    options: dict[str, Any],
+    cells: list[Cell],
+    states: Sequence[list[str]],
+    beside: tuple[int, int, int, int],
 ) -> None:
-    """Two cells, the second of which reads the steps in reverse order."""
+    """Two cells, the second of which reads the steps in reverse order. `beside`: where the auxiliary input stands,
+    its weights of either cell, and their end. With weights both cells read it beside the input; without, the second
+    reads it in the input's place, as in stacks whose directions stay apart."""
     layout = 0 if options.pop("time_major") else 1
     merged = options.pop("merge")
     if not merged and len(operator.outputs) != 2:
         raise CheckpointError(f"{low.label(operator)}: {len(operator.outputs)} answers, expected two")
-    x = low.name(operator.inputs[0])
+    x = turned = low.name(operator.inputs[0])
+    auxiliary, *places = beside
+    if any(k >= 0 for k in operator.inputs[auxiliary:]):
+        parts = [_parts(low, operator, range(*ends)) for ends in zip(places, places[1:], strict=False)]
+        turned = low.name(low.index(operator, auxiliary))
+        if any(part is not None for own in parts for part in own):
+            cells = [widened(low.label(operator), cell, own) for cell, own in zip(cells, parts, strict=True)]
+            x = turned = low.emit(operator, "Concat", [x, turned], axis=2)
     back = [low.whole([n]) for n in (_FAR, -_FAR - 1)] + [low.whole([layout]), low.whole([-1])]
     names = ["", ""] if merged else [low.name(k) for k in operator.outputs]
     forward = low.cell(operator, cells[0], [x, "", *states[0]], [names[0]], layout)
-    turned = low.emit(operator, "Slice", [x, *back])
+    turned = low.emit(operator, "Slice", [turned, *back])
     backward = low.cell(operator, cells[1], [turned, "", *states[1]], [""], layout)
     backward = low.emit(operator, "Slice", [backward, *back], names[1])
     if merged:
@@ -445,11 +460,15 @@ def _rnn(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
 
 
 def _bidirectional_rnn(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
-    if any(k >= 0 for k in operator.inputs[9:12]):
-        raise CheckpointError(f"{low.label(operator)}: an auxiliary input, which is not read")
     function = ACTIVATIONS.get(options.pop("activation"), "unknown")
     cells = [fused_rnn(low.label(operator), _parts(low, operator, range(k, k + 3)), function) for k in (1, 5)]
-    _both_ways(low, operator, options, cells, [[low.state(operator, 4)], [low.state(operator, 8)]])
+    states = [[low.state(operator, k)] for k in (4, 8)]
+    if not options["time_major"] and any(k >= 0 for k in operator.inputs[9:]) and max(operator.inputs[10:12]) < 0:
+        raise CheckpointError(
+            f"{low.label(operator)}: an auxiliary input without weights of its own, where the batch comes before the "
+            "steps: runtimes do not read it there, a fault of theirs"
+        )
+    _both_ways(low, operator, options, cells, states, (9, 10, 11, 12))
 
 
 # ---- operators of our own ----

@@ -18,7 +18,7 @@ pytest.importorskip("flatbuffers")
 from tflite_models import File, lstm, parts, weights
 
 from edgelstm import Runner, importers, peers, reference, reference_tfl8
-from edgelstm.errors import CheckpointError
+from edgelstm.errors import CheckpointError, InputError, PeerError
 from edgelstm.exporters import tflite as exporter
 from edgelstm.importers import onnx_feeds, tflite_schema
 from edgelstm.importers import tflite as importer
@@ -119,6 +119,48 @@ def test_bidirectional_lstm(options: dict[str, Any], merge: bool, time_major: bo
     made = file.op("BIDIRECTIONAL_SEQUENCE_LSTM", [x, *rows, *[-1] * 9], shapes, settings)
     file.outputs(*(made if isinstance(made, list) else [made]))
     agree(file.bytes())
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+@pytest.mark.parametrize("coupled", [False, True])
+def test_a_bidirectional_lstm_with_an_auxiliary_input(coupled: bool, crossed: bool) -> None:
+    """Its weights, or none where directions stay apart: the second cell then reads it alone."""
+    file = File()
+    x, other = file.input(1, 6, 3), file.input(1, 6, 3)
+    rows = [k for seed in (0, 100) for k in parts(file, 3, 4, 4, seed, False, coupled, False)]
+    rows += [file.tensor((1, 4), variable=True) for _ in range(4)]
+    beside = [-1] * 8
+    if crossed:
+        beside = [-1 if coupled and k % 4 == 0 else file.constant(weights(4, 3, seed=200 + k)) for k in range(8)]
+    file.outputs(
+        *file.op("BIDIRECTIONAL_SEQUENCE_LSTM", [x, *rows, other, *beside], [(1, 6, 4)] * 2, {"activation": 4, "time_major": False})
+    )
+    agree(file.bytes(), ("default", "reference"))
+
+
+@pytest.mark.parametrize(("crossed", "time_major"), [(False, True), (True, False), (True, True), (False, False)])
+def test_a_bidirectional_rnn_with_an_auxiliary_input(crossed: bool, time_major: bool) -> None:
+    file = File()
+    x, other = (file.input(*((6, 1, 3) if time_major else (1, 6, 3))) for _ in range(2))
+    rows = []
+    for seed in (0, 10):
+        shapes = enumerate([(4, 3), (4, 4), (4,)])
+        rows += [file.constant(weights(*shape, seed=seed + k)) for k, shape in shapes]
+        rows.append(file.tensor((1, 4), variable=True))
+    beside = [file.constant(weights(4, 3, seed=20 + k)) if crossed else -1 for k in range(2)]
+    settings = {"activation": 4, "merge": True, "time_major": time_major}
+    shape = (6, 1, 8) if time_major else (1, 6, 8)
+    file.outputs(file.op("BIDIRECTIONAL_SEQUENCE_RNN", [x, *rows, other, *beside], shape, settings))
+    if crossed or time_major:
+        agree(file.bytes(), ("default", "reference"))
+        return
+    with pytest.raises(CheckpointError, match="an auxiliary input without weights of its own.*a fault of theirs"):
+        importer.reading(file.bytes(), "")
+    random = np.random.default_rng(0)
+    xs = [random.normal(size=(1, 6, 3)).astype(np.float32) for _ in range(2)]
+    for runtime in RUNTIMES:  # the fault is still theirs
+        left, right = (peers.run_tflite(file.bytes(), [xs[0], k * xs[1]], runtime).ys[0] for k in (0, 1))
+        assert (left == right).all()
 
 
 @pytest.mark.parametrize("activation", [1, 3, 4, 0])
@@ -409,6 +451,26 @@ def test_each_operator(name: str) -> None:
 
 def test_embedding() -> None:
     agree(around(gathered, (1, 6), "int32"))
+
+
+@pytest.mark.parametrize("wrong", [-1, 5])
+@pytest.mark.parametrize("held", [False, True])
+def test_ids_that_no_row_has_are_an_error_here_as_there(wrong: int, held: bool) -> None:
+    file = File()
+    ids = np.array([[0, 1, wrong, 2]])
+    x = file.input(1, 4, 4) if held else file.input(1, 4, dtype="int32")
+    inputs = [x, ints(file, 0, wrong)] if held else [file.constant(weights(5, 4)), x]
+    file.outputs(file.op("GATHER", inputs, (1, 4, 2) if held else (1, 4, 4), {"axis": 2} if held else {}))
+    if held:
+        with pytest.raises(CheckpointError, match="index"):
+            importer.reading(file.bytes(), "")
+    else:
+        with pytest.raises(InputError, match="expected whole numbers from 0 to 4"):
+            Runner(importer.reading(file.bytes(), "").model).run(ids.reshape(1, 4, 1).astype(np.float32))
+    xs = np.ones((1, 4, 4), np.float32) if held else ids.reshape(1, 4, 1).astype(np.float32)
+    for runtime in RUNTIMES:
+        with pytest.raises(PeerError, match="index"):
+            peers.run_tflite(file.bytes(), [xs], runtime)
 
 
 @pytest.mark.parametrize("op", ["RESHAPE", "EXPAND_DIMS"])
