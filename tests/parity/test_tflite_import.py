@@ -133,7 +133,12 @@ def test_a_bidirectional_lstm_with_an_auxiliary_input(coupled: bool, crossed: bo
     if crossed:
         beside = [-1 if coupled and k % 4 == 0 else file.constant(weights(4, 3, seed=200 + k)) for k in range(8)]
     file.outputs(
-        *file.op("BIDIRECTIONAL_SEQUENCE_LSTM", [x, *rows, other, *beside], [(1, 6, 4)] * 2, {"activation": 4, "time_major": False})
+        *file.op(
+            "BIDIRECTIONAL_SEQUENCE_LSTM",
+            [x, *rows, other, *beside],
+            [(1, 6, 4)] * 2,
+            {"activation": 4, "time_major": False},
+        )
     )
     agree(file.bytes(), ("default", "reference"))
 
