@@ -436,7 +436,7 @@ def _both_ways(
     x = turned = low.name(operator.inputs[0])
     auxiliary, *places = beside
     if any(k >= 0 for k in operator.inputs[auxiliary:]):
-        parts = [_parts(low, operator, range(*ends)) for ends in zip(places, places[1:], strict=False)]
+        parts = [_parts(low, operator, range(*ends)) for ends in pairwise(places)]
         turned = low.name(low.index(operator, auxiliary))
         if any(part is not None for own in parts for part in own):
             cells = [widened(low.label(operator), cell, own) for cell, own in zip(cells, parts, strict=True)]
