@@ -89,6 +89,7 @@ def outputs_of(build: Build, graph: Graph, walk: onnx_graph.Walk, rows: bool = F
         spare = sum(not axis for axis in value.axes) - (build.batch.size == 1)
         if rows and spare < 1 and all(atom.size == 1 for atom in value.steps):
             value = build.alone(node, value)
+        value = build.ordered(node, value)
         tensor = build.read(node, value)
         view = build.whole(node, value)
         if tensor in taken:

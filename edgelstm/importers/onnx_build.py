@@ -226,6 +226,8 @@ class Build:
 
     def dense(self, node: Node, data: Data, axis: int, weights: Array, bias: Array | None = None) -> Data:
         """The values along an axis times weights [seen in the axis, units]; the axis then has the units."""
+        if self.batch in data.axes[axis]:
+            raise CheckpointError(f"{node.label}: it multiplies {text(data.shape)} along an axis that holds the batch")
         data = self.settle(node, data, data.axes[axis])
         columns = places(data, [data.axes[axis]])
         if len(weights) != len(columns):
@@ -264,6 +266,24 @@ class Build:
         taken = grid.reshape(-1, *grid.shape[len(atoms) :])[list(indices)].ravel()
         tensor = self._taken(node, data, taken)
         return Data(((tensor, 0),), (*data.steps, made, *rest), data.split, (), data.kind).seen(axes)
+
+    def ordered(self, node: Node, data: Data) -> Data:
+        """The view of a tensor whose values stand in the order of the view's axes. Where an axis holds steps and values
+        in another order than the tensor, or steps stand in another order, all become values."""
+        seen = [atom for axis in data.axes for atom in axis if atom is not self.batch]
+        held = [atom for atom in data.order if atom.size != 1]
+        if seen == held:
+            return data
+        mixed = any(
+            0 < sum(atom in data.values for atom in axis if atom is not self.batch) < len(axis) for axis in data.axes
+        )
+        if mixed or [a for a in seen if a in data.steps] != [a for a in held if a in data.steps]:
+            data = self.settle(node, data, held)
+        values = [atom for atom in seen if atom in data.values]
+        if values == [atom for atom in data.values if atom.size != 1]:
+            return data
+        tensor = self._taken(node, data, np.argsort(places(data, [values])))
+        return replace(data, pieces=((tensor, 0),), order=(*data.steps, *values), split=len(data.steps))
 
     def _taken(self, node: Node, data: Data, indices: Array) -> str:
         """Some of a tensor's values: rows of the Dense that makes them, else a Dense that chooses."""

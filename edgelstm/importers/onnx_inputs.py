@@ -19,7 +19,7 @@ _SAME = {"Identity", "Cast", "Dropout", "Relu", "Sigmoid", "Tanh", "LeakyRelu", 
 _SAME |= {"Clip", "LayerNormalization", "Pad", "Slice", "Add", "Sub", "Mul", "Div", "HardSigmoid", "Gelu", "Concat"}
 _SAME |= {"Softmax", "Neg", "Split", "Max", "Min", "Sum", "Mean", "Pow", "PRelu", "HardSwish", "Swish", "Erf", "Exp"}
 _JOINS = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Concat"}
-_CELLS = {"LSTM", "GRU", "RNN", "Recurrent"}
+_CELLS = {"LSTM", "GRU", "RNN", "Recurrent", "Lstm8"}
 _WINDOWS = {"Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization"}
 
 

@@ -92,9 +92,11 @@ def _aligned(build: Build, node: Node, values: Sequence[Data]) -> tuple[list[Dat
     for column in zip(*(v.axes for v in values), strict=True):
         wide = [axis for axis in column if axis]
         sizes = {text(v.shape[len(axes) : len(axes) + 1]) for v in values if v.axes[len(axes)]}
-        if len(sizes) > 1:
+        if len(sizes) > 1 or 0 < sum(build.batch in axis for axis in wide) < len(wide):
             raise misfit
         axes.append(wide[0] if wide else ())
+    if sum(build.batch in axis for axis in axes) > 1:
+        raise misfit
     widest = max(values, key=lambda v: (any(a.size != 1 for a in v.steps), v.width))
     inner = [k for k, axis in enumerate(widest.axes) if any(atom in widest.values for atom in axis)]
     settled = []

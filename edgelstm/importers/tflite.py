@@ -64,6 +64,7 @@ def _floats(file: File, source: Source) -> Reading:
     walk = onnx_graph.Walk(build, graph, _OPERATIONS)
     onnx_graph.inputs(build, graph, walk)
     outputs = outputs_of(build, graph, walk, rows=True)
+    build.notes += _left(file)
     if low.narrow:
         build.notes.append(
             f"{low.narrow} tensors of int8 weights became the float32 they stand for; a TFLite runtime rounds what "
@@ -88,11 +89,20 @@ def _integers(file: File, source: Source, compat: bool) -> Reading:
         build.params[feed.tensor] = params_of(low.subgraph.tensors[k], f"input {shown(feed.name)!r}")
     outputs = outputs_of(build, graph, walk, rows=True)
     names = tuple(view.pieces[0][0] for _, view in outputs)
+    build.notes += _left(file)
     found = parts(build, names, lambda layers: layers)
     tensors = tuple(build.tensor8(tensor) for tensor in found.tensors)
     model = Tfl8Model(tensors, found.layers, found.inputs, names, source, found.meta, found.notes)
     feeds = tuple(feed for feed in build.feeds if feed.tensor in model.inputs)
     return Reading(model, graph, build.batch, feeds, tuple(outputs))
+
+
+def _left(file: File) -> list[str]:
+    """A note on graphs that are not read."""
+    if not file.left:
+        return []
+    names = ", ".join(shown(name) for name in file.left[:4]) + (", ..." if len(file.left) > 4 else "")
+    return [f"the file has other graphs, which are not read: signatures {names}"]
 
 
 def lowered(file: File) -> Lowering:

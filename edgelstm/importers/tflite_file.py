@@ -86,6 +86,7 @@ class Subgraph:
 class File:
     subgraphs: tuple[Subgraph, ...]  # the first is the model
     names: dict[int, str] = field(default_factory=dict)  # what its one signature calls the first's tensors
+    left: tuple[str, ...] = ()  # signatures of other graphs
 
 
 def parse(data: bytes) -> File:
@@ -104,7 +105,11 @@ def parse(data: bytes) -> File:
     if not root["subgraphs"]:
         raise CheckpointError("not a TFLite model, or damaged: it has no graph")
     subgraphs = tuple(_subgraph(tables, row, codes, root["buffers"]) for row in root["subgraphs"])
-    return File(subgraphs, _names(root["signatures"], subgraphs[0]))
+    signatures = root["signatures"]
+    left = tuple(row["key"] for row in signatures if row["subgraph"] != 0)
+    if left and len(left) == len(signatures):
+        raise CheckpointError(f"its signature {shown(left[0])!r} is not of its first graph, which alone is read")
+    return File(subgraphs, _names(signatures, subgraphs[0]), left)
 
 
 class _Tables:

@@ -126,7 +126,7 @@ def _strided_slice(low: Lowering, operator: Operator, options: dict[str, Any]) -
             grown.append(place)
             place += 1
         elif has("shrink", k):
-            taken.append((axis, first))
+            taken.append((axis, 0 if has("begin", k) else first))
             axis += 1
         else:
             first = (0 if step > 0 else _FAR) if has("begin", k) else first

@@ -1,0 +1,171 @@
+"""What .tflite graphs do to axes: the order of an output's values, joins of axes that only look alike, slices, and
+which of a file's graphs is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flatbuffers")
+
+from tflite_models import File, lstm, weights
+
+from edgelstm import reference, reference_tfl8
+from edgelstm.errors import CheckpointError
+from edgelstm.exporters.flatbuffer import pack
+from edgelstm.importers import tflite
+from edgelstm.tfl8_model import Tfl8Model
+
+X = np.random.default_rng(3).uniform(-1.5, 1.5, (4, 4, 3)).astype(np.float32)
+
+
+def ints(file: File, *values: int) -> int:
+    return file.constant(np.array(values, np.int32))
+
+
+def answers(file: File, x: Any = X[:1]) -> Any:
+    return reference.run(tflite.reading(file.bytes(), "g").model, [x])
+
+
+def two() -> tuple[File, int, int]:
+    """Two LSTMs over one sequence, h and g of [1, 4, 4]."""
+    file = File()
+    x = file.input(1, 4, 3)
+    return file, lstm(file, x, (1, 4, 3), 4), lstm(file, x, (1, 4, 3), 4, seed=9)
+
+
+@pytest.fixture(scope="module")
+def h_and_g() -> Any:
+    file, h, g = two()
+    file.outputs(h, g)
+    return answers(file)
+
+
+def test_values_stand_in_the_order_of_the_outputs_axes(h_and_g: Any) -> None:
+    h, g = h_and_g
+    file, a, b = two()
+    stacked = file.op("PACK", [a, b], (1, 4, 4, 2), {"count": 2, "axis": 3})
+    file.outputs(stacked, file.op("RESHAPE", [stacked, ints(file, 1, 4, 8)], (1, 4, 8)))
+    expected = np.stack([h, g], -1).reshape(1, 4, 8)
+    for y in answers(file):
+        np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [None, "TANH"])
+def test_transposed_values_are_the_outputs(function: str | None, h_and_g: Any) -> None:
+    file, a, _ = two()
+    cut = file.op("RESHAPE", [a, ints(file, 1, 4, 2, 2)], (1, 4, 2, 2))
+    turned = file.op("TRANSPOSE", [cut, ints(file, 0, 1, 3, 2)], (1, 4, 2, 2))
+    file.outputs(turned if function is None else file.op(function, [turned], (1, 4, 2, 2)))
+    expected = h_and_g[0].reshape(1, 4, 2, 2).transpose(0, 1, 3, 2).reshape(1, 4, 4)
+    np.testing.assert_allclose(answers(file)[0], expected if function is None else np.tanh(expected), atol=1e-6)
+
+
+def test_steps_that_become_values_stand_as_in_the_file(h_and_g: Any) -> None:
+    file, a, _ = two()
+    turned = file.op("TRANSPOSE", [a, ints(file, 0, 2, 1)], (1, 4, 4))
+    file.outputs(file.op("RESHAPE", [turned, ints(file, 1, 16)], (1, 16)))
+    np.testing.assert_allclose(answers(file)[0], h_and_g[0].transpose(0, 2, 1).reshape(1, 16), atol=1e-6)
+
+
+def test_a_step_is_taken_where_a_mask_says_so(h_and_g: Any) -> None:
+    file, a, _ = two()
+    bounds = [ints(file, *row) for row in ((0, 2, 0), (0, 3, 0), (1, 1, 1))]
+    file.outputs(file.op("STRIDED_SLICE", [a, *bounds], (1, 4), {"begin_mask": 7, "end_mask": 5, "shrink_mask": 2}))
+    np.testing.assert_allclose(answers(file)[0], h_and_g[0][:, 0], atol=1e-6)
+
+
+def last(file: File, x: int, batch: int) -> int:
+    bounds = [ints(file, *row) for row in ((0, -1, 0), (0, 0, 0), (1, 1, 1))]
+    made: int = file.op("STRIDED_SLICE", [x, *bounds], (batch, 4), {"begin_mask": 5, "end_mask": 7, "shrink_mask": 2})
+    return made
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (4, 1, 3)])
+def test_a_batch_is_joined_with_nothing_else(shape: tuple[int, int, int]) -> None:
+    batch = shape[0]
+    file = File()
+    h = lstm(file, file.input(*shape), shape, 4)
+    file.outputs(file.op("ADD", [h, last(file, h, batch)], (4, 4, 4)))  # TFLite adds other sequences' steps
+    with pytest.raises(CheckpointError, match="cannot be joined"):
+        answers(file)
+
+
+def test_a_batch_is_not_joined_with_steps_of_the_same_number() -> None:
+    file = File()
+    h = lstm(file, file.input(4, 4, 3), (4, 4, 3), 4)
+    turned = file.op("TRANSPOSE", [h, ints(file, 1, 0, 2)], (4, 4, 4))
+    file.outputs(file.op("ADD", [h, turned], (4, 4, 4)))
+    with pytest.raises(CheckpointError, match="cannot be joined"):
+        answers(file)
+
+
+def test_a_product_across_the_batch_is_refused() -> None:
+    file = File()
+    h = lstm(file, file.input(2, 4, 3), (2, 4, 3), 4)
+    file.outputs(file.op("FULLY_CONNECTED", [h, file.constant(weights(5, 32)), -1], (1, 5)))
+    with pytest.raises(CheckpointError, match="FULLY_CONNECTED.*batch"):
+        answers(file)
+
+
+def signed(*graphs: int) -> bytes:
+    """A file of two graphs, with a signature for each of those given."""
+    file, h, _ = two()
+    file.outputs(h)
+    file.graph()
+    file.outputs(file.op("TANH", [file.input(1, 4, 3)], (1, 4, 3)))
+    root = file.root()
+    tensor = {0: h, 1: 1}
+    root[7] = [
+        {0: [{0: "x", 1: np.uint32(0)}], 1: [{0: "y", 1: np.uint32(tensor[k])}], 2: f"graph{k}", 4: np.uint32(k)}
+        for k in graphs
+    ]
+    return pack(root, b"TFL3")
+
+
+def test_graphs_that_are_not_read_are_named() -> None:
+    assert "signatures graph1" in " ".join(tflite.reading(signed(0, 1), "g").model.notes)
+    assert not tflite.reading(signed(0), "g").model.notes
+
+
+def test_a_signature_of_another_graph_alone_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="signature 'graph1' is not of its first graph"):
+        tflite.reading(signed(1), "g")
+
+
+def integer_lstm(time_major: bool) -> Tfl8Model:
+    file, shape = File(), (6, 1, 3) if time_major else (1, 6, 3)
+    x = file.input(*shape, dtype="int8", quantized=(0.05, 3, 0))
+    random = np.random.default_rng(5)
+
+    def matrix(columns: int, scale: float) -> int:
+        return file.tensor((4, columns), "int8", data=random.integers(-127, 128, (4, columns)).astype(np.int8),
+                           quantized=(scale, 0, 0))  # fmt: skip
+
+    kernels = [matrix(3, 0.004 + 0.001 * k) for k in range(4)]
+    recurrent = [matrix(4, 0.004 + 0.001 * k) for k in range(4)]
+    biases = [
+        file.tensor((4,), "int32", data=random.integers(-500, 500, 4).astype(np.int32),
+                    quantized=(np.float32(0.004 + 0.001 * k) * np.float32(0.05), 0, 0))
+        for k in range(4)
+    ]  # fmt: skip
+    h = file.tensor((1, 4), "int8", quantized=(1 / 128, 0, 0), variable=True)
+    c = file.tensor((1, 4), "int16", quantized=(2.0**-12, 0, 0), variable=True)
+    between = [file.tensor((0,)) for _ in range(4)] + [file.tensor((0,), "int8", quantized=(1 / 128, 0, 0))]
+    y = file.tensor((*shape[:2], 4), "int8", quantized=(1 / 128, 0, 0))
+    reads = [x, *kernels, *recurrent, -1, -1, -1, *biases, -1, -1, h, c, -1, -1, -1, -1]
+    options = {"activation": 4, "time_major": time_major}
+    file.into("UNIDIRECTIONAL_SEQUENCE_LSTM", reads, [y], options, intermediates=between)
+    file.outputs(y)
+    model = tflite.reading(file.bytes(), "g").model
+    assert isinstance(model, Tfl8Model)
+    return model
+
+
+def test_integer_lstms_read_steps_first_too() -> None:
+    x = np.random.default_rng(6).integers(-128, 128, (2, 6, 3)).astype(np.int8)
+    one, other = (reference_tfl8.run(integer_lstm(time_major), [x])[0] for time_major in (False, True))
+    assert one.any()
+    np.testing.assert_array_equal(one, other)
