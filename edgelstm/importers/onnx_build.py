@@ -282,7 +282,7 @@ class Build:
         values = [atom for atom in seen if atom in data.values]
         if values == [atom for atom in data.values if atom.size != 1]:
             return data
-        tensor = self._taken(node, data, np.argsort(places(data, [values])))
+        tensor = self._taken(node, data, np.argsort(places(data, [tuple(values)])))
         return replace(data, pieces=((tensor, 0),), order=(*data.steps, *values), split=len(data.steps))
 
     def _taken(self, node: Node, data: Data, indices: Array) -> str:
