@@ -1,7 +1,8 @@
-"""Runs a function of `peers` in a process of its own, where a framework may crash, hang and keep its threads."""
+"""Runs a function of `peers` or of `converter` in a process of its own, where a framework may crash, hang and keep its threads."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -42,17 +43,38 @@ class Answers:
     left_out: bool = False  # it gave more, a state beside its answers
 
 
-def call(
-    function: str, path: Path, xs: Sequence[Array], timeout: float, name: str | None = None, **options: Any
-) -> Answers:
-    """The answers of `peers.<function>(path, xs, **options)`, computed in a child process.
+class Died(PeerError):
+    """The process ended, or was stopped, before it could say anything."""
 
-    name: what errors call the file, its own name unless given.
+    def __init__(self, message: str, end: str) -> None:
+        super().__init__(message)
+        self.end = end  # "died by signal 11 (Segmentation fault)"
+
+
+def call(
+    function: str,
+    path: Path,
+    xs: Sequence[Array],
+    timeout: float,
+    name: str | None = None,
+    module: str = "peers",
+    **options: Any,
+) -> Answers:
+    """The answers of `<module>.<function>(path, xs, **options)`, of this package, computed in a child process.
+
+    name: what errors call the file, its own name unless given. Died if the process ends otherwise than by an answer or
+    an error.
     """
     name = path.name if name is None else name
     with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
         np.savez(Path(folder) / "xs.npz", *xs)
-        request = {"function": function, "path": str(path.resolve()), "name": name, "options": options}
+        request = {
+            "module": module,
+            "function": function,
+            "path": str(path.resolve()),
+            "name": name,
+            "options": options,
+        }
         search = [entry or os.getcwd() for entry in sys.path]
         environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(search)}
         command = [sys.executable, "-P", "-c", _START, folder, json.dumps(request)]
@@ -67,9 +89,10 @@ def call(
                 errors="replace",
             )
         except subprocess.TimeoutExpired:
-            raise PeerError(f"{name!r} was still running after {timeout:g} s and was stopped") from None
+            end = f"was still running after {timeout:g} s and was stopped"
+            raise Died(f"{name!r} {end}", end) from None
         if process.returncode or not (Path(folder) / "reply.json").exists():
-            raise PeerError(f"running {name!r} ended its process {_ending(process)}")
+            raise Died(f"running {name!r} ended its process {_ending(process)}", _end(process))
         reply = json.loads((Path(folder) / "reply.json").read_text())
         if "error" in reply:
             raise getattr(errors, reply["error"])(reply["message"])
@@ -85,6 +108,15 @@ def _ending(process: subprocess.CompletedProcess[str]) -> str:
     return f"with code {process.returncode}: {said[-1] if said else 'no message'}"
 
 
+def _end(process: subprocess.CompletedProcess[str]) -> str:
+    """The same without a guess why, but that a process is killed where memory runs out."""
+    if process.returncode >= 0:
+        return f"ended {_ending(process)}"
+    number = signal.Signals(-process.returncode)
+    why = ", as a system does that runs out of memory" if number is signal.SIGKILL else ""
+    return f"died by signal {number.value} ({signal.strsignal(number) or number.name}{why})"
+
+
 def _gist(message: str) -> str:
     """A framework's message in a line: its first sentence, or where that only leads to another, its last."""
     said = [line.strip() for line in message.strip().splitlines() if line.strip()] or ["no message"]
@@ -94,13 +126,12 @@ def _gist(message: str) -> str:
 
 def serve(folder: str, request: str) -> None:
     """The child's side of `call`."""
-    from . import peers
-
     wanted = json.loads(request)
     with np.load(Path(folder) / "xs.npz") as stored:
         xs = [stored[f"arr_{k}"] for k in range(len(stored.files))]
     try:
-        answers = getattr(peers, wanted["function"])(Path(wanted["path"]), xs, **wanted["options"])
+        module = importlib.import_module(f"{__package__}.{wanted['module']}")
+        answers = getattr(module, wanted["function"])(Path(wanted["path"]), xs, **wanted["options"])
         np.savez(Path(folder) / "ys.npz", *answers.ys)
         reply: dict[str, Any] = {"peer": answers.peer, "integer": answers.integer, "left_out": answers.left_out}
     except EdgeLstmError as error:

@@ -19,8 +19,8 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -297,6 +297,29 @@ def run_keras(
     computes in float32 whatever policy the file had: what is compared is the reading, not roundings. With
     `trust` it gets the file itself where the importer cannot read it, and may run what that holds.
     """
+    with fit_for_keras(path, architecture, trust) as ready:
+        answers = call("keras_file", ready.file, xs, timeout, ready.name, **ready.options)
+    return replace(answers, peer=f"{answers.peer} in float32") if ready.lifted else answers
+
+
+@dataclass(frozen=True, slots=True)
+class ForKeras:
+    """A checkpoint as Keras may have it, in a folder of its own."""
+
+    file: Path
+    name: str  # what the user calls it
+    options: dict[str, Any]  # of `keras_model`
+    lifted: bool  # it computes in float32, the file did not
+
+
+@contextlib.contextmanager
+def fit_for_keras(
+    path: str | os.PathLike[str], architecture: str | os.PathLike[str] | None, trust: bool
+) -> Iterator[ForKeras]:
+    """A checkpoint's numbers and bare configuration as files; the checkpoint itself if only `trust` allows it.
+
+    CheckpointError if neither can be.
+    """
     from .importers import keras as importer
     from .importers.keras_bare import bare, in_float32
 
@@ -330,8 +353,7 @@ def run_keras(
         if not whole:
             (Path(folder) / "config.json").write_text(json.dumps(config))
         generation = importer.generation(checkpoint) if safe else version[0]
-        answers = call("keras_file", file, xs, timeout, path.name, generation=generation, whole=whole, safe=safe)
-    return replace(answers, peer=f"{answers.peer} in float32") if lifted else answers
+        yield ForKeras(file, path.name, {"generation": generation, "whole": whole, "safe": safe}, lifted)
 
 
 def _rebuilt(data: bytes, config: Any, version: str) -> bytes:
@@ -350,19 +372,21 @@ _UNTRUSTED = (
 )
 
 
-def keras_file(path: Path, xs: Sequence[Array], generation: str, whole: bool, safe: bool) -> Answers:
-    """Keras' answers in this process: to a whole file, or to weights and the configuration beside them."""
+def keras_model(path: Path, generation: str, whole: bool, safe: bool) -> tuple[Any, Any]:
+    """Keras, and the model of a whole file, or of weights and the configuration beside them."""
     keras = _keras(generation)
     if whole:
-        model = keras.models.load_model(path, compile=False, safe_mode=safe)
-    else:
-        model = keras.models.model_from_json((path.parent / "config.json").read_text())
-        model.load_weights(path)
-    shapes = [tuple(x.shape) for x in model.inputs]
-    if len(shapes) != len(xs):
-        raise InputError(f"the checkpoint has {len(shapes)} inputs, the data {len(xs)}")
-    xs = [_shaped(x, shape) for x, shape in zip(xs, shapes, strict=True)]
-    count, size = len(xs[0]), shapes[0][0] or len(xs[0])
+        return keras, keras.models.load_model(path, compile=False, safe_mode=safe)
+    model = keras.models.model_from_json((path.parent / "config.json").read_text())
+    model.load_weights(path)
+    return keras, model
+
+
+def keras_file(path: Path, xs: Sequence[Array], **options: Any) -> Answers:
+    """Keras' answers in this process, to what `fit_for_keras` laid out."""
+    keras, model = keras_model(path, **options)
+    xs = keras_inputs(model, xs)
+    count, size = len(xs[0]), model.inputs[0].shape[0] or len(xs[0])
     batches = []
     for first in range(0, count, size):
         parts = [_filled(x[first : first + size], size) for x in xs]
@@ -372,6 +396,14 @@ def keras_file(path: Path, xs: Sequence[Array], generation: str, whole: bool, sa
         batches.append(_outputs(model.predict(parts if len(parts) > 1 else parts[0], verbose=0, batch_size=size)))
     ys = tuple(np.concatenate(parts)[:count] for parts in zip(*batches, strict=True))
     return Answers(ys, f"{keras.__name__} {keras.__version__}")
+
+
+def keras_inputs(model: Any, xs: Sequence[Array]) -> list[Array]:
+    """The data as a Keras model takes them, float32."""
+    shapes = [tuple(x.shape) for x in model.inputs]
+    if len(shapes) != len(xs):
+        raise InputError(f"the checkpoint has {len(shapes)} inputs, the data {len(xs)}")
+    return [_shaped(x, shape) for x, shape in zip(xs, shapes, strict=True)]
 
 
 def _filled(x: Array, size: int) -> Array:
