@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from . import importers, peers
 from .errors import MissingError, PeerError
+from .importers.tflite_file import parse
 from .model import Array
 from .peer_process import TIMEOUT, Answers, Died, call
 
@@ -38,6 +39,26 @@ class Conversion:
     by: str  # "TensorFlow 2.21.0's converter"
     file: bytes | None
     failure: str  # in one line; "" where there is a file
+    inputs: tuple[int, ...] = ()  # which of the checkpoint's each of the file's is
+    outputs: tuple[int, ...] = ()  # the same of outputs
+
+
+def run(made: Conversion, xs: Sequence[Array], runtime: str | None = None, *, timeout: float = TIMEOUT) -> Answers:
+    """The answers of a conversion's file in a TFLite runtime, the first that knows its operators unless one is named,
+    with the checkpoint's inputs and outputs in their order. PeerError where there is no file, or it does not run."""
+    if made.file is None:
+        raise PeerError(made.failure)
+    with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
+        path = Path(folder) / f"converter-{made.kind}.tflite"
+        path.write_bytes(made.file)
+        given = [xs[k] for k in made.inputs]
+        if runtime is None:
+            answers = peers.any_runtime(path, given, timeout=timeout)
+        else:
+            answers = peers.run_tflite(path, given, runtime, timeout=timeout)
+    if len(answers.ys) != len(made.outputs):
+        raise PeerError(f"{made.by} wrote {len(answers.ys)} outputs on kind {made.kind}, expected {len(made.outputs)}")
+    return replace(answers, ys=tuple(answers.ys[made.outputs.index(k)] for k in range(len(made.outputs))))
 
 
 def convert(
@@ -57,7 +78,7 @@ def convert(
     """
     kind = "tflite" if peers.is_tflite(Path(path)) else importers.recognise(Path(path))
     if kind != "keras":
-        raise PeerError(_OTHER_ROADS.get(kind, "TensorFlow's converter reads Keras models alone"))
+        raise PeerError(_OTHER_ROADS.get(str(kind), "TensorFlow's converter reads Keras models alone"))
     by = f"TensorFlow {_version()}'s converter"
     some = np.unique(np.linspace(0, len(xs[0]) - 1, SAMPLES).astype(int))
     given = [x[some] for x in xs]
@@ -102,12 +123,29 @@ def _made(kinds: Sequence[str], folder: Path, by: str, end: str) -> Iterator[Con
     for kind in kinds:
         file, failure = folder / f"{kind}.tflite", folder / f"{kind}.txt"
         if file.exists():
-            yield Conversion(kind, by, file.read_bytes(), "")
+            data = file.read_bytes()
+            yield Conversion(kind, by, data, "", *_order(data))
         elif failure.exists():
             yield Conversion(kind, by, None, f"{by} {failure.read_text('utf-8')}")
         else:
             yield Conversion(kind, by, None, f"{by} {end or 'ended without a word'} on kind {kind}")
             return
+
+
+def _order(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Which of the function's inputs, and outputs, each of a file's is: the converter lists them as it likes."""
+    file = parse(data)
+    graph = file.subgraphs[0]
+    inputs = [file.names.get(k, "") for k in graph.inputs]
+    outputs = [file.names.get(k, "") for k in graph.outputs]
+    return _numbers(inputs), _numbers(outputs)
+
+
+def _numbers(names: Sequence[str]) -> tuple[int, ...]:
+    """The numbers that names end in; where they are not each number once, the order they stand in."""
+    found = [re.search(r"\d+$", name) for name in names]
+    numbers = tuple(int(one[0]) if one else -1 for one in found)
+    return numbers if sorted(numbers) == list(range(len(names))) else tuple(range(len(names)))
 
 
 # ---- in the child ----
@@ -121,30 +159,47 @@ def keras_to_tflite(path: Path, xs: Sequence[Array], folder: str, kinds: Sequenc
     count = max(1, len(xs[0]) // size)
     given = [x.astype(_dtype(tensor)) for x, tensor in zip(peers.keras_inputs(model, xs), model.inputs, strict=True)]
     parts = [[np.resize(x, (count * size, *x.shape[1:]))[k * size :][:size] for x in given] for k in range(count)]
-    function = tensorflow.function(
-        lambda *values: model(list(values) if len(values) > 1 else values[0], training=False)
-    )
-    concrete = function.get_concrete_function(*(tensorflow.TensorSpec(x.shape, x.dtype) for x in parts[0]))
+    saved = str(Path(folder) / "saved")
+    _save(tensorflow, model, parts[0], saved)
     for kind in kinds:
-        part = Path(folder) / "part"
+        converter = _converter(tensorflow, saved, kind, parts)
         try:
-            part.write_bytes(_convert(tensorflow, model, concrete, kind, parts))
-            part.rename(Path(folder) / f"{kind}.tflite")
-        except Exception as error:  # whatever the converter raises is its result
+            made = converter.convert()
+        except Exception as error:  # whatever it raises is its result
             (Path(folder) / f"{kind}.txt").write_text(_failure(kind, error), "utf-8")
+            continue
+        part = Path(folder) / "part"
+        part.write_bytes(made)
+        part.rename(Path(folder) / f"{kind}.tflite")
     return Answers((), "")
 
 
-def _convert(tensorflow: Any, model: Any, concrete: Any, kind: str, parts: Sequence[Sequence[Array]]) -> bytes:
-    converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+def _save(tensorflow: Any, model: Any, xs: Sequence[Array], folder: str) -> None:
+    """A saved model for inputs of these shapes. The converter loses the variables of Keras 3's own models."""
+    module = tensorflow.Module()
+    module.kept = [getattr(one, "value", one) if hasattr(one, "path") else one for one in model.variables]
+    module.model = model
+
+    def answer(**values: Any) -> dict[str, Any]:
+        given = [values[f"input_{k}"] for k in range(len(xs))]
+        ys = peers.flat(model(given if len(given) > 1 else given[0], training=False))
+        return {f"output_{k}": y for k, y in enumerate(ys)}
+
+    specs = {f"input_{k}": tensorflow.TensorSpec(x.shape, x.dtype, f"input_{k}") for k, x in enumerate(xs)}
+    concrete = tensorflow.function(answer).get_concrete_function(**specs)
+    tensorflow.saved_model.save(module, folder, signatures=concrete)
+
+
+def _converter(tensorflow: Any, saved: str, kind: str, parts: Sequence[Sequence[Array]]) -> Any:
+    converter = tensorflow.lite.TFLiteConverter.from_saved_model(saved)
     if kind != "float":
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
     if kind == "int8":
-        converter.representative_dataset = lambda: iter(parts)
+        named = [{f"input_{k}": x for k, x in enumerate(part)} for part in parts]
+        converter.representative_dataset = lambda: (("serving_default", part) for part in named)
         converter.target_spec.supported_ops = [tensorflow.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tensorflow.int8
-    made: bytes = converter.convert()
-    return made
+    return converter
 
 
 def _dtype(tensor: Any) -> Any:

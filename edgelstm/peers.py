@@ -22,6 +22,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,8 @@ def _tflite(model: bytes, what: str, xs: Sequence[Array], runtime: str, resolver
         reading = None if every_step else _read_tflite(model, xs)
         if reading is not None:
             batches = _as_read(reading, made, xs)
+        elif any(len(row["shape"]) != 3 for row in interpreter.get_input_details()):
+            batches = _as_shaped(interpreter, what, xs)
         else:
             size, steps = _fit(interpreter, what, xs)
             batches = [_batch(interpreter, xs, first, size, steps, every_step) for first in range(0, len(xs[0]), size)]
@@ -216,13 +219,38 @@ def _as_read(reading: Any, made: Any, xs: Sequence[Array]) -> list[tuple[Array, 
     return batches
 
 
+def _as_shaped(interpreter: Any, what: str, xs: Sequence[Array]) -> list[tuple[Array, ...]]:
+    """Answers of a model whose inputs lack an axis of steps, or of values, and have the data's sizes otherwise."""
+    rows = interpreter.get_input_details()
+    shapes = [tuple(int(n) for n in row["shape"]) for row in rows]
+    size = shapes[0][0]
+    wanted = [prod(shape[1:]) for shape in shapes]
+    if [shape[0] for shape in shapes] != [size] * len(xs) or wanted != [prod(x.shape[1:]) for x in xs] or size < 1:
+        raise _misfit(what, shapes, xs)
+    interpreter.allocate_tensors()
+    batches = []
+    for first in range(0, len(xs[0]), size):
+        parts = [_filled(x[first : first + size], size) for x in xs]
+        interpreter.reset_all_variables()
+        for row, shape, x in zip(rows, shapes, parts, strict=True):
+            interpreter.set_tensor(row["index"], _integers(x.reshape(shape), row))
+        interpreter.invoke()
+        found = [_real(interpreter.get_tensor(row["index"]), row) for row in interpreter.get_output_details()]
+        batches.append(tuple(y[: len(xs[0]) - first] for y in found))
+    return batches
+
+
+def _misfit(what: str, shapes: Sequence[tuple[int, ...]], xs: Sequence[Array]) -> InputError:
+    given = ", ".join(f"({', '.join(['N', 'T'][: x.ndim - 1])}, {x.shape[-1]})" for x in xs)
+    return InputError(f"{what} has inputs {', '.join(map(str, shapes))}; the data's are {given}")
+
+
 def _fit(interpreter: Any, what: str, xs: Sequence[Array]) -> tuple[int, int]:
     """Resize the inputs to the sequences, unless the model streams. Its batch size, and the steps of one call."""
     rows = interpreter.get_input_details()
     shapes = [tuple(int(n) for n in row["shape"]) for row in rows]
     if len(rows) != len(xs) or any(len(s) != 3 or s[2:] != x.shape[2:] for s, x in zip(shapes, xs, strict=True)):
-        given = ", ".join(f"({', '.join(['N', 'T'][: x.ndim - 1])}, {x.shape[-1]})" for x in xs)
-        raise InputError(f"{what} has inputs {', '.join(map(str, shapes))}; the data's are {given}")
+        raise _misfit(what, shapes, xs)
     size, steps = shapes[0][0], xs[0].shape[1]
     resizable = any(int(row["shape_signature"][1]) == -1 for row in rows)
     if all(shape[1] == 1 for shape in shapes) and not resizable:
@@ -267,6 +295,8 @@ def _integers(x: Array, row: dict[str, Any]) -> Array:
     if row["dtype"] is np.float32:
         return x.astype(np.float32)
     scale, zero = row["quantization"]
+    if not scale:  # whole numbers, which stand for themselves
+        scale, zero = 1.0, 0
     bounds = np.iinfo(row["dtype"])
     integers: Array = np.clip(np.rint(x / scale) + zero, bounds.min, bounds.max).astype(row["dtype"])
     return integers
@@ -432,14 +462,18 @@ def _shaped(x: Array, shape: tuple[int | None, ...]) -> Array:
     return x.reshape(len(x), x.shape[1], *(n or -1 for n in shape[2:]))
 
 
+def flat(answer: Any) -> list[Any]:
+    """A model's outputs in order, whatever it keeps them in."""
+    if isinstance(answer, dict):
+        return flat(list(answer.values()))
+    if isinstance(answer, list | tuple):
+        return [y for part in answer for y in flat(part)]
+    return [answer]
+
+
 def _outputs(answer: Any) -> list[Array]:
     """Answers in order; those of a step with several axes as one row."""
-    if isinstance(answer, dict):
-        return _outputs(list(answer.values()))
-    if isinstance(answer, list | tuple):
-        return [y for part in answer for y in _outputs(part)]
-    y = np.asarray(answer)
-    return [y.reshape(*y.shape[:2], -1) if y.ndim > 3 else y]
+    return [y.reshape(*y.shape[:2], -1) if y.ndim > 3 else y for y in map(np.asarray, flat(answer))]
 
 
 # ---- ONNX ----
