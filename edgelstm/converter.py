@@ -213,10 +213,8 @@ def _failure(kind: str, error: Exception) -> str:
     wanted = sorted(set(re.findall(r"\btf\.([A-Z]\w{0,60})", said)))
     if re.search(r"select tf op|SELECT_TF_OPS", said, re.IGNORECASE):
         named = f" ({', '.join(wanted[:5])})" if wanted else ""
-        return (
-            f"asks for TensorFlow's own operators{named} on kind {kind} (SELECT_TF_OPS), which TFLite's runtimes do not "
-            "have"
-        )
+        own = f"asks for TensorFlow's own operators{named} on kind {kind}"
+        return f"{own} (SELECT_TF_OPS), which TFLite's runtimes do not have"
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no message"]
     line = "".join(c if c.isprintable() else "?" for c in lines[0])
     return f"failed on kind {kind}: {type(error).__name__}: {line if len(line) <= 200 else line[:197] + '...'}"

@@ -1,4 +1,4 @@
-"""Runs a function of `peers` or of `converter` in a process of its own, where a framework may crash, hang and keep its threads."""
+"""Runs a function of `peers` or `converter` in a process of its own, where a framework may crash, hang, keep threads."""
 
 from __future__ import annotations
 

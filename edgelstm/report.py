@@ -93,6 +93,19 @@ class Arithmetic:
 
 
 @dataclass(frozen=True, slots=True)
+class Converted:
+    """What the official TFLite converter made of the checkpoint, on one kind."""
+
+    by: str  # "TensorFlow 2.21.0's converter"
+    kind: str  # "float", "dynamic" or "int8"
+    made: bool  # whether there is a file
+    outcome: str  # "29,584 bytes", or what happened instead
+
+    def __str__(self) -> str:
+        return f"{self.by}, {self.kind}: {self.outcome}" if self.made else self.outcome
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """A threshold on something else than a row or a task."""
 
@@ -132,6 +145,7 @@ class Report:
     saturation: tuple[Saturation, ...] = ()  # of all tensors, in the order of the model
     tasks: tuple[Task, ...] = ()
     arithmetic: tuple[Arithmetic, ...] = ()
+    converted: tuple[Converted, ...] = ()
     checks: tuple[Check, ...] = ()
     advice: tuple[str, ...] = ()  # what to blame and what to do, the most important first
     notes: tuple[str, ...] = ()  # what was assumed, missing or remarkable, in sentences
@@ -158,7 +172,14 @@ class Report:
         """What is judged and said, in sentences, the verdict last."""
         head = f"reference: {self.reference}; {self.sequences} sequences of {self.steps} steps"
         judged = map(str, (*self.rows, *self.tasks, *self.checks))
-        return (head, *judged, *self.advice, *(f"note: {note}" for note in self.notes), self.verdict)
+        return (
+            head,
+            *judged,
+            *map(str, self.converted),
+            *self.advice,
+            *(f"note: {note}" for note in self.notes),
+            self.verdict,
+        )
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
