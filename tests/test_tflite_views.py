@@ -169,3 +169,49 @@ def test_integer_lstms_read_steps_first_too() -> None:
     one, other = (reference_tfl8.run(integer_lstm(time_major), [x])[0] for time_major in (False, True))
     assert one.any()
     np.testing.assert_array_equal(one, other)
+
+
+def test_integers_alone_make_an_integer_model() -> None:
+    file = File()
+    x = file.input(1, 6, dtype="int32")
+    random = np.random.default_rng(7)
+
+    def rows(*shape: int, scale: float) -> int:
+        return file.tensor(shape, "int8", data=random.integers(-127, 128, shape).astype(np.int8),
+                           quantized=(scale, 0, 0))  # fmt: skip
+
+    def made(op: str, reads: list[int], shape: tuple[int, ...], scale: float, options: dict[str, Any]) -> int:
+        y = file.tensor(shape, "int8", quantized=(scale, 0, 0))
+        file.into(op, reads, [y], options)
+        return y
+
+    found = made("GATHER", [rows(20, 4, scale=1 / 128), x], (1, 6, 4), 1 / 128, {"axis": 0})
+    flat = made("RESHAPE", [found, ints(file, 1, 24)], (1, 24), 1 / 128, {})
+    file.outputs(made("FULLY_CONNECTED", [flat, rows(5, 24, scale=0.02), -1], (1, 5), 0.05, {}))
+    model = tflite.reading(file.bytes(), "g").model
+    assert isinstance(model, Tfl8Model)
+    (y,) = reference_tfl8.run(model, [random.integers(0, 20, (2, 6, 1)).astype(np.int16)])
+    assert y.dtype == np.int8 and y.shape == (2, 5)
+
+
+def test_few_bytes_that_stand_for_many_weights_are_refused_early() -> None:
+    file = File()
+    x = file.input(1, 4, 256)
+    matrix, bias = file.constant(weights(256, 256)), file.constant(weights(256))
+    for _ in range(100):
+        h, c = (file.tensor((1, 256), variable=True) for _ in range(2))
+        reads = [x, *[matrix] * 8, -1, -1, -1, *[bias] * 4, -1, -1, h, c, -1, -1, -1, -1]
+        x = file.op("UNIDIRECTIONAL_SEQUENCE_LSTM", reads, (1, 4, 256), {"activation": 4})
+    file.outputs(x)
+    with pytest.raises(CheckpointError, match="weights, more than are read"):
+        answers(file)
+
+
+@pytest.mark.parametrize("what", ["inputs", "outputs"])
+def test_a_graph_has_few_ports(what: str) -> None:
+    file = File()
+    xs = [file.input(1, 4, 3) for _ in range(300 if what == "inputs" else 1)]
+    y = file.op("TANH", [xs[0]], (1, 4, 3))
+    file.outputs(*[y] * (1 if what == "inputs" else 300))
+    with pytest.raises(CheckpointError, match=f"300 {what}, expected at most 256"):
+        answers(file)

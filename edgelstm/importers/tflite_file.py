@@ -23,6 +23,7 @@ IDENTIFIER = b"TFL3"
 MAX_FILE = 1 << 26  # bytes
 _MAX_ENTRIES = 200_000  # tables, fields and numbers that become objects of Python, in all
 _MAX_TEXT = 1 << 23  # bytes of all texts
+_MAX_PORTS = 256  # inputs, and outputs, of the model
 _MAX_RANK = 16
 _VERSION = 3
 _NUMBERS = {"i1": "b", "u1": "B", "i4": "<i", "u4": "<I", "i8": "<q", "u8": "<Q", "f4": "<f"}
@@ -105,6 +106,9 @@ def parse(data: bytes) -> File:
     if not root["subgraphs"]:
         raise CheckpointError("not a TFLite model, or damaged: it has no graph")
     subgraphs = tuple(_subgraph(tables, row, codes, root["buffers"]) for row in root["subgraphs"])
+    for what, ports in (("inputs", subgraphs[0].inputs), ("outputs", subgraphs[0].outputs)):
+        if len(ports) > _MAX_PORTS:
+            raise CheckpointError(f"its graph has {len(ports)} {what}, expected at most {_MAX_PORTS}")
     signatures = root["signatures"]
     left = tuple(row["key"] for row in signatures if row["subgraph"] != 0)
     if left and len(left) == len(signatures):

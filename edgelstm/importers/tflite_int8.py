@@ -54,13 +54,16 @@ IDS: Params = ("s16", 1.0, 0)
 
 
 def is_integer(subgraph: Subgraph) -> bool:
-    """Whether a graph computes with integers: it takes or makes such."""
-    inputs = [subgraph.tensors[k] for k in subgraph.inputs]
-    made = [subgraph.tensors[k] for o in subgraph.operators if o.op in _MAKERS for k in o.outputs]
-    return any(t.dtype in ("int8", "uint8", "int16") and t.quantization is not None for t in (*inputs, *made))
+    """Whether a graph computes with integers: it takes, makes or gives such, tables that become floats apart."""
+    ports = [subgraph.tensors[k] for k in (*subgraph.inputs, *subgraph.outputs)]
+    made = [subgraph.tensors[k] for o in subgraph.operators if o.op not in _MOVERS for k in o.outputs]
+    return any(t.dtype in ("int8", "uint8", "int16") and t.quantization is not None for t in (*ports, *made))
 
 
-_MAKERS = {"QUANTIZE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
+_MOVERS = {
+    "GATHER", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "STRIDED_SLICE", "SLICE", "CONCATENATION", "PACK",
+    "UNPACK", "SPLIT", "SPLIT_V", "REVERSE_V2", "TILE", "BROADCAST_TO", "DEQUANTIZE",
+}  # fmt: skip
 
 
 def params_of(tensor: Tensor, where: str) -> Params:

@@ -22,6 +22,7 @@ from .tflite_schema import ACTIVATIONS
 from .torch_pickle import shown
 
 _MAX_REAL = 2 << 24  # numbers that were of fewer bits in the file
+_MAX_READ = 3 << 24  # numbers of the constants that operators read; few bytes of a file may serve many
 _IGNORED = {"asymmetric", "pot_scale", "bias_type"}
 """Options of how a runtime computes with fewer bits; they change no float answer."""
 
@@ -49,6 +50,7 @@ class Lowering:
         self.read = set(subgraph.outputs)  # tensors that operators which are needed read
         self.reals = 0
         self.narrow = 0  # constants of int8 among them
+        self._weights = 0
         self._made = 0
         self._ports: dict[int, str] = {}
         self._taken: set[str] = set()
@@ -100,6 +102,12 @@ class Lowering:
         method = self.methods.get(operator.op)
         if method is None:
             raise CheckpointError(f"{self.label(operator)}: an operator that no layer does")
+        held = (self.subgraph.tensors[k] for k in operator.inputs if k >= 0)
+        self._weights += sum(prod(tensor.shape) for tensor in held if tensor.data is not None)
+        if self._weights > _MAX_READ:
+            raise CheckpointError(
+                f"{self.label(operator)}: the operators up to it read {self._weights} weights, more than are read"
+            )
         options = {key: value for key, value in operator.options.items() if key not in _IGNORED}
         method(self, operator, options)
         for key, value in options.items():
