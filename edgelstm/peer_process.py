@@ -1,4 +1,4 @@
-"""Runs a function of `peers` or `converter` in a process of its own, where a framework may crash, hang, keep threads."""
+"""Runs a function of `peers` or `converter` in a process of its own, where a framework may crash or hang."""
 
 from __future__ import annotations
 
