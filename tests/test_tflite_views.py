@@ -215,3 +215,55 @@ def test_a_graph_has_few_ports(what: str) -> None:
     file.outputs(*[y] * (1 if what == "inputs" else 300))
     with pytest.raises(CheckpointError, match=f"300 {what}, expected at most 256"):
         answers(file)
+
+
+def fused(op: str) -> Any:
+    return lambda f, x: f.op(op, [x, x], (1, 4, 3), {"activation": 4})
+
+
+def joined(f: File, x: int) -> int:
+    made: int = f.op("CONCATENATION", [x, x], (1, 4, 6), {"axis": 2, "activation": 1})
+    return made
+
+
+def shrunk(f: File, x: int) -> int:
+    bounds = [ints(f, *row) for row in ((0, 2, 0), (0, 3, 0), (1, -1, 1))]
+    made: int = f.op("STRIDED_SLICE", [x, *bounds], (1, 3), {"begin_mask": 5, "end_mask": 5, "shrink_mask": 2})
+    return made
+
+
+def cut(f: File, x: int) -> int:
+    made: int = f.op("SPLIT", [f.constant(np.int32(2)), x], [(1, 4, 1)] * 3, {"count": 2})[0]
+    return made
+
+
+def one_state(f: File, x: int) -> int:
+    state = f.tensor((1, 4), variable=True)
+    return lstm(f, x, (1, 4, 3), 4, states=(state, state))
+
+
+def behind(f: File, x: int) -> int:
+    late = f.tensor((1, 4, 3))
+    y: int = f.op("TANH", [late], (1, 4, 3))
+    f.into("TANH", [x], [late])
+    return y
+
+
+@pytest.mark.parametrize(
+    "make,words",
+    [
+        *((fused(op), f"{op}.*a fused activation tanh") for op in ("ADD", "SUB", "MUL")),
+        (joined, "CONCATENATION.*a fused activation"),
+        (shrunk, "a stride of -1"),
+        (cut, "3 tensors where it says 2"),
+        (one_state, "two of its states in one tensor"),
+        (behind, "reads what is written behind it"),
+        (lambda f, x: lstm(f, x, (1, 4, 3), 4, activation=0), "compute no function"),
+        (lambda f, x: lstm(f, x, (1, 4, 3), 4, cell_clip=-1.0), "it clips at -1"),
+    ],
+)
+def test_what_runtimes_refuse_or_pass_over_is_refused(make: Any, words: str) -> None:
+    file = File()
+    file.outputs(make(file, file.input(1, 4, 3)))
+    with pytest.raises(CheckpointError, match=words):
+        answers(file)

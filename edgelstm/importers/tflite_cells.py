@@ -174,12 +174,14 @@ def fused_lstm(label: str, parts: list[Array | None], options: dict[str, Any], f
     elif projection_bias is not None:
         raise CheckpointError(f"{label}: a projection's bias without a projection")
     clip, proj_clip = options.pop("cell_clip"), options.pop("proj_clip")
-    if not (np.isfinite(clip) and np.isfinite(proj_clip)):
+    if not (np.isfinite(clip) and np.isfinite(proj_clip) and clip >= 0 and proj_clip >= 0):
         raise CheckpointError(f"{label}: it clips at {clip} and {proj_clip}")
     if proj_clip > 0 and projection is not None:
         fields["projection_clip"] = proj_clip
     if clip > 0:
         fields["cell_clip"] = clip
+    if function == "none":
+        raise CheckpointError(f"{label}: its cells compute no function; runtimes then leave c out of h, without a word")
     fields["activation"] = _function(label, function)
     _check(label, fields)
     return Cell(Lstm, fields)

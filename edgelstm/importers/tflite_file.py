@@ -240,7 +240,10 @@ def _subgraph(
     written = set(inputs) | {k for k, tensor in enumerate(tensors) if tensor.data is not None}
     if len(set(inputs)) != len(inputs):
         raise _damaged("a graph lists an input twice")
+    made = {k for operator in operators for k in operator.outputs}
     for operator in operators:
+        if any(k in made and k not in written for k in operator.inputs):
+            raise _damaged(f"a {operator.op} reads what is written behind it")
         for k in operator.outputs:
             if k in written:
                 raise _damaged(f"tensor {shown(tensors[k].name)!r} is written twice")

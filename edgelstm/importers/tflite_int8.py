@@ -250,9 +250,9 @@ def _lstm(compat: bool, low: Lowering, operator: Operator, options: dict[str, An
     fields: dict[str, Any] = {name: np.stack(values) for name, values in parts.items()}
     fields |= {"coupled": coupled} | _states(low, operator, compat)
     clip = options.pop("cell_clip")
-    if options.pop("proj_clip") or not np.isfinite(clip):
+    if options.pop("proj_clip") or not np.isfinite(clip) or clip < 0:
         raise CheckpointError(f"{label}: it clips a projection that it has not, or at {clip}")
-    fields["cell_clip"] = max(0.0, float(clip))
+    fields["cell_clip"] = float(clip)
     layout = 0 if options.pop("time_major") else 1
     starts = [low.state(operator, k) for k in (18, 19)]
     node = {

@@ -146,6 +146,8 @@ class Lowering:
         k = operator.inputs[index] if index < len(operator.inputs) else -1
         if k < 0:
             return ""
+        if operator.inputs.count(k) > 1:
+            raise CheckpointError(f"{self.label(operator)}: it keeps two of its states in one tensor")
         operators = self.subgraph.operators
         place = next(n for n, o in enumerate(operators) if o is operator)
         late = [o for o in operators[place + 1 :] if k in o.inputs]
@@ -254,6 +256,12 @@ class Lowering:
             raise CheckpointError(f"{self.label(operator)}: input {index} is no list of whole numbers")
         return [int(n) for n in np.atleast_1d(array)]
 
+    def parts(self, operator: Operator, options: dict[str, Any], found: int) -> None:
+        """Holds an operator to the number of tensors that it says it joins, or cuts."""
+        count = options.pop("count")
+        if count != found:
+            raise CheckpointError(f"{self.label(operator)}: {found} tensors where it says {count}")
+
     def activated(self, operator: Operator, options: dict[str, Any], value: str, output: int) -> None:
         """A fused activation, and the operator's answer."""
         kind = ACTIVATIONS.get(options.pop("activation", 0), "unknown")
@@ -267,9 +275,7 @@ class Lowering:
                 self.emit(operator, "Clip", [value, self.number(0), self.number(6)], name)
             case "relu_n1_to_1":
                 self.emit(operator, "Clip", [value, self.number(-1), self.number(1)], name)
-            case "tanh":
-                self.emit(operator, "Tanh", [value], name)
-            case _:
+            case _:  # of tanh runtimes take no notice
                 raise CheckpointError(f"{self.label(operator)}: a fused activation {kind}, which no layer does")
 
 

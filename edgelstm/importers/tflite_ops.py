@@ -126,6 +126,8 @@ def _strided_slice(low: Lowering, operator: Operator, options: dict[str, Any]) -
             grown.append(place)
             place += 1
         elif has("shrink", k):
+            if step < 1:
+                raise CheckpointError(f"{low.label(operator)}: it takes one of axis {axis} with a stride of {step}")
             taken.append((axis, 0 if has("begin", k) else first))
             axis += 1
         else:
@@ -154,14 +156,14 @@ def _gather(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
 
 
 def _split(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
-    options.pop("count")
+    low.parts(operator, options, len(operator.outputs))
     (axis,) = low.ints(operator, 0)
     outputs = [low.name(k) for k in operator.outputs]
     low.emit_all(operator, "Split", [low.name(operator.inputs[1])], outputs, axis=axis, num_outputs=len(outputs))
 
 
 def _split_v(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
-    options.pop("count")
+    low.parts(operator, options, len(operator.outputs))
     sizes, (axis,) = low.ints(operator, 1), low.ints(operator, 2)
     shape = low.tensor(operator, 0).shape
     if -1 in sizes and -len(shape) <= axis < len(shape):
@@ -174,12 +176,14 @@ def _split_v(low: Lowering, operator: Operator, options: dict[str, Any]) -> None
 
 
 def _concatenation(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
-    value = low.emit(operator, "Concat", [low.name(k) for k in operator.inputs], axis=options.pop("axis"))
-    low.activated(operator, options, value, operator.outputs[0])
+    if options.pop("activation"):
+        raise CheckpointError(f"{low.label(operator)}: a fused activation, which runtimes refuse or leave out")
+    inputs = [low.name(k) for k in operator.inputs]
+    low.emit(operator, "Concat", inputs, low.name(operator.outputs[0]), axis=options.pop("axis"))
 
 
 def _pack(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
-    options.pop("count")
+    low.parts(operator, options, len(operator.inputs))
     rank = len(low.tensor(operator, 0).shape) + 1
     axis = options.pop("axis")
     axis = low.whole([axis + rank if axis < 0 else axis])
@@ -188,7 +192,7 @@ def _pack(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
 
 
 def _unpack(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
-    options.pop("count")
+    low.parts(operator, options, len(operator.outputs))
     axis = options.pop("axis")
     for index, k in enumerate(operator.outputs):
         inputs = [low.name(operator.inputs[0]), low.hold(np.array(index, np.int64))]
