@@ -1,0 +1,215 @@
+"""A report as one HTML file that needs nothing else: no script, no font, no picture, no network.
+
+Texts of a report come from files that may be anybody's, so all of them are escaped, and the page's own policy forbids
+what it does not hold. The same report gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..comparison import Difference, Row
+from ..errors import MissingError
+from ..files import write_whole
+from ..report import Check, Drift, Layer, Report, Saturation, Task, Trace
+from .figures import Axis, Bar, Line, bars, chart
+
+FULL = 140.0  # dB of a full bar, more than float32 reaches
+BARS = 24  # of one figure at most; the tables have all
+"""The worst are drawn where there are more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What made a report, so that it can be made again."""
+
+    command: str = ""
+    versions: tuple[tuple[str, str], ...] = ()  # program and version
+    files: tuple[tuple[str, str, int, str], ...] = ()  # what it was, its name, its bytes, its SHA-256
+
+
+def write(report: Report, path: str | os.PathLike[str], origin: Origin = Origin()) -> None:
+    """Write the page of a report; the file appears whole or not at all."""
+    write_whole(Path(path), render(report, origin).encode())
+
+
+def render(report: Report, origin: Origin = Origin()) -> str:
+    """The page of a report. MissingError without Jinja2."""
+    try:
+        import jinja2
+        from markupsafe import Markup
+    except ImportError:
+        raise MissingError('an HTML report needs Jinja2: pip install "edgelstm[validate]"') from None
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"small": _small, "decibels": _decibels, "percent": _percent, "cosine": _cosine}
+    environment.filters |= {"count": lambda value: f"{value:,}", "clean": _clean}
+    environment.finalize = lambda value: _clean(value) if type(value) is str else value
+    here = resources.files(__package__)
+    style = here.joinpath("report.css").read_text("utf-8")
+    template = environment.from_string(here.joinpath("report.html.j2").read_text("utf-8"))
+    judged: tuple[Row | Task | Check, ...] = (*report.rows, *report.tasks, *report.checks)
+    colours = {name: k for k, name in enumerate(_variants(report))}
+    return template.render(
+        report=report,
+        origin=origin,
+        style=Markup(style),
+        policy="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        verdict=_verdict(report),
+        colours=colours,
+        figures={
+            kind: [_marked(figure, Markup) for figure in made] for kind, made in _figures(report, colours).items()
+        },
+        judged=[(str(one), one.passed) for one in judged if one.passed is not None],
+        several=len({row.output for row in report.rows}) > 1,
+    )
+
+
+def _variants(report: Report) -> list[str]:
+    """All that answered, in the order in which they are told of."""
+    all_told: tuple[Row | Layer | Drift | Saturation, ...] = (
+        *report.rows, *report.layers, *report.drift, *report.saturation,
+    )  # fmt: skip
+    told = [one.variant for one in all_told]
+    return list(dict.fromkeys([*told, *(name for trace in report.traces for name, _ in trace.found)]))
+
+
+def _verdict(report: Report) -> tuple[str, str]:
+    """A class of the page, and the word."""
+    if not report.passed:
+        return "failed", "Failed"
+    return ("passed", "Passed") if report.independent else ("own", "Passed, on this package's own reading alone")
+
+
+# ---- figures ----
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing with its words."""
+
+    caption: str
+    svg: Any
+    legend: tuple[tuple[int, str], ...] = ()  # colour and name
+
+
+def _marked(figure: Figure, safe: Any) -> Figure:
+    return Figure(figure.caption, safe(figure.svg), figure.legend)
+
+
+def _figures(report: Report, colours: dict[str, int]) -> dict[str, list[Figure]]:
+    made = {
+        "outputs": list(_outputs(report, colours)),
+        "layers": list(_layers(report, colours)),
+        "drift": list(_drift(report, colours)),
+        "saturation": list(_saturation(report, colours)),
+        "traces": [_trace(trace, colours) for trace in report.traces],
+    }
+    return {kind: [figure for figure in figures if figure.svg] for kind, figures in made.items()}
+
+
+def _outputs(report: Report, colours: dict[str, int]) -> Iterable[Figure]:
+    for output in dict.fromkeys(row.output for row in report.rows):
+        rows = [row for row in report.rows if row.output == output]
+        values = [_bar(row.variant, row.difference, colours[row.variant]) for row in rows[:BARS]]
+        caption = f"Output {output}: signal to error in dB; longer is closer to the reference"
+        yield Figure(caption, bars(caption, values, FULL))
+
+
+def _layers(report: Report, colours: dict[str, int]) -> Iterable[Figure]:
+    for variant in dict.fromkeys(layer.variant for layer in report.layers):
+        rows = [layer for layer in report.layers if layer.variant == variant]
+        kept = _worst(rows, [row.difference.decibels for row in rows])
+        values = [_bar(_tensor(row.layer, row.tensor), row.difference, colours[variant]) for row in kept]
+        caption = f"{variant}, layer by layer: signal to error in dB{_of(kept, rows)}"
+        yield Figure(caption, bars(caption, values, FULL))
+
+
+def _drift(report: Report, colours: dict[str, int]) -> Iterable[Figure]:
+    x, y = Axis("step", True), Axis("largest error so far", True)
+    for output in dict.fromkeys(one.output for one in report.drift):
+        runs = [one for one in report.drift if one.output == output]
+        lines = [
+            Line(colours[one.variant], tuple((p.step, p.largest) for p in (one.curve or one.points))) for one in runs
+        ]
+        caption = f"Output {output}: the largest error so far over a long run, state carried from step to step"
+        yield Figure(caption, chart(caption, lines, x, y), tuple((colours[one.variant], one.variant) for one in runs))
+
+
+def _saturation(report: Report, colours: dict[str, int]) -> Iterable[Figure]:
+    for variant in dict.fromkeys(one.variant for one in report.saturation):
+        rows = [one for one in report.saturation if one.variant == variant and one.low + one.high]
+        kept = _worst(rows, [-one.share for one in rows])
+        most = max((one.share for one in kept), default=0.0)
+        values = [
+            Bar(_tensor(one.layer or "input", one.tensor), one.share, _percent(one.share), colours[variant])
+            for one in kept
+        ]
+        caption = f"{variant}: share of values at the ends of their type{_of(kept, rows)}"
+        yield Figure(caption, bars(caption, values, most))
+
+
+def _trace(trace: Trace, colours: dict[str, int]) -> Figure:
+    def line(colour: int, values: Sequence[float]) -> Line:
+        return Line(colour, tuple((float(trace.start + k), value) for k, value in enumerate(values)))
+
+    lines = [line(-1, trace.expected), *(line(colours[name], values) for name, values in trace.found)]
+    title = f"Output {trace.output}, {trace.channel}, in sequence {trace.sequence}, the worst: expected and found"
+    legend = ((-1, "expected"), *((colours[name], name) for name, _ in trace.found))
+    return Figure(title, chart(title, lines, Axis("step"), Axis("answer")), legend)
+
+
+def _bar(name: str, difference: Difference, colour: int) -> Bar:
+    return Bar(name, difference.decibels, _decibels(difference.decibels), colour)
+
+
+def _tensor(layer: str, tensor: str) -> str:
+    return layer if tensor in ("", layer) else f"{layer}, {tensor}"
+
+
+def _worst(rows: Sequence[Any], keys: Sequence[float]) -> list[Any]:
+    """The rows of the least keys, in the order they had."""
+    order = sorted(range(len(rows)), key=lambda k: (keys[k], k))[:BARS]
+    return [rows[k] for k in sorted(order)]
+
+
+def _of(kept: Sequence[Any], rows: Sequence[Any]) -> str:
+    return "" if len(kept) == len(rows) else f"; the {len(kept)} worst of {len(rows)}"
+
+
+# ---- numbers and words ----
+
+
+def _small(value: float) -> str:
+    return "infinite" if value == math.inf else "0" if value == 0 else f"{value:.2g}"
+
+
+def _decibels(value: float) -> str:
+    return "exact" if value == math.inf else "none" if value == -math.inf else f"{value:.1f}"
+
+
+def _percent(value: float | None) -> str:
+    if value is None:
+        return "–"
+    text = f"{100 * value:.2f}"
+    if value and text == "0.00":
+        return "< 0.01 %"
+    return f"{'> 99.99' if value < 1 and text == '100.00' else text} %"
+
+
+def _cosine(value: float | None) -> str:
+    return "–" if value is None else f"{value:.6f}"
+
+
+def _clean(text: str) -> str:
+    """A text without characters that nothing shows, or that turn what follows around."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
