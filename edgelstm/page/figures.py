@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 WIDTH, HEIGHT = 420, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 14, 40
-_BAR, _NAMES = 22, 150  # height of a bar; width of the names before it
-_LONGEST = 23  # characters of a name before a bar
+_BAR, _NAMES = 22, 160  # height of a bar; width of the names before it
+_LONGEST = 19  # characters of a name before a bar
+_WIDE, _NARROW = 10.5, 7.6  # of a character on a phone, in a sans serif at its widest
 
 Element = ElementTree.Element
 
@@ -80,11 +81,13 @@ def bars(title: str, rows: Sequence[Bar], most: float) -> str:
     if not rows:
         return ""
     svg = _svg(title, WIDTH, _BAR * len(rows) + 4)
-    room = WIDTH - _NAMES - 64
+    room = WIDTH - _NAMES - 66
     for k, row in enumerate(rows):
         top = 2 + _BAR * k
         name = row.name if len(row.name) <= _LONGEST else row.name[: _LONGEST - 1] + "…"
-        _text(svg, name, _NAMES - 8, top + 15, "end")
+        text = _text(svg, name, _NAMES - 8, top + 15, "end")
+        if sum(_NARROW if c.islower() or c in " _,.:1" else _WIDE for c in name) > _NAMES - 10:
+            text.attrib |= {"textLength": _number(_NAMES - 10), "lengthAdjust": "spacingAndGlyphs"}
         _put(svg, "rect", "back", x=_NAMES, y=top + 4, width=room, height=_BAR - 8)
         share = 1.0 if row.value == math.inf else min(1.0, max(0.0, row.value / most)) if most > 0 else 0.0
         if share:
