@@ -43,6 +43,15 @@ def _named(file: Path, archive: Any, names: tuple[str, ...]) -> Any:
     return arrays[0] if len(names) == 1 else arrays
 
 
+def names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The names of a .npz's arrays; none of any other file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(name.removesuffix(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+        return ()
+
+
 def save(path: str | os.PathLike[str], values: Any, names: tuple[str, ...]) -> None:
     """One array as .npy, a tuple as .npz under the names. InputError if the file cannot be written."""
     file = io.BytesIO()

@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.status import Status
-from rich.table import Table
 from rich.text import Text
 
 from . import __version__, arrays, lines
 from .description import TFL8_SETTINGS, TensorDescription
 from .errors import EdgeLstmError, InputError, MissingError, printable
 from .report import Report
+from .report_tables import rows as show_rows
+from .report_tables import show as show_report
+from .report_tables import table as _table
 from .runner import Runner
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -387,20 +388,42 @@ def _run_lines(runner: Runner, raw: bool, windows: bool, gaps: Any, form: str | 
 # ---- validate ----
 
 
+_SHARE = click.FloatRange(0, 1)
+
+
 @main.command()
 @click.argument("image", metavar="MODEL", type=IMAGE)
 @click.option(
     "--reference", type=FILE, required=True, help="The checkpoint, a .tflite, or answers recorded in Y.npy or .npz."
 )
 @click.option("--data", type=FILE, help="X.npy, scaled as in training; random walks unless given.")
+@click.option("--raw", is_flag=True, help="Data and labels are in the sensor's numbers, for the image's scalers.")
+@click.option("--labels", type=FILE, help="L.npy of the data: class numbers, one-hot rows, or numbers.")
+@click.option("--task", type=click.Choice(["classes", "numbers"]), help="What the labels are, if they do not tell.")
 @click.option("--samples", type=FILE, help="X.npy: quantize a float MODEL beside it; ranges for TFLite's int8.")
+@click.option(
+    "--by",
+    type=click.Choice(["framework", "tflite", "converter"]),
+    help="Who answers for a checkpoint: its framework alone, a .tflite we write, or that of TensorFlow's converter.",
+)
+@click.option("--kind", type=click.Choice(["float", "dynamic", "int8"]), help="Of the .tflite of --by. [float]")
 @click.option(
     "--limit",
     type=click.FloatRange(0),
     callback=_number,
     help="Largest error of f32 allowed, times max(1, max|y|). [5e-6]",
 )
-@click.option("--decibels", type=float, callback=_number, help="Least signal to error ratio of s8. [20]")
+@click.option("--decibels", type=float, callback=_number, help="Least signal to error ratio of s8 and tfl8. [20]")
+@click.option("--cosine", type=click.FloatRange(-1, 1), callback=_number, help="Least cosine of every output.")
+@click.option("--agreement", type=_SHARE, callback=_number, help="Least share of rows whose arg max agrees.")
+@click.option("--accuracy-drop", type=_SHARE, callback=_number, help="How much less accuracy than the reference's.")
+@click.option("--rmse-rise", type=click.FloatRange(0), callback=_number, help="How much more RMSE, as a share of it.")
+@click.option("--saturation", type=_SHARE, callback=_number, help="Largest share of saturated values of any tensor.")
+@click.option("--exact", is_flag=True, help="An int8 .tflite's image must have the runtime's bytes as it is.")
+@click.option("--converter", is_flag=True, help="Show files of TensorFlow's own converter beside; it takes long.")
+@click.option(
+    "--drift-steps", type=click.IntRange(0), help="Steps of the long run with carried state; 0 leaves it out."
+)
 @click.option("--runtime", type=click.Choice(["tflite-runtime", "ai-edge-litert"]), help="TFLite runtime to use.")
 @click.option("--head", help="As in convert, for a PyTorch reference.")
 @click.option("--architecture", type=FILE, help="As in convert; a .npz is then the checkpoint, not answers.")
@@ -411,8 +434,9 @@ def validate(image: Path, reference: Path, as_json: bool, **options: Any) -> Non
     """Compare MODEL with its checkpoint and with TFLite; exit code 1 if it fails."""
     from .validation import validate as compare
 
-    with err.status("running both"):
-        report = compare(image, reference, **{name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    with _stages() as tell:
+        report = compare(image, reference, progress=tell, **given)
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))
     else:
@@ -422,23 +446,10 @@ def validate(image: Path, reference: Path, as_json: bool, **options: Any) -> Non
 
 
 def _show_report(report: Report) -> None:
-    _show_rows(report)
+    show_report(out, report)
     for note in report.notes:
         _note(note)
     out.print(report.verdict, style="green" if report.passed else "red", markup=False, soft_wrap=True)
-
-
-def _show_rows(report: Report) -> None:
-    title = f"against {report.reference}: {report.sequences} sequences of {report.steps} steps"
-    table = _table(title, ("variant", "output"), ("max error", "RMS error", "SNR, dB", "arg max"))
-    table.add_column("")
-    for row in report.rows:
-        d = row.difference
-        agreement = "" if d.agreement is None else f"{d.agreement:.2%}"
-        verdict = {None: "", True: "[green]✓[/]", False: f"[red]✗ {row.required}[/]"}[row.passed]
-        numbers = (f"{d.max_error:.2g}", f"{d.rms_error:.2g}", f"{d.decibels:.1f}", agreement)
-        table.add_row(row.variant, row.output, *numbers, verdict)
-    out.print(table)
 
 
 # ---- bench ----
@@ -634,7 +645,9 @@ def _show_demo(result: Any, job: Any) -> None:
             values = (result.peer.rmse[name], result.peer.rmse_normal[name])
             table.add_row(job.NAMES.get(name, name), *(f"{value:.3f}" for value in values))
         out.print(table)
-    _show_rows(result.report)
+    report = result.report
+    title = f"against {report.reference}: {report.sequences} sequences of {report.steps} steps"
+    show_rows(out, report.rows, title)
 
     main = result.passes[0]
     table = _table(f"alarms, {names[0]}", ("labelled window", "alarm"), ("highest score, °F",))
@@ -682,6 +695,15 @@ def _progress(what: str) -> Iterator[Any]:
         yield lambda share: progress.update(task, completed=share)
 
 
+@contextmanager
+def _stages() -> Iterator[Any]:
+    """What is being done, and a bar, on standard error; yields a function that takes both."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("reading", total=1.0)
+        yield lambda what, share: progress.update(task, description=what, completed=share)
+
+
 def _note(note: str) -> None:
     """A sentence about what was assumed or found; warnings stand out."""
     note = printable(note)
@@ -689,15 +711,6 @@ def _note(note: str) -> None:
         out.print(note, style="yellow", markup=False, soft_wrap=True)
     else:
         out.print(f"note: {note}", markup=False, soft_wrap=True)
-
-
-def _table(title: str, texts: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in texts:
-        table.add_column(column, overflow="fold")
-    for column in numbers:
-        table.add_column(column, justify="right")
-    return table
 
 
 def _bytes(size: int) -> str:

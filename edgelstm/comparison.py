@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def compare(expected: Array, found: Array) -> Difference:
 class Row:
     """One output of one variant beside the reference's."""
 
-    variant: str  # "f32", "s8", "TFLite float", "TFLite dynamic" or "TFLite int8"
+    variant: str  # "f32", "s8", "tfl8", "TFLite float", "TFLite dynamic" or "TFLite int8"
     output: str
     difference: Difference
     required: str  # what it is judged by, "" if it is shown for comparison alone
@@ -83,6 +83,18 @@ def within(variant: str, output: str, difference: Difference, limit: float) -> R
 def above(variant: str, output: str, difference: Difference, decibels: float) -> Row:
     """Judged by its signal to error ratio: at least `decibels`."""
     return Row(variant, output, difference, f"at least {decibels:g} dB", difference.decibels >= decibels)
+
+
+def also(row: Row, cosine: float | None = None, agreement: float | None = None) -> Row:
+    """Judged by these too, where they are given and the output has them: at least so much of each."""
+    d = row.difference
+    for wanted, found, text in (
+        (cosine, d.cosine, f"cosine at least {cosine}"),
+        (agreement, d.agreement, f"arg max agrees in at least {agreement or 0:.2%}"),
+    ):
+        if wanted is not None and found is not None:
+            row = replace(row, required=f"{row.required}, {text}", passed=bool(row.passed) and found >= wanted)
+    return row
 
 
 def shown(variant: str, output: str, difference: Difference) -> Row:

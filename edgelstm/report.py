@@ -18,7 +18,7 @@ class Layer:
 
     variant: str
     layer: str
-    tensor: str  # "h" and "c" of an LSTM, else the tensor's name
+    tensor: str  # "h" and "c" of a cell, "y" of all else
     difference: Difference
     lost: float | None  # dB of signal to error that it has less than the worst of what the layer reads; None: unknown
 
@@ -46,11 +46,12 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """How many values of a tensor stand at the ends of its type, or are not finite where it is f32."""
+    """How many values of a tensor stand at the ends of what it holds, or are not finite where it is f32. Ends that its
+    function reaches by itself, 1 of a sigmoid and 0 of a relu, are not counted."""
 
     variant: str
     layer: str  # "" for an input
-    tensor: str  # as in Layer
+    tensor: str  # as in Layer, or the input's name
     type: str  # "f32", "s8" or "s16"
     low: int  # at the least value; 0 for f32
     high: int  # at the largest value; of f32 what is not finite
@@ -90,6 +91,7 @@ class Arithmetic:
     differing: int  # bytes of the answers that are others with the image's rule
     values: int  # of how many
     exact: str  # a rule with which all bytes are the runtime's; "" where no known one is
+    error: float = 0.0  # largest, of the image's answers as they are
 
 
 @dataclass(frozen=True, slots=True)

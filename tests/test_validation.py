@@ -16,7 +16,8 @@ from edgelstm.exporters import tflite, tflite_settings
 from edgelstm.layers import Activation, Embedding, Rnn
 from edgelstm.model import Meta
 from edgelstm.peer_process import Answers
-from edgelstm.validation import random_walks, validate
+from edgelstm.validation import longrun, validate
+from edgelstm.validation.data import random_walks
 
 GOLDEN = Path(__file__).parent / "golden"
 needs_runtime = pytest.mark.skipif(not peers.runtimes(), reason="no TFLite runtime has a wheel for this Python")
@@ -29,6 +30,12 @@ X = signal((6, 12, 3))
 def no_tflite(monkeypatch):
     """Without a TFLite runtime, which also makes a validation quick."""
     monkeypatch.setattr(peers, "_usable", lambda name: False)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Long runs that are not."""
+    monkeypatch.setattr(longrun, "STEPS", 120)
 
 
 def variants(report):
@@ -280,9 +287,9 @@ def test_a_clip_in_the_reference_is_told(tmp_path):
     tflite.write(clipped, path, steps=12)
     report = validate(pack(MODEL), path, X)
     assert not report.passed
-    (note,) = [note for note in report.notes if "clips" in note]
-    assert "0.2" in note and "changes its answers by up to" in note
-    (note,) = [note for note in validate(pack(MODEL), path, 1e-3 * X, decibels=0).notes if "clips" in note]
+    assert "0.2" in report.advice[0] and "clips" in report.advice[0]
+    assert "changes its answers by up to" in report.advice[0]
+    assert any("clips" in said for said in validate(pack(MODEL), path, 1e-3 * X, decibels=0).advice)
     tflite.write(replace(MODEL, layers=(replace(MODEL.layers[0], cell_clip=50.0), *MODEL.layers[1:])), path)
     (note,) = [note for note in validate(pack(MODEL), path, X).notes if "clips" in note]
     assert "changes nothing" in note
@@ -294,7 +301,7 @@ def test_a_cell_scale_tflite_cannot_do_is_told(tmp_path, monkeypatch):
     tflite.write(MODEL, path, "int8", X, steps=12)
     found = tflite_settings.read(path.read_bytes())
     monkeypatch.setattr(tflite_settings, "read", lambda data: [replace(one, cell_scale=2.0**-16) for one in found])
-    assert any("skips its tanh" in note for note in validate(MODEL, path, X).notes)
+    assert any("skips its tanh" in said for said in validate(MODEL, path, X).advice)
 
 
 # ---- data ----

@@ -38,11 +38,12 @@ PYTHON = (
     ("converter",),
     ("proof", "validation"),
     ("demo",),
+    ("report_tables",),
     ("cli",),
 )
 OUTSIDE = {  # packages other than NumPy and Python's own, and who may import them
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "report_tables"},
     "h5py": {"importers"},
     "safetensors": {"importers"},
     "onnx": {"importers"},

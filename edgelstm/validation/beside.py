@@ -1,0 +1,153 @@
+"""TFLite beside us: its variants of the model, and what in a .tflite file spoils its own answers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .. import converter, peers
+from ..comparison import compare
+from ..errors import ExportError, MissingError, PeerError, QuantizeError
+from ..exporters import tflite, tflite_settings
+from ..model import Array, Model
+from ..peer_process import Answers
+from ..report import Converted
+from .data import steps_of
+from .references import Reference
+from .variants import Arrays
+
+
+def variants(
+    model: Model,
+    xs: list[Array],
+    samples: Any,
+    runtime: str | None,
+    timeout: float,
+    notes: list[str],
+    left_out: str | None = None,
+) -> dict[str, Arrays]:
+    """The answers of the model's TFLite variants, as far as there are any. left_out: the kind that is the reference."""
+    found: dict[str, Arrays] = {}
+    calibrating = tuple(xs) if samples is None else samples
+    with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
+        for kind in tflite.KINDS:
+            if kind == left_out:
+                continue
+            path = Path(folder) / f"{kind}.tflite"
+            try:
+                tflite.write(model, path, kind, calibrating if kind == "int8" else None, steps=steps_of(xs))
+                answers = peers.run_tflite(path, xs, runtime, timeout=timeout)
+            except (MissingError, ExportError, PeerError, QuantizeError) as error:
+                if runtime is not None and isinstance(error, MissingError):
+                    raise
+                notes.append(f"TFLite {'' if not found else kind + ' '}is not compared: {error}")
+                return found
+            found[f"TFLite {kind}"] = answers.ys
+    notes.append(f"TFLite's rows come from {answers.peer}, on files written from the checkpoint's weights")
+    if samples is None and left_out != "int8":
+        notes.append("TFLite int8 took its ranges from the data itself, for want of samples")
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Official:
+    """What came of TensorFlow's own converter."""
+
+    answers: dict[str, Arrays] = field(default_factory=dict)  # by variant, "converter int8"
+    peers: tuple[str, ...] = ()  # who gave them
+    converted: tuple[Converted, ...] = ()
+    spoilt: tuple[str, ...] = ()  # what in its files spoils their answers
+
+
+def as_reference(made: Official, kind: str) -> Answers:
+    """One file's answers as what others are compared with. PeerError where there are none."""
+    name = f"converter {kind}"
+    if name not in made.answers:
+        raise PeerError(str(made.converted[0]))
+    by = made.converted[0].by
+    return Answers(made.answers[name], f"the {kind} file of {by}, in {made.peers[0]}", kind != "float")
+
+
+def official(
+    reference: Reference,
+    xs: list[Array],
+    samples: Any,
+    runtime: str | None,
+    *,
+    trust: bool,
+    timeout: float,
+    kinds: Sequence[str],
+    notes: list[str],
+) -> Official:
+    """Files of these kinds that TensorFlow's converter makes of a Keras checkpoint, and what they answer."""
+    found: dict[str, Arrays] = {}
+    given = xs if samples is None else list(samples if isinstance(samples, tuple) else (samples,))
+    made = converter.convert(
+        reference.source, given, kinds, architecture=reference.architecture, trust=trust, timeout=timeout
+    )
+    told: list[Converted] = []
+    spoilt: list[str] = []
+    who: list[str] = []
+    for kind in kinds:
+        one = made[kind]
+        outcome = one.failure if one.file is None else f"{len(one.file):,} bytes"
+        if one.file is not None:
+            try:
+                answers = converter.run(one, xs, runtime, timeout=timeout)
+                found[f"converter {kind}"] = answers.ys
+                who.append(answers.peer)
+                name = f"the {kind} file of {one.by}"
+                spoilt += spoiled(one.file, name, answers.ys, partial(_mended, one, xs, runtime, timeout), notes)
+            except (MissingError, PeerError) as error:
+                outcome += f", which no runtime here runs: {error}"
+        told.append(Converted(one.by, kind, one.file is not None, outcome))
+    return Official(found, tuple(who), tuple(told), tuple(spoilt))
+
+
+def _mended(one: converter.Conversion, xs: list[Array], runtime: str | None, timeout: float, file: bytes) -> Arrays:
+    return converter.run(replace(one, file=file), xs, runtime, timeout=timeout).ys
+
+
+def spoiled(
+    data: bytes, name: str, expected: Arrays, answers: Callable[[bytes], Arrays], notes: list[str]
+) -> list[str]:
+    """What in a .tflite file spoils its own answers, in sentences; what could not be looked at becomes a note.
+
+    answers: those of a changed file.
+    """
+    try:
+        found = tflite_settings.read(data)
+    except MissingError as error:
+        notes.append(f"{name} was not looked into: {error}")
+        return []
+    said = []
+    if any(one.cell_scale is not None and one.cell_scale < 2.0**-15 for one in found):
+        said.append(
+            f"{name} has an LSTM whose cell stays so small that TFLite skips its tanh (cell scale below 2^-15): "
+            "its answers are wrong whatever they are compared with"
+        )
+    clips = [one.cell_clip for one in found if one.cell_clip > 0]
+    if not clips:
+        return said
+    ys = answers(tflite_settings.without_clip(data))
+    change = max(compare(y, z).max_error for y, z in zip(expected, ys, strict=True))
+    bounds = " and ".join(f"{clip:g}" for clip in sorted(set(clips)))
+    why = " (TFLite's converter adds that to Keras models)" if 10 in clips else ""
+    text = f"{name} clips its cells at {bounds}{why}, which "
+    if change:
+        said.append(f"{text}changes its answers by up to {change:.2g}")
+    else:
+        notes.append(f"{text}changes nothing on this data")
+    return said
+
+
+def in_runtime(path: Path, xs: list[Array], runtime: str | None, timeout: float, file: bytes) -> Arrays:
+    """The answers of other bytes than a file's in its place."""
+    with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
+        other = Path(folder) / path.name
+        other.write_bytes(file)
+        return peers.run_tflite(other, xs, runtime, timeout=timeout).ys
