@@ -25,7 +25,8 @@ LOOK = """(() => {
     tables: document.querySelectorAll("table").length,
     figures: figures.length,
     empty: figures.filter(f => { const box = f.getBoundingClientRect(), inside = f.getBBox();
-      return box.width < 200 || box.height < 12 || inside.width < 100 || !f.querySelector("rect.back, polyline.curve, circle.dot");
+      return box.width < 200 || box.height < 12 || inside.width < 100
+        || !f.querySelector("rect.back, polyline.curve, circle.dot");
     }).length,
     outside: figures.filter(f => { const view = f.viewBox.baseVal, inside = f.getBBox();
       return inside.x < -1 || inside.y < -1 || inside.x + inside.width > view.width + 1
