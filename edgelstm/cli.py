@@ -224,6 +224,90 @@ def _proof(model: Any, checkpoint: Path, architecture: Path | None, trust: bool,
         return prove(model, checkpoint, architecture=architecture, trust=trust, image=output)
 
 
+# ---- export-tflite ----
+
+
+@main.command("export-tflite")
+@click.argument("checkpoint", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="The file to write, MODEL.tflite.")
+@click.option(
+    "--kind",
+    type=click.Choice(["float", "dynamic", "int8"]),
+    default="float",
+    show_default=True,
+    help="Numbers of the file: floats, int8 weights alone, or int8 throughout, which needs --samples.",
+)
+@click.option("--samples", type=FILE, help="X.npy with data as in real use, (T, inputs) or (N, T, inputs).")
+@click.option("--raw", is_flag=True, help="The samples are sensor numbers: apply the meta file's scaler first.")
+@click.option(
+    "--steps", type=click.IntRange(1), help="Steps of one call; 1 streams. Default: the model's window, else 1."
+)
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Sequences of one call.")
+@click.option("--meta", "meta_file", type=FILE, help="TOML file: scaler for --raw, and window (docs/meta.md).")
+@click.option("--head", help="Activations a PyTorch state dict does not tell, 'relu,softmax' (docs/pytorch.md).")
+@click.option(
+    "--architecture",
+    type=FILE,
+    help="What a weights-only checkpoint does not tell: Keras' config.json, or a TOML file.",
+)
+@click.option("--trust", is_flag=True, help="Let a TorchScript or .pt2 CHECKPOINT, which is a program, run in PyTorch.")
+@click.option("--no-verify", is_flag=True, help="Run neither the checkpoint in its framework nor the written file.")
+def export_tflite(
+    checkpoint: Path,
+    output: Path,
+    kind: str,
+    samples: Path | None,
+    raw: bool,
+    steps: int | None,
+    batch: int,
+    meta_file: Path | None,
+    head: str | None,
+    architecture: Path | None,
+    trust: bool,
+    no_verify: bool,
+) -> None:
+    """Write a CHECKPOINT of any framework as a .tflite file for TensorFlow Lite's runtimes.
+
+    What TFLite has no operators for is refused by name (docs/tflite.md). Where a runtime is installed the file is run
+    beside the float model, and a float file is not written if they disagree.
+    """
+    if (kind == "int8") != (samples is not None):
+        raise InputError(
+            "--kind int8 needs --samples X.npy, data as in real use: its ranges choose the scales"
+            if samples is None
+            else f"--samples is for --kind int8; leave it out for {kind}"
+        )
+    from . import importers
+    from .exporters import tflite
+    from .files import write_whole
+    from .meta_file import describe
+    from .proof_tflite import beside
+    from .tfl8_model import Tfl8Model
+
+    model: Any = importers.read(checkpoint, head=head, architecture=architecture, trust=trust)
+    if isinstance(model, Tfl8Model):
+        raise InputError(f"{checkpoint.name} is an int8 .tflite already; there are no floats to write another from")
+    proof = None if no_verify else _proof(model, checkpoint, architecture, trust, output)
+    if meta_file is not None:
+        model = describe(model, meta_file)
+    given = None if samples is None else arrays.load(samples, model.inputs)
+    if given is not None and raw:
+        given = model.meta.scale_inputs(given)
+    plan = tflite.planned(model, kind, steps, batch)
+    data = tflite.build(model, kind, given, plan.steps, batch)
+    with err.status("running the file beside the float model"):
+        written = None if no_verify else beside(model, data, plan.steps, given)
+    write_whole(output, data)
+    for note in model.notes:
+        _note(note)
+    what = "1 step a call, states are kept" if plan.streams else f"{plan.steps} steps a call"
+    out.print(f"{output}: {kind}, {what}, {_bytes(len(data))}", markup=False, soft_wrap=True)
+    if proof is not None:
+        out.print(f"reading {proof}", style="green" if proof.peer else "yellow", markup=False, soft_wrap=True)
+    if written is not None:
+        out.print(f"file {written}", style="green" if written.peer else "yellow", markup=False, soft_wrap=True)
+
+
 # ---- inspect ----
 
 

@@ -115,13 +115,15 @@ def run_tflite(
     *,
     resolver: str = "default",
     every_step: bool = False,
+    as_read: bool = True,
     timeout: float = TIMEOUT,
 ) -> Answers:
     """Run a .tflite model on one thread, in `runtime` or the first installed.
 
     Bytes, as `exporters.tflite.build` gives them, run in this process unless TensorFlow is loaded in it; a file runs in
     a process of its own. A model of one step streams, and then `every_step` asks for the answers of all; any other is
-    resized to the sequences' length.
+    resized to the sequences' length. as_read: inputs and outputs are those of the model that the importer makes of the
+    file, where it reads it; else the graph's own.
     """
     installed = runtimes()
     if runtime is not None and runtime not in RUNTIMES:
@@ -132,7 +134,8 @@ def run_tflite(
         raise MissingError('no TFLite runtime is installed: pip install "edgelstm[tflite]" (where one has a wheel)')
     if resolver not in RESOLVERS:
         raise InputError(f"unknown resolver {resolver!r}; known: {', '.join(RESOLVERS)}")
-    chosen: dict[str, Any] = {"runtime": runtime or installed[0], "resolver": resolver, "every_step": every_step}
+    chosen: dict[str, Any] = {"runtime": runtime or installed[0], "resolver": resolver}
+    chosen |= {"every_step": every_step, "as_read": as_read}
     if not isinstance(model, bytes):
         return call("tflite_file", Path(model), xs, timeout, **chosen)
     if "tensorflow" not in sys.modules:
@@ -149,7 +152,9 @@ def tflite_file(path: Path, xs: Sequence[Array], **options: Any) -> Answers:
     return _tflite(path.read_bytes(), repr(path.name), xs, **options)
 
 
-def _tflite(model: bytes, what: str, xs: Sequence[Array], runtime: str, resolver: str, every_step: bool) -> Answers:
+def _tflite(
+    model: bytes, what: str, xs: Sequence[Array], runtime: str, resolver: str, every_step: bool, as_read: bool
+) -> Answers:
     peer = f"{runtime} {version(runtime)}"
     module = importlib.import_module(f"{RUNTIMES[runtime]}.interpreter")
 
@@ -162,14 +167,21 @@ def _tflite(model: bytes, what: str, xs: Sequence[Array], runtime: str, resolver
 
     try:
         interpreter = made()
-        reading = None if every_step else _read_tflite(model, xs)
+        reading = _read_tflite(model, xs) if as_read and not every_step else None
         if reading is not None:
             batches = _as_read(reading, made, xs)
         elif any(len(row["shape"]) != 3 for row in interpreter.get_input_details()):
             batches = _as_shaped(interpreter, what, xs)
         else:
             size, steps = _fit(interpreter, what, xs)
-            batches = [_batch(interpreter, xs, first, size, steps, every_step) for first in range(0, len(xs[0]), size)]
+            # variables of their own are not reset with the others
+            kept = any(row["dtype"] is np.object_ for row in interpreter.get_tensor_details())
+            batches = []
+            for first in range(0, len(xs[0]), size):
+                if kept and first:
+                    interpreter = made()
+                    _fit(interpreter, what, xs)
+                batches.append(_batch(interpreter, xs, first, size, steps, every_step))
         integer = any(row["dtype"] is np.int8 for row in interpreter.get_tensor_details())
     except InputError:
         raise

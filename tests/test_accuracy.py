@@ -14,7 +14,7 @@ from simulate import decibels, simulate
 import edgelstm.importers
 from edgelstm import peers, recording, reference, reference_s8
 from edgelstm.errors import CheckpointError
-from edgelstm.exporters import tflite
+from edgelstm.exporters import tflite, tflite_dense
 from edgelstm.layers import Activate, Dense, Last, Lstm
 from edgelstm.model import QuantizedModel
 from edgelstm.quantization import quantize, quantize_with_rows
@@ -143,12 +143,12 @@ def beside_exact_gates(case):
 
 def beside_tflite(case):
     """Likewise. Where TFLite cannot express a net, it must be for its activations or kinds of layers."""
-    if tflite.refusals(case.model):
+    if tflite.refusals(case.model, "int8", 1):
         lstms = [layer for layer in case.model.layers if isinstance(layer, Lstm)]
         others = [layer for layer in case.model.layers if hasattr(layer, "activation") and layer not in lstms]
         assert (
             any((w.activation.name, w.gate_activation.name) != ("tanh", "sigmoid") for w in lstms)
-            or any(w.activation.name not in tflite.ACTIVATIONS or w.activation.alpha for w in others)
+            or any(w.activation.name not in tflite_dense.INT8 or w.activation.alpha for w in others)
             or any(not isinstance(layer, Lstm | Dense | Activate | Last) for layer in case.model.layers)
         )
         return
@@ -237,4 +237,4 @@ def test_the_laws_are_applied():
     """Enough nets are neither repeated nor refused."""
     cases = [*map(net, NETS), *(case for case in map(checkpoint, CHECKPOINTS) if case is not None)]
     assert len(cases) >= 35
-    assert sum(not tflite.refusals(case.model) for case in cases) >= 18
+    assert sum(not tflite.refusals(case.model, "int8", 1) for case in cases) >= 18

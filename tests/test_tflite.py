@@ -11,8 +11,8 @@ from simulate import decibels
 
 from edgelstm import peers, reference
 from edgelstm.errors import ExportError, InputError, MissingError, QuantizeError
-from edgelstm.exporters import tflite, tflite_settings
-from edgelstm.layers import LINEAR, TANH, Activate, Activation, Dense, Last, Reduce, Reverse
+from edgelstm.exporters import tflite, tflite_dense, tflite_settings
+from edgelstm.layers import LINEAR, TANH, Activate, Activation, Conv1d, Dense, Last, Pad, Reduce, Reverse
 from edgelstm.model import Meta, Model, Tensor
 
 RUNTIMES = peers.runtimes()
@@ -66,7 +66,7 @@ def odd():
 
 
 @needs_runtime
-@pytest.mark.parametrize("name", tflite.ACTIVATIONS)
+@pytest.mark.parametrize("name", tflite_dense.INT8)
 @pytest.mark.parametrize("last", [True, False])
 def test_every_activation_of_dense_and_alone(name, last):
     # ELU is in no runtime's set of reference kernels
@@ -181,21 +181,23 @@ def test_what_tflite_lacks_is_refused_by_name_all_at_once():
     tensors = tuple(Tensor(name, width) for name, width in zip("xhkyz", (2, 3, 3, 2, 2), strict=True))
     model = Model(tensors, layers, ("x",), ("z",))
     with pytest.raises(ExportError) as caught:
-        tflite.build(model)
+        tflite.build(model, "int8", inputs(model)[0])
     for part in ("first", "relu", "second", "hard_sigmoid", "head", "gelu", "alone", "0.5"):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_layers_it_does_not_write_are_refused_by_name():
-    layers = (Reverse("turned", ("x",), ("a",)), Reduce("pooled", ("a",), ("y",), "mean"))
+def test_a_file_of_one_step_has_no_layers_that_look_at_others():
+    layers = (Pad("padded", ("x",), ("a",), 1, 0), Reduce("pooled", ("a",), ("y",), "mean"))
     model = Model(tuple(Tensor(name, 2) for name in "xay"), layers, ("x",), ("y",))
-    with pytest.raises(ExportError, match="turned: Reverse is not written .*; pooled: Reduce is not written"):
-        tflite.build(model)
-    cell = replace(lstm("cell", "x", "h", 2, 3, np.random.default_rng(0)), clip=2.0, reads=("x", "s"), masked=True)
-    model = Model((Tensor("x", 2), Tensor("s", 1), Tensor("h", 3)), (cell,), ("x", "s"), ("h",))
-    with pytest.raises(ExportError, match="cell: its cells have no clip of what .*; cell: its cells have no mask"):
-        tflite.build(model)
+    assert not tflite.refusals(model, steps=5)
+    conv = Conv1d("windows", ("x",), ("a",), np.ones((2, 3, 2)), np.zeros(2), left=2)
+    model = Model(tuple(Tensor(name, 2) for name in "xay"), (conv, replace(layers[1])), ("x",), ("y",))
+    with pytest.raises(ExportError, match="windows: a file of one step .*; pooled: a file of one step"):
+        tflite.build(model, steps=1)
+    turned = replace(model, layers=(Reverse("turned", ("x",), ("a",)), layers[1]))
+    with pytest.raises(InputError, match=r"whole sequences alone \(turned: .*give `steps`"):
+        tflite.build(turned)
 
 
 def test_arguments_are_honoured_or_refused():

@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 
 from edgelstm import peers
-from edgelstm.calibration import calibrate
 from edgelstm.exporters import tflite
 from edgelstm.exporters.tflite_graph import ABSENT, Graph, Quantization
 from edgelstm.layers import Last, Reverse
@@ -148,9 +147,9 @@ class File:
 
 def exported(model, samples, steps):
     """A float model as the exporter writes it in int8: the file's bytes, the int8 model in it, and its LSTMs' c."""
-    assembly = tflite._Assembly(model, "int8", calibrate(model, samples), steps, 1)
-    data = assembly.pack()
-    graph, names = assembly.graph, {}
+    made = tflite.assembled(tflite.planned(model, "int8", steps), samples)
+    data = made.pack()
+    graph, names = made.assembly.sheet.graph, {}
     tensors, layers, cells = [], [], {}
 
     def affine(index):

@@ -37,6 +37,7 @@ PYTHON = (
     ("stream", "peers", "bench"),
     ("converter",),
     ("proof", "validation"),
+    ("proof_tflite",),
     ("demo",),
     ("report_tables",),
     ("cli",),

@@ -65,7 +65,7 @@ def beyond(model, samples, data):
 
 def tflite_kinds(model, samples, data):
     """dB of TFLite's int8 and of its dynamic range; none where it has no such LSTM."""
-    if tflite.refusals(model):
+    if tflite.refusals(model, "int8", 1) or tflite.refusals(model, "dynamic", 1):
         return []
     files = (tflite.build(model, "int8", samples, steps=1), tflite.build(model, "dynamic", steps=1))
     return [beside(model, data, peers.run_tflite(file, (data,), every_step=True).ys) for file in files]

@@ -8,45 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from ..importers.tflite_schema import OPERATORS as OPERATORS
+from ..importers.tflite_schema import TYPES as KINDS
 from ..model import Array
 from .flatbuffer import Table, pack
 
 IDENTIFIER = b"TFL3"
 ABSENT = -1  # an optional input that is not given
 
-TYPES = {"float32": 0, "int32": 2, "int16": 7, "int8": 9}
-
-OPERATORS = {
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": (44, 71),
-    "FULLY_CONNECTED": (9, 8),
-    "STRIDED_SLICE": (45, 32),
-    "REVERSE_V2": (105, 81),
-    "ADD": (0, 11),
-    "SUB": (41, 28),
-    "MUL": (18, 21),
-    "CONCATENATION": (2, 10),
-    "GATHER": (36, 23),
-    "RESHAPE": (22, 17),
-    "SOFTMAX": (25, 9),
-    "LOGISTIC": (14, 0),
-    "TANH": (28, 0),
-    "RELU": (19, 0),
-    "RELU6": (21, 0),
-    "RELU_N1_TO_1": (20, 0),
-    "LEAKY_RELU": (98, 75),
-    "ELU": (111, 0),
-    "QUANTIZE": (114, 89),
-    "DEQUANTIZE": (6, 38),
-}
-"""Per operator its builtin code, and the number of its table of options (0: it has none)."""
+TYPES = {name: number for number, name in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantization:
-    """real = scale * (integer - zero); one scale, or one per row of the first axis."""
+    """real = scale * (integer - zero); one scale, or one per place of an axis."""
 
-    scales: Array  # float32 [1] or [rows]
+    scales: Array  # float32 [1] or [places]
     zero: int = 0
+    axis: int = 0
 
     @property
     def scale(self) -> np.float32:
@@ -108,38 +87,66 @@ class Graph:
         intermediates: Sequence[int] = (),
     ) -> int:
         """Add an operator; returns its output."""
-        row = Operator(name, version, tuple(inputs), (output,), options or {}, tuple(intermediates))
-        self.operators.append(row)
+        self.several(name, version, inputs, (output,), options, intermediates)
         return output
+
+    def several(
+        self,
+        name: str,
+        version: int,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: Table | None = None,
+        intermediates: Sequence[int] = (),
+    ) -> None:
+        """Add an operator of any number of outputs."""
+        row = Operator(name, version, tuple(inputs), tuple(outputs), options or {}, tuple(intermediates))
+        self.operators.append(row)
 
     def _add(self, tensor: GraphTensor) -> int:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def pack(self, inputs: Sequence[int], outputs: Sequence[int], description: str) -> bytes:
-        """The file's bytes."""
-        codes = list(dict.fromkeys((row.name, row.version) for row in self.operators))
+    def pack(
+        self, inputs: Sequence[int], outputs: Sequence[int], description: str, inner: Sequence[Subgraph] = ()
+    ) -> bytes:
+        """The file's bytes, with the graphs that operators name by their number, the first of which is 1."""
+        graphs = [Subgraph(self, tuple(inputs), tuple(outputs), "main"), *inner]
+        codes = list(dict.fromkeys((row.name, row.version) for each in graphs for row in each.graph.operators))
         buffers: list[Table] = [{}]  # the first is empty and serves every tensor that is no constant
-        tensors = []
-        for tensor in self.tensors:
-            tensors.append(_tensor(tensor, len(buffers) if tensor.data is not None else 0))
-            if tensor.data is not None:
-                buffers.append({0: tensor.data.astype(tensor.data.dtype.newbyteorder("<")).tobytes()})
-        subgraph = {
-            0: tensors,
-            1: _indices(inputs),
-            2: _indices(outputs),
-            3: [_operator(row, codes.index((row.name, row.version))) for row in self.operators],
-            4: "main",
-        }
         root = {
             0: np.uint32(3),
             1: [_code(name, version) for name, version in codes],
-            2: [subgraph],
+            2: [_subgraph(each, codes, buffers) for each in graphs],
             3: description,
             4: buffers,
         }
         return pack(root, IDENTIFIER)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subgraph:
+    """A graph with its inputs and outputs."""
+
+    graph: Graph
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    name: str
+
+
+def _subgraph(each: Subgraph, codes: list[tuple[str, int]], buffers: list[Table]) -> Table:
+    tensors = []
+    for tensor in each.graph.tensors:
+        tensors.append(_tensor(tensor, len(buffers) if tensor.data is not None else 0))
+        if tensor.data is not None:
+            buffers.append({0: tensor.data.astype(tensor.data.dtype.newbyteorder("<")).tobytes()})
+    return {
+        0: tensors,
+        1: _indices(each.inputs),
+        2: _indices(each.outputs),
+        3: [_operator(row, codes.index((row.name, row.version))) for row in each.graph.operators],
+        4: each.name,
+    }
 
 
 def _code(name: str, version: int) -> Table:
@@ -158,7 +165,7 @@ def _tensor(tensor: GraphTensor, buffer: int) -> Table:
     if tensor.quantization is not None:
         scales = tensor.quantization.scales.astype(np.float32)
         zeros = np.full(len(scales), tensor.quantization.zero, np.int64)
-        table[4] = {2: scales, 3: zeros, 6: np.int32(0)}
+        table[4] = {2: scales, 3: zeros, 6: np.int32(tensor.quantization.axis)}
     return table
 
 

@@ -129,7 +129,8 @@ def state_of(build: Build, node: Node, value: Value | None, width: int, x: str) 
     if not isinstance(value, Data):
         raise CheckpointError(f"{node.label}: the state it starts from does not come from the model's inputs")
     state = build.alone(node, build.settle(node, value, value.order))
-    if state.width != width or (places(state, state.axes) != np.arange(width)).any():
+    values = [axis for axis in state.axes if axis != (build.batch,)]
+    if state.width != width or (places(state, values) != np.arange(width)).any():
         raise CheckpointError(f"{node.label}: it starts from a state of shape {text(value.shape)}")
     return build.read(node, state)
 

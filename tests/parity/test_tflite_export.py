@@ -1,0 +1,157 @@
+"""Written .tflite files of every layer in both runtimes, with their own kernels and the plain ones, and in TFLite
+Micro, beside the float64 reference. The models are those of tests/written_models.py."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flatbuffers")
+
+from click.testing import CliRunner
+from written_models import AROUND, CELLS, STEPS, data, gru, net
+
+from edgelstm import importers, peers, reference
+from edgelstm.cli import main
+from edgelstm.errors import ExportError
+from edgelstm.exporters import tflite
+from edgelstm.proof_tflite import beside
+
+MODELS = CELLS | AROUND
+STREAMED = [name for name, model in CELLS.items() if model.timing.causal and not tflite.refusals(model, "float", 1)]
+LIMIT = 5e-6  # of max(1, max|y|)
+RUNTIMES = peers.runtimes()
+pytestmark = pytest.mark.skipif(not RUNTIMES, reason="no TFLite runtime")
+WAYS = [(runtime, resolver) for runtime in RUNTIMES for resolver in ("default", "reference")]
+
+
+def errors(expected: Any, found: Any) -> float:
+    """The largest, as a part of max(1, max|y|)."""
+    assert [y.shape for y in found] == [y.shape for y in expected]
+    return max(float(np.abs(y - z).max() / max(1, np.abs(z).max())) for y, z in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_both_runtimes_answer_as_the_reference(name: str) -> None:
+    model = MODELS[name]
+    xs = data(model)
+    expected = reference.run(model, xs)
+    files = tflite.build(model, steps=STEPS), tflite.build(model, steps=STEPS, batch=2)
+    for runtime, resolver in WAYS:
+        for file in files:
+            found = peers.run_tflite(file, xs, runtime, resolver=resolver, as_read=False).ys
+            assert errors(expected, found) <= LIMIT, (runtime, resolver)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", [name for name in STREAMED if not any(t.single for t in CELLS[name].tensors)])
+def test_one_step_streams_as_the_whole_sequence_runs(name: str, runtime: str) -> None:
+    model = CELLS[name]
+    xs = data(model)
+    every = reference.run(model, xs, every_step=True)  # behind a Last cells step on
+    expected = [y[:, -1] if name in model.timing.single else y for name, y in zip(model.outputs, every, strict=True)]
+    streamed = peers.run_tflite(tflite.build(model, steps=1), xs, runtime, as_read=False).ys
+    assert errors(expected, streamed) <= LIMIT
+    whole = peers.run_tflite(tflite.build(model, "dynamic", steps=STEPS), xs, runtime, as_read=False).ys
+    streamed = peers.run_tflite(tflite.build(model, "dynamic", steps=1), xs, runtime, as_read=False).ys
+    assert errors(expected, streamed) <= 0.03
+    assert "behind" in name or errors(whole, streamed) <= LIMIT
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_swapped_gates_and_forgotten_states_are_seen(runtime: str) -> None:
+    model = CELLS["gru"]
+    xs = data(model)
+    expected = reference.run(model, xs)
+    wrong = net(gru())
+    found = peers.run_tflite(tflite.build(wrong, steps=STEPS), xs, runtime, as_read=False).ys
+    assert errors(expected, found) > 1000 * LIMIT
+    file = tflite.build(model, steps=1)
+    each = [peers.run_tflite(file, [xs[0][:, t : t + 1]], runtime, as_read=False).ys[0] for t in range(STEPS)]
+    assert errors(expected, [np.concatenate(each, axis=1)]) > 1000 * LIMIT
+
+
+# ---- the command ----
+
+
+def export(*arguments: Any) -> str:
+    result = CliRunner().invoke(main, ["export-tflite", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output + result.stderr
+    return result.stdout
+
+
+def test_the_command_runs_what_it_writes(tmp_path: Path) -> None:
+    source, target = tmp_path / "m.tflite", tmp_path / "w.tflite"
+    source.write_bytes(tflite.build(CELLS["lstm stacked"], steps=STEPS))
+    np.save(tmp_path / "X.npy", data(CELLS["lstm stacked"], 4, STEPS)[0])
+    for kind, said in (("float", "largest error"), ("dynamic", "dB"), ("int8", "on the samples: ")):
+        more = ("--samples", tmp_path / "X.npy") if kind == "int8" else ()
+        lines = export(source, "-o", target, "--kind", kind, *more).splitlines()
+        assert lines[1].startswith("reading proven: ") and lines[2].startswith("file run by tflite-runtime")
+        assert said in lines[2]
+    assert importers.read(target)
+
+
+def test_a_file_that_answers_otherwise_is_not_written() -> None:
+    file = tflite.build(net(gru()), steps=STEPS)
+    with pytest.raises(ExportError, match="answers otherwise than the model"):
+        beside(CELLS["gru"], file, STEPS)
+
+
+# ---- TFLite Micro ----
+
+MICRO_LACKS = {
+    name
+    for name in MODELS
+    # its LSTM has four gates and nothing else; REDUCE_ANY, UNIDIRECTIONAL_SEQUENCE_RNN and GELU it has not
+    if name.startswith(("lstm peepholes", "lstm projection", "lstm coupled", "lstm norm", "lstm all"))
+    or "mask" in name
+    or "gelu" in name
+    or name in ("rnn", "rnn relu", "sum of steps that count")
+} - {"lstm coupled, in a loop"}
+
+
+@cache
+def _process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+def micro(file: bytes, xs: list[np.ndarray], outputs: int, calls: int) -> list[np.ndarray]:
+    """The outputs of a sequence as TFLite Micro gives them, in a process of its own, in so many calls."""
+    return _process().submit(micro_here, file, xs, outputs, calls).result()
+
+
+def micro_here(file: bytes, xs: list[np.ndarray], outputs: int, calls: int) -> list[np.ndarray]:
+    runtime = importlib.import_module("tflite_micro").runtime
+    interpreter = runtime.Interpreter.from_bytes(file, arena_size=1 << 20)
+    every = []
+    for t in range(calls):
+        for k, x in enumerate(xs):
+            part = x if calls == 1 else x[:, t : t + 1]
+            interpreter.set_input(part.astype(interpreter.get_input_details(k)["dtype"]), k)
+        interpreter.invoke()
+        every.append([interpreter.get_output(k) for k in range(outputs)])
+    return [ys[-1] if ys[0].ndim < 3 else np.concatenate(ys, axis=1) for ys in zip(*every, strict=True)]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is not installed")
+@pytest.mark.parametrize("name", MODELS)
+def test_micro(name: str) -> None:
+    model = MODELS[name]
+    xs = data(model, 1)
+    if name in MICRO_LACKS:
+        with pytest.raises(RuntimeError, match="TFLM"):
+            micro(tflite.build(model, steps=STEPS), xs, len(model.outputs), 1)
+        return
+    expected = reference.run(model, xs)
+    assert errors(expected, micro(tflite.build(model, steps=STEPS), xs, len(expected), 1)) <= LIMIT
+    if name in STREAMED and not any(t.single for t in model.tensors) and "behind" not in name:
+        assert errors(expected, micro(tflite.build(model, steps=1), xs, len(expected), STEPS)) <= LIMIT
