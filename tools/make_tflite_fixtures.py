@@ -154,7 +154,7 @@ def optimised(keras: Any) -> dict[str, Callable[[], Any]]:
 
 
 def integers(keras: Any) -> dict[str, Callable[[], Any]]:
-    """Models that the converter makes whole int8 files of; Keras 3 has none."""
+    """Models that the converter makes whole int8 files of; of Keras 3 without loops alone."""
     layers = keras.layers
 
     def row(*parts: Any, dtype: str = "float32", shape: Any = (STEPS, VALUES)) -> Any:
@@ -172,6 +172,17 @@ def integers(keras: Any) -> dict[str, Callable[[], Any]]:
         joins = [layers.Add()([a, b]), layers.Multiply()([a, b]), layers.Subtract()([b, a])]
         return keras.Model(x, layers.Dense(3)(layers.Concatenate()(joins)))
 
+    def step() -> Any:
+        x, *states = (keras.Input(batch_shape=(1, UNITS)) for _ in range(3))  # alike, as their order is no one's
+        y, after = layers.LSTMCell(UNITS)(x, states)
+        return keras.Model([x, *states], [layers.Dense(2)(y), *after])
+
+    if keras.__version__ >= "3":
+        return {
+            "int8_unrolled": lambda: row(lstm(unroll=True), layers.GRU(2, unroll=True), shape=(3, VALUES)),
+            "int8_unrolled_before": lambda: row(layers.GRU(UNITS, reset_after=False, unroll=True), shape=(3, VALUES)),
+            "int8_step": step,
+        }
     return {
         "int8": lambda: row(lstm(8), layers.LSTM(5), layers.Dense(3, activation="softmax")),
         "int8_floats": lambda: row(lstm(8), layers.Dense(6, activation="relu"), layers.Dense(2, activation="tanh")),
@@ -195,7 +206,7 @@ def main() -> int:
         import tf_keras as keras
     else:
         import keras
-    made = {**models(keras), **optimised(keras), **(integers(keras) if kind == "2" else {})}
+    made = {**models(keras), **optimised(keras), **integers(keras)}
     for name in names or made:
         model = made[name]()
         rng = np.random.default_rng(7)
@@ -211,7 +222,8 @@ def main() -> int:
         if name.startswith("int8"):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.representative_dataset = lambda shape=model.input_shape: samples(shape)
+            shapes = [tuple(port.shape) for port in model.inputs]
+            converter.representative_dataset = lambda shapes=shapes: samples(shapes)
             if name != "int8_floats" and "embedding" not in name:
                 converter.inference_input_type = converter.inference_output_type = tf.int8
         if name == "float16":
@@ -222,12 +234,12 @@ def main() -> int:
     return 0
 
 
-def samples(shape: tuple[int, ...]) -> Iterator[list[np.ndarray]]:
+def samples(shapes: list[tuple[int, ...]]) -> Iterator[list[np.ndarray]]:
     """What the ranges of int8 are taken from."""
     rng = np.random.default_rng(5)
     for _ in range(60):
-        ids = len(shape) == 2
-        yield [rng.integers(0, 30, shape).astype(np.int32) if ids else rng.normal(0, 1, shape).astype(np.float32)]
+        ids = shapes == [(1, STEPS)]
+        yield [(rng.integers(0, 30, s) if ids else rng.normal(0, 1, s)).astype("int32" if ids else "f4") for s in shapes]
 
 
 def answers() -> int:

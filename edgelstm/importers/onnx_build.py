@@ -37,7 +37,8 @@ from .torch_pickle import shown
 MAX_LAYERS = 2000
 MAX_WEIGHTS = 2 << 24  # of a model; with what merging copies, 64 MiB of weights that two layers read take 450 MB
 _MAX_MADE = 3 << 24  # weights of all layers made, also those that are merged later or that nothing needs
-_MAX_DIAGONAL = 1024  # values that a Dense may scale one by one, or choose among
+_MANY_CUTS = 8
+MAX_DIAGONAL = 1024  # values that a Dense may scale one by one, or choose among
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +64,7 @@ class Build:
         self.notes: list[str] = []
         self.affine: set[str] = set()  # layers that scale and shift value by value, for `merge`
         self.made = 0  # weights of all layers
+        self.cuts: set[tuple[int, int]] = set()  # rows left out at both ends, by what was cropped
         self._names: set[str] = set()
         self._moved: dict[tuple[Any, ...], str] = {}
 
@@ -292,9 +294,9 @@ class Build:
         if isinstance(before, Dense) and before.activation.name != "softmax":
             rows = {"kernel": before.kernel[indices], "bias": before.bias[indices], "activation": before.activation}
             return self.emit(Dense, node, before.reads, len(indices), ".rows", **rows)
-        if max(len(indices), data.width) > _MAX_DIAGONAL:
+        if max(len(indices), data.width) > MAX_DIAGONAL:
             raise CheckpointError(
-                f"{node.label}: it takes some of {data.width} values, expected at most {_MAX_DIAGONAL}"
+                f"{node.label}: it takes some of {data.width} values, expected at most {MAX_DIAGONAL}"
             )
         kernel = np.zeros((len(indices), data.width), np.float32)
         kernel[np.arange(len(indices)), indices] = 1
@@ -318,7 +320,7 @@ class Build:
         if data.steps:
             kernel = scale.reshape(width, 1, 1)
             made = self.emit(Conv1d, node, (tensor,), width, suffix, kernel=kernel, bias=offset, groups=width)
-        elif width <= _MAX_DIAGONAL:
+        elif width <= MAX_DIAGONAL:
             made = self.emit(Dense, node, (tensor,), width, suffix, kernel=np.diag(scale), bias=offset)
         else:
             raise CheckpointError(f"{node.label}: it scales a single row of {width} values one by one")
@@ -387,12 +389,18 @@ class Build:
                 pieces.append((self.move(Reverse, node, tensor, self.tensors[tensor].width), part))
         return replace(data, pieces=tuple(pieces))
 
+    def many_cuts(self, left: int, right: int) -> bool:
+        """Whether so many cuts of a sequence's ends are made that others had better be made of all steps' values: rows
+        come at few different steps only."""
+        return len(self.cuts) >= _MANY_CUTS and (left, right) not in self.cuts
+
     def cropped(self, node: Node, data: Data, axis: int, left: int, right: int) -> Data:
         """All steps but some at the ends."""
         if not left and not right:
             return data
         data = self.whole(node, data)
         size = data.shape[axis]
+        self.cuts.add((left, right))
         tensor = self.move(Crop, node, data.pieces[0][0], data.width, left=left, right=right)
         made = Atom(size - left - right)
         axes = [*data.axes]

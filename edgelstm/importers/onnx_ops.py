@@ -12,7 +12,7 @@ from ..errors import CheckpointError
 from ..layers import LARGEST, LINEAR, LOG_SIGMOID, Activate, Activation, Combine, Embedding, LayerNorm, SoftmaxSteps
 from ..model import Array
 from . import onnx_cells, onnx_joins, onnx_windows
-from .onnx_build import Build
+from .onnx_build import MAX_DIAGONAL, Build
 from .onnx_file import Node
 from .onnx_fold import (
     CASTS,
@@ -227,6 +227,14 @@ def _taken(build: Build, node: Node, data: Data, axis: int, indices: list[Dim]) 
         return build.last(node, placed, axis)
     if before == 0:
         return build.first(node, placed, axis)
+    if isinstance(size, int) and build.many_cuts(0, behind):  # as unrolled cells take step after step
+        if size * data.width > MAX_DIAGONAL:
+            raise CheckpointError(
+                f"{node.label}: one by one it takes more steps of {size} than can be followed, as unrolled layers do; "
+                "import the checkpoint it was converted from instead"
+            )
+        together = build.settle(node, data, data.order)
+        return build.chosen(node, together, axis, [before])
     if behind is not None:
         return build.last(node, build.cropped(node, placed, axis, 0, behind), axis)
     assert before is not None

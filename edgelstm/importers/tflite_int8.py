@@ -30,7 +30,7 @@ from ..tfl8 import (
     Tfl8Tensor,
 )
 from . import onnx_joins
-from .onnx_build import Build
+from .onnx_build import MAX_DIAGONAL, Build
 from .onnx_file import Node
 from .onnx_fold import optional, text
 from .onnx_joins import data_of
@@ -113,6 +113,32 @@ class Build8(Build):
         self.params[written[0]] = params
         return written[0]
 
+    def _taken(self, node: Node, data: Data, indices: Array) -> str:
+        """Some of a tensor's values: rows of the product that makes them, else a product that copies bytes: with
+        weights of 0 and 1, whose scale is 1, each rounding rule gives x itself."""
+        return self._some(node, self.read(node, data), data.width, indices)
+
+    def _some(self, node: Node, tensor: str, width: int, indices: Array) -> str:
+        before = self.writers.get(tensor)
+        if isinstance(before, Tfl8Dequantize):
+            reads = (self._some(node, before.reads[0], width, indices),)
+            (written,) = super().emit_all(Tfl8Dequantize, node, reads, (len(indices),), ".values")
+            self.params[written] = FLOATS
+            return written
+        if isinstance(before, Tfl8Dense):
+            reads, scales = before.reads, before.kernel_scale
+            fields = {"kernel": before.kernel[indices], "bias": before.bias[indices], "activation": before.activation}
+            fields["kernel_scale"] = scales if len(scales) == 1 else scales[indices]
+        else:
+            if self.params[tensor][0] != "s8" or max(len(indices), width) > MAX_DIAGONAL:
+                raise CheckpointError(f"{node.label}: it takes some of {width} values, which no layer does; {ADVICE}")
+            reads, kernel = (tensor,), np.zeros((len(indices), width), np.int8)
+            kernel[np.arange(len(indices)), indices] = 1
+            fields = {"kernel": kernel, "bias": np.zeros(len(indices), np.int32), "kernel_scale": np.ones(1, np.float32)}
+        (written,) = super().emit_all(Tfl8Dense, node, reads, (len(indices),), ".rows", **fields)
+        self.params[written] = self.params[tensor]
+        return written
+
     def _source(self, tensor: str) -> str:
         """The input that a tensor comes from."""
         while tensor in self.writers:
@@ -194,6 +220,8 @@ def _bias(low: Lowering, operator: Operator, index: int, units: int, scales: Arr
 def _dense(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     if options.pop("weights_format"):
         raise CheckpointError(f"{low.label(operator)}: its weights are shuffled, which is not read")
+    if low.tensor(operator, 0).dtype == "float32":
+        raise CheckpointError(f"{low.label(operator)}: a product of floats among integers, which no layer does; {ADVICE}")
     keep, quantization = options.pop("keep_dims"), _scale(low, operator, 1)
     kernel = low.tensor(operator, 1).array()
     if kernel.ndim != 2 or quantization.axis != 0:

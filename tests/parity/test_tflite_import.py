@@ -26,7 +26,7 @@ from edgelstm.layers import Activation, Dense, Last, Lstm, Rnn
 from edgelstm.model import Model, Tensor
 from edgelstm.proof import prove
 from edgelstm.random_inputs import draw
-from edgelstm.tfl8_model import ARITHMETIC, variant
+from edgelstm.tfl8_model import ARITHMETIC, Tfl8Model, variant
 
 LIMIT = 5e-6
 GOLDEN = Path(__file__).parents[1] / "golden" / "tflite"
@@ -558,31 +558,37 @@ def test_a_wrong_model_is_no_proof(name: str, tmp_path: Path) -> None:
         prove(replace(model, layers=tuple(swapped)), path)
 
 
-def same_bytes(data: bytes, runtime: str, steps: int, resolver: str = "default") -> None:
-    """Of random inputs a runtime makes the very integers that the reference does."""
+def same_bytes(data: bytes, runtime: str, steps: int, resolver: str = "default") -> Tfl8Model:
+    """Of random inputs a runtime makes the very integers that the reference does, and the core."""
     way = ARITHMETIC[runtime, resolver, platform.machine()]
     model = variant(importer.reading(data, "", compat=True).model, **way)
-    rng = np.random.default_rng(2)
-    port, out = (model.tensor(names[0]) for names in (model.inputs, model.outputs))
+    assert isinstance(model, Tfl8Model)
+    rng, core = np.random.default_rng(2), Runner(model)
     module = importlib.import_module(f"{peers.RUNTIMES[runtime]}.interpreter")
     kernels = getattr(module.OpResolverType, peers.RESOLVERS[resolver])
     interpreter = module.Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=kernels)
     interpreter.allocate_tensors()
-    row, answer = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    rows, answers = interpreter.get_input_details(), interpreter.get_output_details()
+    ports = [model.tensor(name) for name in model.inputs]
     for _ in range(20):
-        shape = (1, steps, port.width)
-        if port.type == "f32":
-            x = rng.normal(0, 1, shape).astype(np.float32)
-        else:
-            low, high = (-128, 128) if port.type == "s8" else (0, 30)
-            x = rng.integers(low, high, shape)
+        xs: list[Any] = []
         interpreter.reset_all_variables()
-        interpreter.set_tensor(row["index"], x.reshape(row["shape"]).astype(row["dtype"]))
+        for port, row in zip(ports, rows, strict=True):
+            shape = (1, 1, port.width) if port.single else (1, model.meta.window or steps, port.width)
+            if port.type == "f32":
+                x: Any = rng.normal(0, 1, shape).astype(np.float32)
+            else:
+                x = rng.integers(*((-128, 128) if port.type == "s8" else (0, 30)), shape)
+            interpreter.set_tensor(row["index"], x.reshape(row["shape"]).astype(row["dtype"]))
+            xs.append(x[:, 0] if port.single else x)
         interpreter.invoke()
-        (y,) = reference_tfl8.run(model, [x])
-        expected = interpreter.get_tensor(answer["index"]).reshape(y.shape)
-        assert y.any() and out.type == ("s8" if expected.dtype == np.int8 else "f32")
-        assert (y == expected).all()
+        ys = reference_tfl8.run(model, xs)
+        ours = core.run(tuple(xs) if len(xs) > 1 else xs[0])
+        for y, own, answer in zip(ys, ours if len(ys) > 1 else (ours,), answers, strict=True):
+            expected = interpreter.get_tensor(answer["index"])
+            assert y.any() and (expected.dtype == np.int8) == (y.dtype == np.int8)
+            assert (y.ravel() == expected.ravel()).all() and (own.ravel() == expected.ravel()).all()
+    return model
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
