@@ -165,7 +165,9 @@ def map_table(layer: Tfl8Map, x: Tfl8Tensor, y: Tfl8Tensor) -> Array:
         if coarse:
             shifted: Array = (v * int(np.rint(np.float32(256) * ratio)) + 128) >> 8
             return shifted
-        factor = float(np.float32(x.scale)) * abs(float(np.float32(alpha))) / float(np.float32(y.scale))
+        # QUANTIZE divides doubles, the others floats
+        exact = float(np.float32(x.scale)) / float(np.float32(y.scale))
+        factor = exact if layer.function == "rescale" else abs(float(ratio))
         rounding = "halfup" if own == "halfup" and layer.function == "rescale" else "double"
         z: Array = scaled(v, *checked(layer.name, multiplier(factor)), rounding)
         return z * int(np.sign(alpha))

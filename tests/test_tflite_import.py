@@ -315,10 +315,14 @@ def test_int8_of_what_no_layer_computes_is_refused_by_name() -> None:
         file.outputs(y)
         return file.bytes()
 
-    refused(build("ELU", (1, 6, 4)), r"\(ELU\): an operator that no layer does")
+    refused(build("ELU", (1, 6, 4)), r"\(ELU\): no layer does this operator with integers; import the float")
     refused(build("MEAN", (1, 4), lambda f: [f.constant(np.array([1]))]), "MEAN")
-    cut = build("SLICE", (1, 6, 2), lambda f: [f.constant(np.array([0, 0, 1])), f.constant(np.array([1, 6, 2]))])
-    refused(cut, "Dense of integers")
+    file = File()
+    x = file.input(1, 6, 2000, dtype="int8", quantized=(0.1, 3, 0))
+    y = file.tensor((1, 6, 1999), "int8", quantized=(0.1, 3, 0))
+    file.into("SLICE", [x, file.constant(np.array([0, 0, 1])), file.constant(np.array([1, 6, 1999]))], [y])
+    file.outputs(y)
+    refused(file.bytes(), r"\(SLICE\): it takes some of 2000 values, which no layer does; import the float")
 
 
 def test_unsigned_integers_are_refused() -> None:

@@ -134,7 +134,11 @@ class Build8(Build):
                 raise CheckpointError(f"{node.label}: it takes some of {width} values, which no layer does; {ADVICE}")
             reads, kernel = (tensor,), np.zeros((len(indices), width), np.int8)
             kernel[np.arange(len(indices)), indices] = 1
-            fields = {"kernel": kernel, "bias": np.zeros(len(indices), np.int32), "kernel_scale": np.ones(1, np.float32)}
+            fields = {
+                "kernel": kernel,
+                "bias": np.zeros(len(indices), np.int32),
+                "kernel_scale": np.ones(1, np.float32),
+            }
         (written,) = super().emit_all(Tfl8Dense, node, reads, (len(indices),), ".rows", **fields)
         self.params[written] = self.params[tensor]
         return written
@@ -162,12 +166,24 @@ def _layer(form: Any, *inputs: int, fields: Callable[[Lowering, Operator, dict[s
     """An operator that is one layer."""
 
     def made(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+        for k in inputs:
+            _read(low, operator, k)
         found = fields(low, operator, options)
         node = {"form": form, "fields": found, "params": _written(low, operator)}
         reads = [low.name(operator.inputs[k]) for k in inputs]
         low.emit(operator, "Layer8", reads, low.name(operator.outputs[0]), **node)
 
     return made
+
+
+def _read(low: Lowering, operator: Operator, index: int) -> Params:
+    """What the int8 of an input stand for."""
+    label = low.label(operator)
+    found = params_of(low.tensor(operator, index), label)
+    if found[0] != "s8":
+        kind = low.tensor(operator, index).dtype
+        raise CheckpointError(f"{label}: it computes with {kind} among integers, which no layer does; {ADVICE}")
+    return found
 
 
 def _written(low: Lowering, operator: Operator) -> Params:
@@ -220,8 +236,7 @@ def _bias(low: Lowering, operator: Operator, index: int, units: int, scales: Arr
 def _dense(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     if options.pop("weights_format"):
         raise CheckpointError(f"{low.label(operator)}: its weights are shuffled, which is not read")
-    if low.tensor(operator, 0).dtype == "float32":
-        raise CheckpointError(f"{low.label(operator)}: a product of floats among integers, which no layer does; {ADVICE}")
+    _read(low, operator, 0)
     keep, quantization = options.pop("keep_dims"), _scale(low, operator, 1)
     kernel = low.tensor(operator, 1).array()
     if kernel.ndim != 2 or quantization.axis != 0:
@@ -345,6 +360,7 @@ def _joined(kind: str) -> Method:
     def made(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
         label, held = low.label(operator), {}
         for place, k in enumerate(operator.inputs):
+            _read(low, operator, place)
             tensor = low.subgraph.tensors[k]
             if tensor.data is not None:
                 held[place] = (tensor.array(), params_of(tensor, label))
@@ -411,6 +427,13 @@ METHODS8: dict[str, Method] = {
     "MUL": _joined("multiply"),
 }
 """How each operator of an int8 graph becomes nodes."""
+
+
+def _floats_alone(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+    raise CheckpointError(f"{low.label(operator)}: no layer does this operator with integers; {ADVICE}")
+
+
+METHODS8 |= {name: _floats_alone for name in METHODS if name not in METHODS8}
 
 
 # ---- nodes to layers ----
