@@ -49,6 +49,9 @@ setting.
 Row = tuple[str, str, str, str, str]  # layer, setting, becomes, int8, step
 
 
+_MANY = 14  # layers in a row of a table
+
+
 def outcome(source: Any, **options: Any) -> tuple[str, str, str]:
     """What becomes of a checkpoint: its layers, in int8, and step by step."""
     try:
@@ -57,6 +60,8 @@ def outcome(source: Any, **options: Any) -> tuple[str, str, str]:
         return f"refused: {_reason(str(error))}", "", ""
     kinds = [type(layer).__name__ for layer in model.layers]
     becomes = ", ".join(kinds) or "nothing"
+    if len(kinds) > _MANY:
+        becomes = f"{len(kinds)} layers: {', '.join(sorted(set(kinds)))}"
     waits = model.timing.waits
     step = f"no: {type(_named(model, waits[0][0])).__name__}: {waits[0][1]}" if waits else "yes"
     if isinstance(model, Tfl8Model):
@@ -77,6 +82,7 @@ def _reason(text: str) -> str:
     """A message without the file's and the layer's names, which are this tool's own."""
     text = re.sub(r"^'[^']*': ", "", " ".join(text.split()))
     text = text.removeprefix("Own: ")  # the module around what is asked for
+    text = re.sub(r"^t\d+: ", "", text)  # an operator of a .tflite file made here
     text = re.sub(r"^(layer|node) '[^']*'( \(\w+\))?: ", "", text)
     text = re.sub(r"; supported: .*", "", text)
     return text.replace("|", "\\|")
@@ -329,7 +335,7 @@ def tflite_rows() -> Iterator[Row]:
 
     probes: list[dict[str, Any]] = [
         {}, {"time_major": True}, {"cell_clip": 10.0}, {"peephole": True}, {"projection": 3}, {"coupled": True},
-        {"activation": 1}, {"activation": 5}, {"norm": True}, {"projection": 3, "proj_clip": 1.0},
+        {"activation": 1}, {"activation": 5}, {"norm": True}, {"projection": 3, "projection_bias": True, "proj_clip": 1.0},
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.tflite"

@@ -227,7 +227,9 @@ def _taken(build: Build, node: Node, data: Data, axis: int, indices: list[Dim]) 
         return build.last(node, placed, axis)
     if before == 0:
         return build.first(node, placed, axis)
-    if isinstance(size, int) and build.many_cuts(0, behind):  # as unrolled cells take step after step
+    if (
+        isinstance(size, int) and before and behind and build.many_cuts(0, behind)
+    ):  # as unrolled cells take step after step
         if size * data.width > MAX_DIAGONAL:
             raise CheckpointError(
                 f"{node.label}: one by one it takes more steps of {size} than can be followed, as unrolled layers do; "

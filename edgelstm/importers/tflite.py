@@ -21,7 +21,7 @@ from .onnx_ops import OPERATIONS
 from .tflite_cells import masked, norm, recurrent
 from .tflite_distributed import distribute
 from .tflite_file import File, parse
-from .tflite_int8 import METHODS8, OPERATIONS8, Build8, is_integer, lstm8, params_of
+from .tflite_int8 import METHODS8, OPERATIONS8, REFUSED8, Build8, is_integer, lstm8, params_of
 from .tflite_lower import Lowering
 from .tflite_ops import METHODS
 from .tflite_patterns import rewritten
@@ -74,7 +74,7 @@ def _floats(file: File, source: Source) -> Reading:
 
 
 def _integers(file: File, source: Source, compat: bool) -> Reading:
-    low = Lowering(file, rewritten(file).subgraph(), METHODS8 | {_LSTM: lstm8(compat)})
+    low = Lowering(file, rewritten(file).subgraph(), REFUSED8 | METHODS8 | {_LSTM: lstm8(compat)})
     graph = low.graph()
     build = Build8(_OPSET)
     spoilt = [node.label for node in graph.nodes if node.attributes.get("spoilt")]

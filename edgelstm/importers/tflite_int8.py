@@ -433,7 +433,8 @@ def _floats_alone(low: Lowering, operator: Operator, options: dict[str, Any]) ->
     raise CheckpointError(f"{low.label(operator)}: no layer does this operator with integers; {ADVICE}")
 
 
-METHODS8 |= {name: _floats_alone for name in METHODS if name not in METHODS8}
+REFUSED8: dict[str, Method] = {name: _floats_alone for name in METHODS if name not in METHODS8}
+"""Those that float graphs alone may have."""
 
 
 # ---- nodes to layers ----
