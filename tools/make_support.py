@@ -335,7 +335,8 @@ def tflite_rows() -> Iterator[Row]:
 
     probes: list[dict[str, Any]] = [
         {}, {"time_major": True}, {"cell_clip": 10.0}, {"peephole": True}, {"projection": 3}, {"coupled": True},
-        {"activation": 1}, {"activation": 5}, {"norm": True}, {"projection": 3, "projection_bias": True, "proj_clip": 1.0},
+        {"activation": 1}, {"activation": 5}, {"norm": True},
+        {"projection": 3, "projection_bias": True, "proj_clip": 1.0},
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.tflite"
