@@ -150,7 +150,8 @@ def _saturation(out: Console, report: Report) -> None:
 
 def table(title: str, texts: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
     """A table of names, then of numbers."""
-    grid = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    least = min(len(title), 80)  # so that the title stands on one line
+    grid = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, min_width=least)
     for column in texts:
         grid.add_column(column, overflow="fold")
     for column in numbers:

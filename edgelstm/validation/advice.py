@@ -15,10 +15,10 @@ from ..report import Arithmetic, Drift, Layer, Saturation
 from .variants import Variant
 
 NOTABLE = 30.0  # dB; sound int8 conversions of trained nets reach more (docs/quantization.md)
-FOREIGN = 6.0  # dB; a layer this far off computes something else
-FINE = 45.0  # dB that what a layer reads may have before its own int8 is what counts
-SATURATED = {"s8": 1e-3, "tfl8": 1e-2, "f32": 0.0}
-"""Shares of a tensor's values that are worth a sentence. TFLite's ranges end where those of its samples did."""
+FOREIGN = 10.0  # dB; a layer this far off computes something else
+FINE = 60.0  # dB that what a layer reads may have before its own int8 is what counts
+SATURATED, MUCH = 1e-3, 1e-2
+"""Shares of a tensor's values that are worth a sentence: of a variant that is poor, and of any."""
 STEADY = 60.0  # dB; a float32 run that is further off from float64 is of a model that lets errors grow
 GROWTH = 6.0  # dB that are lost between the first hundred steps and the last
 UNUSED = 64  # inputs that stay so many times smaller than their range waste 6 of 16 bits
@@ -45,9 +45,10 @@ class Found:
 
 def advice(found: Found) -> tuple[str, ...]:
     """Sentences, the most important first; none where all is well."""
-    said = [*_clips(found), *_foreign(found), *_ranges(found), *_saturated(found)]
-    said += [*_worst(found), *_channels(found), *_growth(found), *_rules(found)]
-    return tuple(dict.fromkeys(said))
+    said = [*_clips(found), *(foreign := _foreign(found))]
+    if not any(text.startswith(f"{found.subject}: from") for text in foreign):  # all else would follow from that
+        said += [*_ranges(found), *_saturated(found), *_worst(found), *_channels(found), *_growth(found)]
+    return tuple(dict.fromkeys((*said, *_rules(found))))
 
 
 def _poor(found: Found, variant: str) -> bool:
@@ -67,8 +68,10 @@ def _foreign(found: Found) -> list[str]:
     for variant in found.variants:
         layers = [layer for layer in found.layers if layer.variant == variant.name]
         first = next((layer for layer in layers if layer.difference.decibels < FOREIGN), None)
-        saturated = any(one.variant == variant.name and one.share > 0.01 for one in found.saturation)
-        if variant.name == found.subject and first is not None and not saturated:
+        saturated = any(one.variant == variant.name and one.share > MUCH for one in found.saturation)
+        # a model that lets rounding grow agrees at first
+        grown = any(one.variant == variant.name and one.points[0].decibels > NOTABLE for one in found.drift)
+        if variant.name == found.subject and first is not None and not saturated and not grown:
             said.append(
                 f"{variant.name}: from {_named(first)} on ({_decibels(first.difference)}) the image computes something "
                 "else than the reference: it was made of other weights or settings; convert the checkpoint again"
@@ -127,7 +130,8 @@ def _ranges(found: Found) -> list[str]:
 def _saturated(found: Found) -> list[str]:
     said = []
     for one in sorted(found.saturation, key=lambda one: -one.share):
-        if not one.layer or one.share <= SATURATED[one.variant]:
+        least = 0.0 if one.type == "f32" else SATURATED if _poor(found, one.variant) else MUCH
+        if not one.layer or one.share <= least:
             continue
         share = f"{_percent(one.share)} of {one.layer}'s {one.tensor}"
         if one.type == "f32":
@@ -152,13 +156,15 @@ def _worst(found: Found) -> list[str]:
     """Where an int8 variant that is poor loses most."""
     said = []
     for variant in found.variants:
-        saturated = any(one.variant == variant.name and one.share > 0.01 for one in found.saturation)
+        saturated = any(one.variant == variant.name and one.share > MUCH for one in found.saturation)
         if variant.name == "f32" or saturated or not _poor(found, variant.name):
             continue  # what saturates is to blame first
         layers = [layer for layer in found.layers if layer.variant == variant.name and layer.tensor != "c"]
         lost = [(_lost(layer), layer) for layer in layers]
         lost = [(much, layer) for much, layer in lost if much > 3]
         if not lost:
+            if any(row.passed is False for row in found.rows if row.variant == variant.name):
+                said.append(f"{variant.name}: no layer stands out, it is int8 that is coarse; keep the model in f32")
             continue
         much, layer = max(lost, key=lambda pair: pair[0])
         said.append(
@@ -213,8 +219,8 @@ def _growth(found: Found) -> list[str]:
     unsteady = set()
     for one in sorted(found.drift, key=lambda one: one.variant != "f32"):
         late = one.points[-1].decibels
-        early = max((point.decibels for point in one.points[:3]), default=late)
-        if not math.isfinite(early) or early - late <= GROWTH or one.output in unsteady:
+        early = min(max(point.decibels for point in one.points[:3]), 200.0)  # infinite where nothing differs yet
+        if not early - late > GROWTH or one.output in unsteady:
             continue
         last = one.points[-1].step
         if one.variant == "f32":

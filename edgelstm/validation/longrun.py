@@ -12,15 +12,16 @@ from ..model import Array, Model
 from ..report import Drift
 from .variants import Arrays, Variant
 
-STEPS = 10_000  # unless told others
-MOST = 1 << 26  # multiplications of the reference that this default may cost in all; a second or two
+STEPS = 10_000  # unless told others, or fewer that are round
+MOST = 1 << 28  # multiplications of the reference that this default may cost in all; a second or two
 
 
 def default_steps(model: Model, given: int | None) -> int:
     """How many steps a long run has where nobody says: those that the data have, but no more than can be waited for."""
     widths = {t.name: t.width for t in model.tensors}
     work = sum(sum(widths[name] for name in layer.reads) * widths[layer.writes[0]] * 4 for layer in model.layers)
-    most = min(STEPS, max(100, MOST // max(1, work)))
+    most = MOST // max(1, work)
+    most = next((steps for steps in (STEPS, 3000, 1000, 300) if steps <= min(STEPS, most)), min(STEPS, 100))
     return most if given is None else min(given, most)
 
 

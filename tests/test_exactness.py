@@ -1,0 +1,98 @@
+"""The ways of rounding: which an image has, which the runtimes at hand have, and what is said of both."""
+
+import platform
+
+import numpy as np
+import pytest
+from nets import signal, stack
+
+from edgelstm import Runner, pack, peers, read, save, variant
+from edgelstm.errors import InputError
+from edgelstm.tfl8_model import ARITHMETIC
+from edgelstm.validation import exactness, validate
+
+needs_runtime = pytest.mark.skipif(not peers.runtimes(), reason="no TFLite runtime has a wheel for this Python")
+X = signal((40, 12, 3))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    from edgelstm.exporters import tflite
+
+    path = tmp_path_factory.mktemp("int8") / "m.tflite"
+    tflite.write(stack(3, (9,), 4), path, "int8", X, steps=12)
+    return path
+
+
+def test_an_image_tells_its_way(file):
+    model = read(file)
+    assert len(exactness.ways(model)) > 3
+    for way in exactness.ways(model):
+        try:
+            image = pack(variant(model, **way))
+        except Exception:
+            continue
+        assert exactness.own_way(image, model) == way
+    other = read(file)
+    changed = other.layers[1].kernel.copy()
+    changed[0, 0, 0] ^= 1
+    from dataclasses import replace
+
+    layers = (other.layers[0], replace(other.layers[1], kernel=changed), *other.layers[2:])
+    assert exactness.own_way(pack(replace(other, layers=layers)), model) is None
+
+
+@needs_runtime
+def test_which_way_is_exact(file, tmp_path):
+    """An image that rounds as the runtime does has its bytes; one that rounds otherwise is told whose it has."""
+    runtime = peers.runtimes()[0]
+    own = ARITHMETIC[runtime, "default", platform.machine()]
+    model = read(file)
+    save(variant(model, **own), tmp_path / "own.elstm")
+    report = validate(tmp_path / "own.elstm", file, X, exact=True)
+    assert report.passed and report.rows[0].variant == "tfl8" and report.rows[0].required == "every byte"
+    row = next(one for one in report.arithmetic if one.resolver == "default" and one.runtime.startswith(runtime))
+    assert row.differing == 0 and row.values == 40 * 4 and row.exact == row.image
+    assert {one.resolver for one in report.arithmetic} == set(peers.RESOLVERS)
+
+    rounding = next(one for one in ("double", "halfup", "single") if one != own["rounding"])
+    save(variant(model, **own | {"rounding": rounding}), tmp_path / "other.elstm")
+    report = validate(tmp_path / "other.elstm", file, X, runtime=runtime)
+    row = next(one for one in report.arithmetic if one.resolver == "default")
+    assert f"rounding {rounding}" in row.image and row.exact and report.passed
+    if row.differing:
+        assert f"rounding {own['rounding']}" in row.exact
+        assert any(f"--for {runtime}:default:{platform.machine()}" in text for text in report.advice)
+        assert not validate(tmp_path / "other.elstm", file, X, runtime=runtime, exact=True).passed
+
+
+@needs_runtime
+def test_an_image_of_another_file_has_no_way(file, tmp_path):
+    from edgelstm.exporters import tflite
+
+    other = tmp_path / "m.tflite"
+    tflite.write(stack(3, (9,), 4, seed=1), other, "int8", X, steps=12)
+    report = validate(read(other), file, X)
+    assert not report.arithmetic[0].exact or report.arithmetic[0].image == "unknown"
+    assert any("another file" in note for note in report.notes)
+    with pytest.raises(InputError, match="full-int8"):
+        validate(stack(3, (9,), 4), file, X, exact=True)
+
+
+@needs_runtime
+def test_int8_doors_take_reals_and_integers():
+    from tfl8_nets import tfl8_stack
+
+    from edgelstm.tfl8_model import Tfl8Model
+
+    model = tfl8_stack(3, (5,), 2, floats=False)
+    assert isinstance(model, Tfl8Model)
+    q = np.random.default_rng(0).integers(-100, 100, (4, 9, 3)).astype(np.int8)
+    y = Runner(model).run(q)
+    real = (0.02 * (q.astype(np.float64) + 5)).astype(np.float32)
+    for data in (q, real):
+        for recorded in (y, (np.float32(0.03) * (y.astype(np.int32) - 11)).astype(np.float32)):
+            report = validate(model, recorded, data)
+            assert report.rows[0].difference.max_error == 0 and report.rows[0].passed
+    with pytest.raises(InputError, match="NaN"):
+        validate(model, y, real * np.nan)
