@@ -382,8 +382,9 @@ def test_steps_are_one_sequence_only_if_all_are_alike(spoilt: bool) -> None:
     assert np.abs(y.reshape(expected.shape) - expected).max() < 1e-6
 
 
-def open_loop(axis: int) -> bytes:
-    """A simple RNN over an open number of steps, which runs as often as an axis of what it reads is long."""
+def open_loop(axis: int, op: str = "TANH", **options: Any) -> bytes:
+    """A simple RNN over an open number of steps, which runs as often as an axis of what it reads is long; `op`: of the
+    sum of its products."""
     file = File()
     x = file.input(1, 1, 3, signature=(-1, 1, 3))
     shape = file.op("SHAPE", [x], (3,), {"type": 2}, dtype="int32")
@@ -403,7 +404,10 @@ def open_loop(axis: int) -> bytes:
         step = file.op("GATHER", [rows, count], (1, 3))
         left = file.op("FULLY_CONNECTED", [step, file.constant(weights(4, 3)), -1], (1, 4))
         right = file.op("FULLY_CONNECTED", [state, file.constant(weights(4, 4, seed=1)), -1], (1, 4))
-        new = file.op("TANH", [file.op("ADD", [left, right], (1, 4))], (1, 4))
+        total = file.op("ADD", [left, right], (1, 4))
+        more = {"MEAN": [np.array([1])], "CONV_2D": [weights(4, 1, 1, 4), weights(4)], "POW": [np.float32(2)]}
+        inputs = [total, *(file.constant(array) for array in more.get(op, []))]
+        new = file.op(op, inputs, (1, 4), options)
         after = file.op("ADD", [count, file.constant(np.int32(1))], (), dtype="int32")
         file.outputs(after, new, most, rows)
     return file.bytes()
@@ -414,6 +418,21 @@ def test_a_loop_runs_over_all_steps_or_is_refused() -> None:
     model = tflite.reading(open_loop(0), "").model
     assert [type(layer) for layer in model.layers] == [Rnn, Last]
     refused(open_loop(2), "number of steps is not that of what it reads")
+    assert tflite.reading(open_loop(0, "HARD_SWISH"), "").model.layers[0].activation.name == "hard_silu"
+
+
+@pytest.mark.parametrize(
+    ("op", "words"),
+    [
+        ("SOFTMAX", "it computes SOFTMAX, as activation='softmax' of a cell does; import the checkpoint"),
+        ("MEAN", "it computes MEAN, as layer normalisation inside a cell of its own .RNN. does; import the checkpoint"),
+        ("RSQRT", "as layer normalisation inside"),
+        ("CONV_2D", "as a convolution inside the cell .ConvLSTM1D. does"),
+        ("POW", "as an activation= or a cell of its own .RNN. does"),
+    ],
+)
+def test_a_loop_that_is_no_cell_is_refused_with_what_likely_made_it(op: str, words: str) -> None:
+    refused(open_loop(0, op), rf"\(WHILE\): a loop that is no recurrent layer as known: .*{words}")
 
 
 def test_a_last_step_is_a_last() -> None:

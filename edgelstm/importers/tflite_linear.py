@@ -188,7 +188,7 @@ def negative(left: Linear, right: Linear) -> bool:
 
 
 _PLAIN = {"sigmoid", "tanh", "relu", "relu6", "leaky_relu", "elu", "exponential", "softsign", "softplus"}
-_PLAIN |= {"gelu", "gelu_tanh"}
+_PLAIN |= {"gelu", "gelu_tanh", "hard_silu"}
 _SIXTH = np.float32(1 / 6)
 
 

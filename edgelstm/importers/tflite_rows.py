@@ -87,12 +87,23 @@ def evaluate(step: Step, operator: Operator) -> list[Any]:
         return [_softplus(step.row(operator.inputs[0]))]
     if op == "NEG":
         return [linear.scaled(step.row(operator.inputs[0]), -1)]
-    raise Unknown(f"it computes {op}")
+    raise Unknown(f"it computes {op}, as {_LIKELY.get(op, 'an activation= or a cell of its own (RNN)')} does")
+
+
+_NORMALISED = "layer normalisation inside a cell of its own (RNN)"
+_LIKELY = {
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"), "a convolution inside the cell (ConvLSTM1D)"),
+    **{op: f"activation={op.lower()!r} of a cell" for op in ("SOFTMAX", "LOG_SOFTMAX")},
+    **dict.fromkeys(("MEAN", "RSQRT", "SQUARED_DIFFERENCE"), _NORMALISED),
+    **dict.fromkeys(("RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL"), "dropout= of a model in training"),
+}
+"""What of a layer's options each operator in a loop is likely there for."""
 
 
 _FUNCTIONS = {
     "LOGISTIC": "sigmoid", "TANH": "tanh", "RELU": "relu", "RELU6": "relu6", "RELU_0_TO_1": "clip01",
     "LEAKY_RELU": "leaky_relu", "ELU": "elu", "EXP": "exponential", "ABS": "abs",
+    "HARD_SWISH": "hard_silu",
 }  # fmt: skip
 
 
