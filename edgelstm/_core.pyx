@@ -158,9 +158,11 @@ cdef object _dtype(const elstm_model *model, const elstm_port *port):
 def whole_numbers(array, dtype, input):
     """An array of whole numbers as int8 or int16; InputError where its type or values are others."""
     info = np.iinfo(dtype)
-    if array.dtype.kind not in "iu" or (array.size and not (info.min <= array.min() and array.max() <= info.max)):
-        raise InputError(f"input {input} takes whole numbers from {info.min} to {info.max}, as {info.dtype}, not "
-                         f"{array.dtype} values beyond")
+    if array.dtype.kind not in "iu":
+        raise InputError(f"input {input} is {array.dtype}, expected whole numbers, as {info.dtype}")
+    if array.size and not (info.min <= array.min() and array.max() <= info.max):
+        raise InputError(f"input {input} goes from {array.min()} to {array.max()}, expected {info.min} to {info.max}, "
+                         f"as {info.dtype}")
     return array.astype(dtype, copy=False)
 
 

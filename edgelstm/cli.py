@@ -345,6 +345,7 @@ def inspect(image: Path) -> None:
             tensor = described.tensors[index]
             parts = [f"{what} {name}: {tensor.width} x {tensor.type}"]
             parts += [f"1 is {tensor.scale:.6g}"] if tensor.type != "f32" else []
+            parts += [f"zero is {tensor.zero_point}"] if tensor.zero_point else []
             parts += [_when(what, tensor)] if tensor.single or tensor.clock else []
             parts += ["with a scaler"] if port.scaler is not None else []
             values = port.labels or tuple(" ".join(v).strip() for v in _paired(port.channels, port.units))

@@ -100,7 +100,7 @@ class Runner(_core.Core):
     def run_integers(self, xs: Any, every_step: bool = False, carry: bool = False, *, lengths: Any = None) -> Any:
         """`run` at the integer door of an s8 image: int16 arrays in and out; see `input_scales`, `output_scales`."""
         if not self.integer:
-            raise InputError("this image is f32; run_integers is for s8 images")
+            raise InputError(f"this image is {self.description.number_type}; run_integers is for s8 images")
         return self._run(xs, every_step, carry, lengths, integers=True)
 
     def _run(self, xs: Any, every_step: bool, carry: bool, lengths: Any, integers: bool) -> Any:

@@ -334,10 +334,13 @@ def test_the_doors_take_and_give_int8():
     x = signals(model, 1, 4)[0][0]
     y = runner.run(x)
     assert y.dtype == np.int8 and np.array_equal(y, runner.run(x.astype(np.int64)))
-    for wrong in (x.astype(np.float32), x.astype(np.int16) + 200):
-        with pytest.raises(InputError, match="whole numbers from -128 to 127"):
+    for wrong, words in (
+        (x.astype(np.float32), "is float32, expected whole numbers, as int8"),
+        (x.astype(np.int16) + 200, "expected -128 to 127"),
+    ):
+        with pytest.raises(InputError, match=words):
             runner.run(wrong)
-        with pytest.raises(InputError, match="whole numbers from -128 to 127"):
+        with pytest.raises(InputError, match=words):
             runner.step(wrong[0])
     runner.reset()
     assert np.array_equal([runner.step(list(row)).copy() for row in x.tolist()][-1], y)

@@ -267,3 +267,85 @@ def test_what_runtimes_refuse_or_pass_over_is_refused(make: Any, words: str) -> 
     file.outputs(make(file, file.input(1, 4, 3)))
     with pytest.raises(CheckpointError, match=words):
         answers(file)
+
+
+def narrow(file: File, *shape: int, scale: Any = 0.01, zero: int = 0, axis: int = 0) -> int:
+    data = np.random.default_rng(8).integers(-100, 101, shape).astype(np.int8)
+    return file.tensor(shape, "int8", data=data, quantized=(scale, zero, axis))
+
+
+def product(zero: int = 0, scale: Any = 0.01, axis: int = 0) -> File:
+    file = File()
+    x, w = file.input(1, 4, 3), narrow(file, 3, 3, scale=scale, zero=zero, axis=axis)
+    file.outputs(file.op("FULLY_CONNECTED", [x, w, -1], (1, 4, 3), {"keep_dims": True}))
+    return file
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [({"zero": 3}, "zero point"), ({"scale": np.array([0.01, 0.02, 0.03]), "axis": 1}, "each index of axis 1")],
+)
+def test_weights_that_products_take_for_other_numbers_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(CheckpointError, match=words):
+        answers(product(**options))
+
+
+def test_weights_with_a_scale_a_row_are_read() -> None:
+    scale = np.array([0.01, 0.02, 0.03], np.float32)
+    kernel = np.random.default_rng(8).integers(-100, 101, (3, 3)) * scale[:, None]
+    np.testing.assert_allclose(answers(product(scale=scale))[0], X[:1] @ kernel.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("other", [(0.05, 5), (0.08, 0)])
+def test_a_table_whose_rows_become_other_numbers_is_refused(other: tuple[float, int]) -> None:
+    file = File()
+    ids = file.input(1, 4, dtype="int32")
+    row = file.tensor((1, 4, 3), "int8", quantized=(*other, 0))
+    file.into("GATHER", [narrow(file, 9, 3, scale=0.05), ids], [row], {"axis": 0})
+    file.outputs(file.op("DEQUANTIZE", [row], (1, 4, 3)))
+    with pytest.raises(CheckpointError, match="GATHER.*other numbers"):
+        answers(file)
+
+
+def test_products_of_products_take_no_time() -> None:
+    """Of 40 levels, each of the one before with itself; 2^40 if each factor were looked into."""
+    file = File()
+    matrix = file.constant(weights(8, 8))
+    y = file.op("FULLY_CONNECTED", [file.input(1, 8), matrix, -1], (1, 8))
+    y = file.op("FULLY_CONNECTED", [y, matrix, -1], (1, 8))
+    for _ in range(40):
+        y = file.op("MUL", [y, y], (1, 8))
+    file.outputs(y)
+    tflite.reading(file.bytes(), "g")
+
+
+def test_loops_of_one_step_are_counted() -> None:
+    file = File()
+    x, zero, start = file.input(4, 1, 3), file.constant(np.int32(0)), file.constant(np.zeros((1, 3), np.float32))
+    most = file.constant(np.int32(4))
+    kinds: list[tuple[tuple[int, ...], str]] = [
+        ((), "int32"),
+        ((1, 3), "float32"),
+        ((), "int32"),
+        ((4, 1, 3), "float32"),
+    ]
+    found = []
+    for _ in range(60):
+        made = [file.tensor(*kind) for kind in kinds]
+        file.into("WHILE", [zero, start, most, x], made, {"condition": 1, "body": 2})
+        found.append(made[1])
+    file.outputs(file.op("ADD_N", found, (1, 3)))
+    file.graph()
+    count, _, limit, _ = (file.input(*shape, dtype=kind) for shape, kind in kinds)
+    file.outputs(file.op("LESS", [count, limit], (), dtype="bool"))
+    file.graph()
+    count, h, limit, rows = (file.input(*shape, dtype=kind) for shape, kind in kinds)
+    step = file.op("GATHER", [rows, count], (1, 3))
+    left, right = (file.op("FULLY_CONNECTED", [v, file.constant(weights(3, 3)), -1], (1, 3)) for v in (step, h))
+    new = file.op("TANH", [file.op("ADD", [left, right], (1, 3))], (1, 3))
+    for _ in range(1000):
+        left = file.op("ADD", [left, right], (1, 3))
+    after = file.op("ADD", [count, file.constant(np.int32(1))], (), dtype="int32")
+    file.outputs(after, new, limit, rows)
+    with pytest.raises(CheckpointError, match="more than 50000 operators"):
+        answers(file)

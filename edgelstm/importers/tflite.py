@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import CheckpointError, ModelError
 from ..model import Model, Source
 from ..tfl8_model import Tfl8Model
-from . import onnx_graph
+from . import onnx_graph, tflite_scales
 from .onnx import Reading, contents, finished, outputs_of, parts
 from .onnx_build import Build
 from .onnx_ops import OPERATIONS
@@ -58,6 +58,7 @@ def reading(data: bytes, name: str, compat: bool = False) -> Reading:
 
 
 def _floats(file: File, source: Source) -> Reading:
+    tflite_scales.check(file)
     low = lowered(file)
     graph = low.graph()
     build = Build(_OPSET)

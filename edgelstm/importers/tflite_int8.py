@@ -41,6 +41,7 @@ from .tflite_cells import Cell, sequence_of, state_of
 from .tflite_file import Operator, Quantization, Subgraph, Tensor
 from .tflite_lower import Lowering, Method
 from .tflite_ops import METHODS
+from .tflite_scales import MOVERS
 from .tflite_schema import ACTIVATIONS
 
 ADVICE = "import the float .tflite file or the checkpoint instead, and quantize that"
@@ -56,14 +57,8 @@ IDS: Params = ("s16", 1.0, 0)
 def is_integer(subgraph: Subgraph) -> bool:
     """Whether a graph computes with integers: it takes, makes or gives such, tables that become floats apart."""
     ports = [subgraph.tensors[k] for k in (*subgraph.inputs, *subgraph.outputs)]
-    made = [subgraph.tensors[k] for o in subgraph.operators if o.op not in _MOVERS for k in o.outputs]
+    made = [subgraph.tensors[k] for o in subgraph.operators if o.op not in MOVERS | {"DEQUANTIZE"} for k in o.outputs]
     return any(t.dtype in ("int8", "uint8", "int16") and t.quantization is not None for t in (*ports, *made))
-
-
-_MOVERS = {
-    "GATHER", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "STRIDED_SLICE", "SLICE", "CONCATENATION", "PACK",
-    "UNPACK", "SPLIT", "SPLIT_V", "REVERSE_V2", "TILE", "BROADCAST_TO", "DEQUANTIZE",
-}  # fmt: skip
 
 
 def params_of(tensor: Tensor, where: str) -> Params:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import SIGMOID, Activation
+from ..layers import Activation
 from ..meta import MAX_WIDTH
 from ..model import Array
 
@@ -199,8 +199,8 @@ def function(row: Linear) -> tuple[Activation, Linear] | None:
     ((atom, coefficient),) = row.terms.items()
     if atom.kind == "product" and row.atom is atom:
         for x, gate in (atom.parts, atom.parts[::-1]):
-            inner = function(gate)
-            if inner is not None and inner[0] == SIGMOID and equal(inner[1], x):
+            inner = gate.atom
+            if inner is not None and inner.kind == "apply" and inner.parts[0] == "sigmoid" and equal(inner.parts[2], x):
                 return Activation("silu"), x
     if atom.kind != "apply" or coefficient.matrix is not None or row.bias.any():
         return None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .tflite_lower import Lowering
 
 _MOST_VALUES = 64  # of a loop: two states for each cell, counters and sequences
+_MOST_EVALUATED = 50_000  # operators of one step of all loops; a step of a cell has about 40
 ADVICE = "import the checkpoint it was converted from (.keras, .h5, .pt) instead"
 
 
@@ -208,6 +209,9 @@ class _Loop:
         return value
 
     def _operator(self, operator: Operator) -> None:
+        self.low.evaluated += 1
+        if self.low.evaluated > _MOST_EVALUATED:  # many loops may have one step, of few bytes
+            raise CheckpointError(f"its loops have more than {_MOST_EVALUATED} operators in all")
         made = self._special(operator)
         values = made if made is not None else evaluate(self, operator)
         for k, value in zip(operator.outputs, values, strict=False):

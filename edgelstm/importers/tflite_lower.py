@@ -50,6 +50,7 @@ class Lowering:
         self.read = set(subgraph.outputs)  # tensors that operators which are needed read
         self.reals = 0
         self.narrow = 0  # constants of int8 among them
+        self.evaluated = 0  # operators of the steps of all loops
         self._weights = 0
         self._made = 0
         self._ports: dict[int, str] = {}
