@@ -11,6 +11,8 @@ from ..layers import LINEAR, Activation, Gru, Lstm, Rnn
 from .tflite_cells import Cell
 from .tflite_linear import Linear, Term, equal, function, negative
 
+_MOST_WEIGHTS = 1 << 24  # that multiply what a cell reads: 64 MiB
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
@@ -133,6 +135,8 @@ def _found(form: Any, gates: list[Linear | None], h: Term | None, **fields: Any)
     units = next(row.width for row in gates if row is not None)
     outputs = units
     shapes = [(units, sum(atom.width for atom in reads)), (units, outputs)]
+    if len(gates) * units * shapes[0][1] > _MOST_WEIGHTS:
+        return None
     kernels, recurrents, biases = [], [], []
     for row in gates:
         kernel, recurrent = (np.zeros(shape, np.float32) for shape in shapes)
