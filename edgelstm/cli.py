@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from collections import deque
@@ -474,9 +475,18 @@ def _run_lines(runner: Runner, raw: bool, windows: bool, gaps: Any, form: str | 
 
 
 _SHARE = click.FloatRange(0, 1)
+_FILES = ("data", "labels", "samples", "architecture")  # options of files that a report's answers rest on
 
 
-@main.command()
+class _Told(click.Command):
+    """A command that knows how it was called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["called"] = shlex.join([*ctx.command_path.split(), *args])
+        return super().parse_args(ctx, args)
+
+
+@main.command(cls=_Told)
 @click.argument("image", metavar="MODEL", type=IMAGE)
 @click.option(
     "--reference", type=FILE, required=True, help="The checkpoint, a .tflite, or answers recorded in Y.npy or .npz."
@@ -515,10 +525,21 @@ _SHARE = click.FloatRange(0, 1)
 @click.option("--kernels", help="Kernel set by name.")
 @click.option("--trust", is_flag=True, help="Let code that the reference may hold run; see docs/validation.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def validate(image: Path, reference: Path, as_json: bool, **options: Any) -> None:
+@click.option("--html", type=FILE, help="Write the report as one HTML file, with figures, that needs nothing else.")
+@click.pass_context
+def validate(
+    ctx: click.Context, image: Path, reference: Path, as_json: bool, html: Path | None, **options: Any
+) -> None:
     """Compare MODEL with its checkpoint and with TFLite; exit code 1 if it fails."""
     from .validation import validate as compare
 
+    files = [("model", image), ("reference", reference), *((name, options[name]) for name in _FILES)]
+    if html is not None:
+        from . import page
+
+        if any(path is not None and path.resolve() == html.resolve() for _, path in files):
+            raise InputError(f"{html}: the report would take the place of what it is about")
+        page.ready()
     given = {name: value for name, value in options.items() if value is not None}
     with _stages() as tell:
         report = compare(image, reference, progress=tell, **given)
@@ -526,6 +547,8 @@ def validate(image: Path, reference: Path, as_json: bool, **options: Any) -> Non
         click.echo(json.dumps(report.as_dict(), indent=2))
     else:
         _show_report(report)
+    if html is not None:
+        page.write(report, html, page.origin(click.get_current_context().meta["called"], files))
     if not report.passed:
         raise SystemExit(FAILED)
 

@@ -66,13 +66,15 @@ def convert(
     xs: Sequence[Array],
     kinds: Sequence[str] = KINDS,
     *,
+    samples: Sequence[Array] | None = None,
     architecture: str | os.PathLike[str] | None = None,
     trust: bool = False,
     timeout: float = TIMEOUT,
 ) -> dict[str, Conversion]:
     """Conversions of a Keras checkpoint for sequences as long as those of xs, one at a time, in the order of `kinds`.
 
-    xs: [N, T, width] per input, from which int8 takes its ranges. A converter that raises, dies, takes more than
+    xs: [N, T, width] per input. samples: the like with as many steps, from which int8 takes its ranges, else from xs.
+    A converter that raises, dies, takes more than
     `timeout` seconds or asks for TensorFlow's own operators is a result. CheckpointError, as of `peers.run_keras`, if
     the checkpoint may not run; MissingError without TensorFlow; PeerError if this is no checkpoint of Keras.
     """
@@ -80,8 +82,9 @@ def convert(
     if kind != "keras":
         raise PeerError(_OTHER_ROADS.get(str(kind), "TensorFlow's converter reads Keras models alone"))
     by = f"TensorFlow {_version()}'s converter"
-    some = np.unique(np.linspace(0, len(xs[0]) - 1, SAMPLES).astype(int))
-    given = [x[some] for x in xs]
+    source = xs if samples is None else samples
+    some = np.unique(np.linspace(0, len(source[0]) - 1, SAMPLES).astype(int))
+    given = [x[some] for x in source]
     found: dict[str, Conversion] = {}
     with (
         peers.fit_for_keras(path, architecture, trust) as ready,

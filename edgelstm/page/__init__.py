@@ -10,14 +10,18 @@ import base64
 import hashlib
 import math
 import os
+import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from .. import __version__
 from ..comparison import Difference, Row
-from ..errors import MissingError
+from ..errors import InputError, MissingError
 from ..files import write_whole
 from ..report import Check, Drift, Layer, Report, Saturation, Task, Trace
 from .figures import Axis, Bar, Line, bars, chart
@@ -36,6 +40,31 @@ class Origin:
     files: tuple[tuple[str, str, int, str], ...] = ()  # what it was, its name, its bytes, its SHA-256
 
 
+def origin(command: str, files: Sequence[tuple[str, str | os.PathLike[str] | None]]) -> Origin:
+    """What a command, these files, by what each was, and this machine are. InputError if a file cannot be read."""
+    versions = (
+        ("edgelstm", __version__), ("NumPy", np.__version__), ("Python", platform.python_version()),
+        ("machine", f"{platform.machine()}, {platform.system()}"),
+    )  # fmt: skip
+    return Origin(command, versions, tuple(_file(what, Path(path)) for what, path in files if path is not None))
+
+
+def _file(what: str, path: Path) -> tuple[str, str, int, str]:
+    try:
+        with path.open("rb") as file:
+            return what, path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{str(path)!r}: {error.strerror}") from None
+
+
+def ready() -> None:
+    """MissingError without Jinja2, before what takes long."""
+    try:
+        import jinja2  # noqa: F401
+    except ImportError:
+        raise MissingError('an HTML report needs Jinja2: pip install "edgelstm[validate]"') from None
+
+
 def write(report: Report, path: str | os.PathLike[str], origin: Origin = Origin()) -> None:
     """Write the page of a report; the file appears whole or not at all."""
     write_whole(Path(path), render(report, origin).encode())
@@ -43,11 +72,10 @@ def write(report: Report, path: str | os.PathLike[str], origin: Origin = Origin(
 
 def render(report: Report, origin: Origin = Origin()) -> str:
     """The page of a report. MissingError without Jinja2."""
-    try:
-        import jinja2
-        from markupsafe import Markup
-    except ImportError:
-        raise MissingError('an HTML report needs Jinja2: pip install "edgelstm[validate]"') from None
+    ready()
+    import jinja2
+    from markupsafe import Markup
+
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -139,20 +139,21 @@ def validate(
         for name, others in beside.variants(floats, xs, asked.samples, runtime, timeout, notes, left_out).items():
             answers[name] = others
             rows += [shown(name, output, compare(y, z)) for output, y, z in paired(outputs, ys, others)]
-    spoilt = [f"{text}; ours has no such clip" for text in official.spoilt]
-    if against.kind == "tflite":
-        path = Path(against.source)
-        again = partial(beside.in_runtime, path, xs, runtime, timeout)
-        spoilt = [
-            f"{text}; take the checkpoint it was converted from as the reference"
-            for text in beside.spoiled(path.read_bytes(), path.name, expected.ys, again, notes)
-        ]
     if converter and by != "converter":
         tell("TensorFlow's converter", 0.0)
-        official = _official(against, xs, asked, tflite.KINDS, notes)
+        official = _official(against, xs, asked, tflite.KINDS, notes, ys)
         for name, converted in official.answers.items():
             answers[name] = converted
             rows += [shown(name, output, compare(y, z)) for output, y, z in paired(outputs, ys, converted)]
+    spoilt = list(official.spoilt)
+    if against.kind == "tflite":
+        path = Path(against.source)
+        again = partial(beside.in_runtime, path, xs, runtime, timeout)
+        truth = tuple(z for _, _, z in pairs["f32"]) if "f32" in pairs else ()
+        spoilt = [
+            f"{text}; take the checkpoint it was converted from as the reference"
+            for text in beside.spoiled(path.read_bytes(), path.name, ys, again, notes, truth)
+        ]
     measured = _tasks(labels, task, raw, runner, ys, answers, notes, (accuracy_drop, rmse_rise))
 
     tell("layers", 0.0)
@@ -253,12 +254,20 @@ def _as_real(answers: Answers, runner: Runner) -> Answers:
 
 
 def _official(
-    against: Reference, xs: list[Array], asked: Asked, kinds: tuple[str, ...], notes: list[str]
+    against: Reference, xs: list[Array], asked: Asked, kinds: tuple[str, ...], notes: list[str], truth: Arrays = ()
 ) -> beside.Official:
     if against.kind != "checkpoint":
         raise InputError("TensorFlow's converter takes a Keras checkpoint; the reference is none")
     return beside.official(
-        against, xs, asked.samples, asked.runtime, trust=asked.trust, timeout=asked.timeout, kinds=kinds, notes=notes
+        against,
+        xs,
+        asked.samples,
+        asked.runtime,
+        trust=asked.trust,
+        timeout=asked.timeout,
+        kinds=kinds,
+        notes=notes,
+        truth=truth,
     )
 
 

@@ -9,10 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import converter, peers
 from ..comparison import compare
-from ..errors import ExportError, MissingError, PeerError, QuantizeError
-from ..exporters import tflite, tflite_settings
+from ..errors import CheckpointError, ExportError, MissingError, PeerError, QuantizeError
+from ..exporters import tflite
+from ..importers import tflite_settings
 from ..model import Array, Model
 from ..peer_process import Answers
 from ..report import Converted
@@ -82,13 +85,22 @@ def official(
     timeout: float,
     kinds: Sequence[str],
     notes: list[str],
+    truth: Arrays = (),
 ) -> Official:
-    """Files of these kinds that TensorFlow's converter makes of a Keras checkpoint, and what they answer."""
+    """Files of these kinds that TensorFlow's converter makes of a Keras checkpoint, and what they answer.
+
+    truth: what they should, where somebody else knows.
+    """
     found: dict[str, Arrays] = {}
-    given = xs if samples is None else list(samples if isinstance(samples, tuple) else (samples,))
+    calibrating = _windows(samples, xs)
+    if samples is not None and calibrating is None and "int8" in kinds:
+        notes.append(
+            "the converter's int8 took its ranges from the data: the samples are shorter, and it fixes lengths"
+        )
     made = converter.convert(
-        reference.source, given, kinds, architecture=reference.architecture, trust=trust, timeout=timeout
-    )
+        reference.source, xs, kinds, samples=calibrating, architecture=reference.architecture, trust=trust,
+        timeout=timeout,
+    )  # fmt: skip
     told: list[Converted] = []
     spoilt: list[str] = []
     who: list[str] = []
@@ -101,11 +113,27 @@ def official(
                 found[f"converter {kind}"] = answers.ys
                 who.append(answers.peer)
                 name = f"the {kind} file of {one.by}"
-                spoilt += spoiled(one.file, name, answers.ys, partial(_mended, one, xs, runtime, timeout), notes)
+                spoilt += spoiled(one.file, name, answers.ys, partial(_mended, one, xs, runtime, timeout), notes, truth)
             except (MissingError, PeerError) as error:
                 outcome += f", which no runtime here runs: {error}"
         told.append(Converted(one.by, kind, one.file is not None, outcome))
     return Official(found, tuple(who), tuple(told), tuple(spoilt))
+
+
+def _windows(samples: Any, xs: list[Array]) -> list[Array] | None:
+    """The samples cut to the data's steps, as they begin; None where some are shorter or there are none."""
+    if samples is None:
+        return None
+    ports = samples if isinstance(samples, tuple) else (samples,)
+    cut: list[Array] = []
+    for port, x in zip(ports, xs, strict=True):
+        rows = [
+            np.asarray(one, np.float32)[: x.shape[1]] if x.ndim == 3 else np.asarray(one, np.float32) for one in port
+        ]
+        if not rows or any(row.shape[0] != x.shape[1] or row.size != x[0].size for row in rows):
+            return None
+        cut.append(np.stack([row.reshape(x.shape[1:]) for row in rows]))
+    return cut if len({len(x) for x in cut}) == 1 else None
 
 
 def _mended(one: converter.Conversion, xs: list[Array], runtime: str | None, timeout: float, file: bytes) -> Arrays:
@@ -113,15 +141,20 @@ def _mended(one: converter.Conversion, xs: list[Array], runtime: str | None, tim
 
 
 def spoiled(
-    data: bytes, name: str, expected: Arrays, answers: Callable[[bytes], Arrays], notes: list[str]
+    data: bytes,
+    name: str,
+    ys: Arrays,
+    answers: Callable[[bytes], Arrays],
+    notes: list[str],
+    truth: Arrays = (),
 ) -> list[str]:
-    """What in a .tflite file spoils its own answers, in sentences; what could not be looked at becomes a note.
+    """What in a .tflite file spoils its own answers ys, in sentences; what could not be looked at becomes a note.
 
-    answers: those of a changed file.
+    answers: those of a changed file. truth: what the answers should be, where somebody else knows.
     """
     try:
         found = tflite_settings.read(data)
-    except MissingError as error:
+    except CheckpointError as error:
         notes.append(f"{name} was not looked into: {error}")
         return []
     said = []
@@ -133,16 +166,23 @@ def spoiled(
     clips = [one.cell_clip for one in found if one.cell_clip > 0]
     if not clips:
         return said
-    ys = answers(tflite_settings.without_clip(data))
-    change = max(compare(y, z).max_error for y, z in zip(expected, ys, strict=True))
+    free = answers(tflite_settings.without_clip(data))
+    change = max(compare(y, z).max_error for y, z in zip(ys, free, strict=True))
     bounds = " and ".join(f"{clip:g}" for clip in sorted(set(clips)))
-    why = " (TFLite's converter adds that to Keras models)" if 10 in clips else ""
+    why = " (TFLite's converter adds that, Keras does not clip)" if 10 in clips else ""
     text = f"{name} clips its cells at {bounds}{why}, which "
-    if change:
-        said.append(f"{text}changes its answers by up to {change:.2g}")
-    else:
+    if not change:
         notes.append(f"{text}changes nothing on this data")
-    return said
+        return said
+    if [y.shape for y in truth] != [y.shape for y in ys]:
+        return [*said, f"{text}changes its answers by up to {change:.2g}"]
+    off = max(compare(y, z).max_error for y, z in zip(truth, ys, strict=True))
+    clipped, lifted = (min(compare(y, z).decibels for y, z in zip(truth, zs, strict=True)) for zs in (ys, free))
+    return [
+        *said,
+        f"{text}changes its answers by up to {change:.2g}: error up to {off:.2g}, {clipped:.1f} dB; without the clip "
+        f"{lifted:.1f} dB; export-tflite writes no clip",
+    ]
 
 
 def in_runtime(path: Path, xs: list[Array], runtime: str | None, timeout: float, file: bytes) -> Arrays:
