@@ -526,10 +526,7 @@ class _Told(click.Command):
 @click.option("--trust", is_flag=True, help="Let code that the reference may hold run; see docs/validation.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--html", type=FILE, help="Write the report as one HTML file, with figures, that needs nothing else.")
-@click.pass_context
-def validate(
-    ctx: click.Context, image: Path, reference: Path, as_json: bool, html: Path | None, **options: Any
-) -> None:
+def validate(image: Path, reference: Path, as_json: bool, html: Path | None, **options: Any) -> None:
     """Compare MODEL with its checkpoint and with TFLite; exit code 1 if it fails."""
     from .validation import validate as compare
 

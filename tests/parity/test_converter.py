@@ -66,5 +66,3 @@ def test_its_clip_is_told_with_the_error_it_causes(tmp_path: Path) -> None:
     assert "clips its cells at 10" in said and "Keras does not clip" in said and "export-tflite writes no clip" in said
     clipped, lifted = said.split(" dB")[0].split()[-1], said.split(" dB")[1].split()[-1]
     assert float(clipped) < 20 and float(lifted) > 100
-    against = validate(read, path, x, by="converter")
-    assert not against.passed and "TensorFlow" in against.reference and "converter" in against.reference
