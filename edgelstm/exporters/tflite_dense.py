@@ -85,7 +85,9 @@ def activated(a: Assembly, activation: Activation, x: int, target: str) -> int:
         "leaky_relu": {0: np.float32(activation.alpha)},
         "softmax": {0: np.float32(1)},  # beta
     }
-    y = a.value(target, a.plan.shape(target), a.seen(target, activation))
+    # TFLite Micro's RELU6 leaves the scale as it is, whatever its answer's is
+    parameters = a.parameters(x) if activation.name == "relu6" else a.seen(target, activation)
+    y = a.value(target, a.plan.shape(target), parameters)
     return a.sheet.graph.operator(operator, version, [x], y, options.get(activation.name))
 
 

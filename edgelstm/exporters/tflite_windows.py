@@ -30,6 +30,8 @@ def refused(layer: Conv1d | Pool1d | Reduce, plan: Plan) -> Iterator[str]:
         yield from activation_refused(layer, plan)
     if plan.streams and (isinstance(layer, Reduce) or layer.reach > 1):
         yield "a file of one step would not know the steps before; write it with the steps of a whole sequence"
+    if plan.kind == "int8" and isinstance(layer, Reduce) and layer.kind == "sum":
+        yield "TFLite's int8 sum leaves the scales out in its plain kernels; write it as float or dynamic"
     if isinstance(layer, Reduce) and layer.masked and layer.kind == "mean":
         yield "a mean of the steps that count divides one tensor by another, which does not read back"
     elif isinstance(layer, Pool1d) and not _paddable(layer, plan):
@@ -160,7 +162,13 @@ def reduce(a: Assembly, layer: Reduce) -> None:
     if layer.masked:
         x = sheet.join("MUL", x, a.index[layer.reads[1]], f"{layer.name}/kept")
     operator = {"mean": "MEAN", "sum": "SUM", "max": "REDUCE_MAX"}[layer.kind]
-    a.index[target] = sheet.op(operator, [x, sheet.whole(f"{target}/axis", [axis])], target, shape, _DROPPED)
+    inputs = [x, sheet.whole(f"{target}/axis", [axis])]
+    if layer.kind == "max":  # of the same scale
+        a.index[target] = sheet.moved(operator, inputs, target, shape, _DROPPED)
+    else:
+        parameters = a.seen(target)
+        y = a.value(target, shape, parameters)
+        a.index[target] = sheet.graph.operator(operator, 1 if parameters is None else 2, inputs, y, _DROPPED)
 
 
 _DROPPED: Table = {0: np.bool_(False)}  # the axis that is reduced

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import multiprocessing
+import platform
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -19,11 +20,14 @@ pytest.importorskip("flatbuffers")
 from click.testing import CliRunner
 from written_models import AROUND, CELLS, STEPS, data, gru, net
 
-from edgelstm import importers, peers, reference
+from edgelstm import importers, peers, reference, reference_tfl8
 from edgelstm.cli import main
-from edgelstm.errors import ExportError
+from edgelstm.errors import CheckpointError, ExportError
 from edgelstm.exporters import tflite
+from edgelstm.exporters.tflite_plan import Plan
+from edgelstm.importers import tflite as importer
 from edgelstm.proof_tflite import beside
+from edgelstm.tfl8_model import ARITHMETIC, Tfl8Model, variant
 
 MODELS = CELLS | AROUND
 STREAMED = [name for name, model in CELLS.items() if model.timing.causal and not tflite.refusals(model, "float", 1)]
@@ -64,6 +68,51 @@ def test_one_step_streams_as_the_whole_sequence_runs(name: str, runtime: str) ->
     streamed = peers.run_tflite(tflite.build(model, "dynamic", steps=1), xs, runtime, as_read=False).ys
     assert errors(expected, streamed) <= 0.03
     assert "behind" in name or errors(whole, streamed) <= LIMIT
+
+
+# ---- int8 ----
+
+
+INT8 = {name: model for name, model in MODELS.items() if not tflite.refusals(model, "int8", STEPS)}
+LEAST = 32  # dB of each, on the samples that chose the ranges
+
+
+def int8(name: str, steps: int = STEPS) -> bytes:
+    xs = data(INT8[name], 3)
+    return tflite.build(INT8[name], "int8", xs[0] if len(xs) == 1 else tuple(xs), steps=steps)
+
+
+def decibels(expected: Any, found: Any) -> float:
+    """The least of all outputs."""
+    assert [y.shape for y in found] == [y.shape for y in expected]
+    pairs = zip(expected, found, strict=True)
+    return min(float(10 * np.log10(np.square(y).mean() / np.square(y - z).mean())) for y, z in pairs)
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_int8(name: str) -> None:
+    """Near the float model; what tfl8 reads of it is the runtimes' answer byte for byte; a file of one step streams."""
+    model, file = INT8[name], int8(name)
+    xs = data(model, 3)
+    expected = reference.run(model, xs)
+    try:
+        again = importer.reading(file, "").model
+    except CheckpointError as error:
+        assert "an operator that no layer does" in str(error)
+        again = None
+    streams = Plan(model, "int8", 1).streams and not tflite.refusals(model, "int8", 1) and "behind" not in name
+    for runtime, resolver in WAYS:
+        found = peers.run_tflite(file, xs, runtime, resolver=resolver, as_read=False)
+        assert found.integer and decibels(expected, found.ys) > LEAST, (runtime, resolver)
+        if isinstance(again, Tfl8Model):
+            way = ARITHMETIC[runtime, resolver, platform.machine()]
+            given = [x.astype(np.int32) if again.tensor(k).type != "f32" else x for k, x in zip(again.inputs, xs)]
+            for y, z in zip(reference_tfl8.run(variant(again, **way), given), found.ys, strict=True):
+                assert np.array_equal(y.reshape(z.shape) if y.ndim != 3 or "transpose" not in name
+                                      else y.transpose(0, 2, 1), z), (runtime, resolver)  # fmt: skip
+        if streams:
+            streamed = peers.run_tflite(int8(name, 1), xs, runtime, resolver=resolver, as_read=False).ys
+            assert all(np.array_equal(y, z) for y, z in zip(streamed, found.ys, strict=True)), (runtime, resolver)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -153,5 +202,12 @@ def test_micro(name: str) -> None:
         return
     expected = reference.run(model, xs)
     assert errors(expected, micro(tflite.build(model, steps=STEPS), xs, len(expected), 1)) <= LIMIT
+    if name in INT8 and name != "lstm coupled":
+        first = [x[:1] for x in data(model, 3)]
+        whole = micro(int8(name), first, len(expected), 1)
+        assert decibels(reference.run(model, first), whole) > LEAST
+        if Plan(model, "int8", 1).streams and not tflite.refusals(model, "int8", 1) and "behind" not in name:
+            streamed = micro(int8(name, 1), first, len(expected), STEPS)
+            assert all(np.array_equal(y, z) for y, z in zip(streamed, whole, strict=True))
     if name in STREAMED and not any(t.single for t in model.tensors) and "behind" not in name:
         assert errors(expected, micro(tflite.build(model, steps=1), xs, len(expected), STEPS)) <= LIMIT
