@@ -3,7 +3,10 @@
 tests/parity/test_tflite_export.py runs them.
 """
 
+import re
+import typing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +20,8 @@ from edgelstm.exporters import tflite
 from edgelstm.exporters.tflite_functions import reason
 from edgelstm.importers import onnx_feeds
 from edgelstm.importers import tflite as importer
-from edgelstm.layers import ACTIVATIONS, PARAMETERS, Activation, Gru, Lstm, Rnn
+from edgelstm.importers.tflite_file import parse
+from edgelstm.layers import ACTIVATIONS, PARAMETERS, Activation, Gru, Layer, Lstm, Rnn
 
 MODELS = CELLS | AROUND
 LIMIT = 5e-6  # of max(1, max|y|)
@@ -104,6 +108,51 @@ def test_every_function_is_written_or_says_why():
 def test_int8_is_refused_by_name_where_there_are_no_operators():
     for name in ("gru", "rnn", "norm", "softmax over steps", "attention", "mask", "dense gelu", "lstm peepholes"):
         assert any("float or dynamic" in why for why in tflite.refusals(MODELS[name], "int8", STEPS)), name
+
+
+# ---- the table in docs/tflite.md ----
+
+
+def table():
+    """Per row of the table: the operators it names, and whether it tells of int8."""
+    text = (Path(__file__).parents[1] / "docs" / "tflite.md").read_text("utf-8")
+    lines = text.split("| layer | operators | int8 |")[1].split("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+    return {row[0]: (set(re.findall(r"\b[A-Z][A-Z0-9_]{2,}\b", row[1])), row[1], len(row) > 2) for row in rows}
+
+
+def operators(file):
+    return {operator.op for graph in parse(file).subgraphs for operator in graph.operators}
+
+
+def test_the_table_tells_every_operator():
+    rows, told, seen = table(), {"RESHAPE"}, set()
+    assert set(rows) == {layer.__name__ for layer in typing.get_args(Layer)} | {"a function", "a loop"}
+    for name, model in MODELS.items():
+        kinds = {type(layer).__name__ for layer in model.layers}
+        for more in ("a function", "a loop"):
+            if any(more in rows[kind][1] for kind in kinds) or (more == "a function" and kinds & {"Conv1d", "Gru"}):
+                kinds.add(more)
+        allowed = set().union(*(rows[kind][0] for kind in kinds), {"RESHAPE"})
+        if "a loop" in kinds:
+            allowed |= rows["a function"][0]
+        found = operators(tflite.build(model, steps=STEPS))
+        assert found <= allowed, (name, found - allowed)
+        seen |= found
+        told |= allowed
+    never = {"QUANTIZE", "ELU"}  # of int8, and of elu with 1
+    assert told - seen == never, told - seen - never
+
+
+def test_the_table_tells_int8():
+    rows = table()
+    written = {
+        type(layer).__name__
+        for model in MODELS.values()
+        if not tflite.refusals(model, "int8", STEPS)
+        for layer in model.layers
+    }
+    assert written == {name for name, (_, _, int8) in rows.items() if int8} - {"a function"}
 
 
 # ---- the command ----
