@@ -19,6 +19,7 @@ FOREIGN = 10.0  # dB; a layer this far off computes something else
 FINE = 60.0  # dB that what a layer reads may have before its own int8 is what counts
 SATURATED, MUCH = 1e-3, 1e-2
 """Shares of a tensor's values that are worth a sentence: of a variant that is poor, and of any."""
+FEW = 5  # values at an end may be the largest of the samples themselves, to which TFLite's ranges reach
 STEADY = 60.0  # dB; a float32 run that is further off from float64 is of a model that lets errors grow
 GROWTH = 6.0  # dB that are lost between the first hundred steps and the last
 UNUSED = 64  # inputs that stay so many times smaller than their range waste 6 of 16 bits
@@ -130,8 +131,9 @@ def _ranges(found: Found) -> list[str]:
 def _saturated(found: Found) -> list[str]:
     said = []
     for one in sorted(found.saturation, key=lambda one: -one.share):
-        least = 0.0 if one.type == "f32" else SATURATED if _poor(found, one.variant) else MUCH
-        if not one.layer or one.share <= least:
+        least = SATURATED if _poor(found, one.variant) else MUCH
+        few = one.type != "f32" and (one.share <= least or one.low + one.high < FEW)
+        if not one.layer or few or not one.low + one.high:
             continue
         share = f"{_percent(one.share)} of {one.layer}'s {one.tensor}"
         if one.type == "f32":
@@ -231,7 +233,7 @@ def _growth(found: Found) -> list[str]:
                     f"{late:.0f} dB: this model lets rounding grow, whatever the number type; run it on windows as it "
                     "was trained (run --windows), or reset its state at times"
                 )
-        elif len(one.points) > 3:
+        elif len(one.points) > 3 and late < NOTABLE:
             cells = [layer.hidden_type for v in found.variants for layer in v.runner.description.layers]
             remedy = ", or convert --hidden-bits 16" if one.variant == "s8" and "s8" in cells else ""
             said.append(
