@@ -514,6 +514,7 @@ class _Told(click.Command):
 @click.option("--accuracy-drop", type=_SHARE, callback=_number, help="How much less accuracy than the reference's.")
 @click.option("--rmse-rise", type=click.FloatRange(0), callback=_number, help="How much more RMSE, as a share of it.")
 @click.option("--saturation", type=_SHARE, callback=_number, help="Largest share of saturated values of any tensor.")
+@click.option("--drift", type=float, callback=_number, help="Least signal to error, in dB, over the long run.")
 @click.option("--exact", is_flag=True, help="An int8 .tflite's image must have the runtime's bytes as it is.")
 @click.option("--converter", is_flag=True, help="Show files of TensorFlow's own converter beside; it takes long.")
 @click.option(

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from nets import signal, stack, two_heads
 
-from edgelstm import Runner, __version__, save
+from edgelstm import Runner, __version__, read, save
 from edgelstm.cli import main
 from edgelstm.model import Meta, Port, Scaler
 from edgelstm.quantization import quantize
@@ -275,6 +275,42 @@ def test_validate_against_the_checkpoint_and_exit_codes(here):
     report = json.loads(result.stdout)
     assert result.exit_code == 1 and report["passed"] is False and report["rows"][0]["variant"] == "s8"
     assert "takes inputs" in call("validate", "q.elstm", "--reference", KERAS / "tfkeras_relu.h5", code=2)
+
+
+def test_validate_judges_by_what_it_is_told(here):
+    """Labels, saturation, drift and who answers, in tables that fit 80 columns."""
+    checkpoint = KERAS / "tfkeras_stack.keras"
+    x = signal((8, 6, 2))
+    np.save("X.npy", x)
+    call("convert", checkpoint, "-o", "q.elstm", "--int8", "--samples", "X.npy", "--no-verify")
+    np.save("Y.npy", Runner(read(checkpoint)).run(x))
+    np.save("L.npy", np.load("Y.npy") + 0.5)
+    command = ("validate", "q.elstm", "--reference", "Y.npy", "--data", "X.npy", "--labels", "L.npy")
+    said = CliRunner(env={"COLUMNS": "80"}).invoke(main, command).output
+    assert "RMSE" in said and "saturation" in said and "no long run" in said
+    assert all(len(line) <= 80 for line in said.splitlines() if not line.startswith(("note", "reference", "q.elstm")))
+    call(*command, "--rmse-rise", "0.01", "--saturation", "0.5", "--cosine", "0.99")
+    np.save("far.npy", 3 * x)
+    np.save("Yfar.npy", Runner(read(checkpoint)).run(3 * x))
+    far = ("validate", "q.elstm", "--reference", "Yfar.npy", "--data", "far.npy", "--decibels", "-99")
+    for strict, told in (
+        ((*command, "--cosine", "0.9999999999"), "cosine at least"),
+        ((*far, "--saturation", "0.001"), "FAILED (at most 0.100%)"),
+    ):
+        result = CliRunner().invoke(main, strict)
+        assert result.exit_code == 1 and told in result.output
+    for options, told in (
+        (("--task", "numbers"), "need labels"),
+        (("--accuracy-drop", "0.1"), "need labels"),
+        (("--agreement", "2"), "not in the range"),
+        (("--by", "tflite"), "leave it out"),
+        (("--kind", "int8"), "needs `by`"),
+        (("--drift-steps", "10"), "no long run"),
+        (("--drift", "10"), "long run"),
+        (("--exact",), "full-int8"),
+        (("--raw",), "scaler"),
+    ):
+        assert told in call("validate", "q.elstm", "--reference", "Y.npy", "--data", "X.npy", *options, code=2)
 
 
 def test_validate_writes_a_page_that_can_be_archived(here):

@@ -50,6 +50,7 @@ def validate(
     accuracy_drop: float | None = None,
     rmse_rise: float | None = None,
     saturation: float | None = None,
+    drift: float | None = None,
     exact: bool = False,
     converter: bool = False,
     drift_steps: int | None = None,
@@ -81,7 +82,8 @@ def validate(
     (f32 too against a reference that computes in int8), and tfl8 beside the .tflite it was made of by whether the
     runtime has its bytes in some known way of rounding, or with `exact` in the image's own. `cosine` and `agreement`
     are the least of those, of every output; `accuracy_drop` and `rmse_rise` the most that a metric may be worse than
-    the reference's, in points and as a share; `saturation` the largest share of any tensor's values.
+    the reference's, in points and as a share; `saturation` the largest share of any tensor's values; `drift` the
+    least signal to error, in dB, over the long run.
     drift_steps: steps of the long run with carried state; as many as the data have unless given, 0 for none.
     """
     tell = progress or (lambda what, share: None)
@@ -159,11 +161,11 @@ def validate(
     tell("layers", 0.0)
     seen, own = _inside(variants, floats, xs, expected, notes, tell)
     counted = tuple(one for part in seen for one in part.saturation)
-    drift = _drift(variants, floats, used, drift_steps, notes, tell)
+    over_time = _drift(variants, floats, used, drift_steps, notes, tell)
     notes.append(f"ours ran with {runner.kernels} kernels")
     layers = tuple(layer for part in seen for layer in part.layers)
     found = Found(
-        subject.name, expected.peer, variants, rows, layers, counted, drift, own_rule,
+        subject.name, expected.peer, variants, rows, layers, counted, over_time, own_rule,
         None if remedy else own, xs, runner.description.input_names, used.generated, spoilt,
     )  # fmt: skip
     return Report(
@@ -174,12 +176,12 @@ def validate(
         steps=used.steps,
         rows=tuple(rows),
         layers=layers,
-        drift=drift,
+        drift=over_time,
         saturation=counted,
         tasks=tuple(measured),
         arithmetic=arithmetic,
         converted=official.converted,
-        checks=_checks(counted, saturation),
+        checks=(*_saturation_checks(counted, saturation), *_drift_checks(over_time, drift)),
         advice=advice(found),
         notes=tuple(notes),
         traces=_traces(runner, ys, answers, [variant.name for variant in variants]),
@@ -317,7 +319,24 @@ def _tasks(
     return tasks.judged(found, *demands)
 
 
-def _checks(counted: tuple[Saturation, ...], most: float | None) -> tuple[Check, ...]:
+def _drift_checks(found: tuple[Drift, ...], least: float | None) -> tuple[Check, ...]:
+    """Signal to error over the long run, where that is limited."""
+    if least is None:
+        return ()
+    if not found:
+        raise InputError("a limit on drift needs a long run, and there is none; the notes without that limit say why")
+    return tuple(
+        Check(
+            f"{one.variant}: drift of output {one.output} over {one.points[-1].step:,} steps",
+            f"{one.points[-1].decibels:.1f} dB",
+            f"at least {least:g} dB",
+            one.points[-1].decibels >= least,
+        )
+        for one in found
+    )
+
+
+def _saturation_checks(counted: tuple[Saturation, ...], most: float | None) -> tuple[Check, ...]:
     """Saturation, where it is limited."""
     if most is None:
         return ()
