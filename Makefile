@@ -39,7 +39,7 @@ symbols:         ## no heap, no libc, no globals
 test-arm:        ## the C tests on emulated ARM CPUs
 	$(PYTHON) tools/test_arm.py
 
-test-arm-tflite: ## TFLite's own runtimes on emulated 64-bit ARM beside tfl8, every byte
+test-arm-tflite: ## TFLite's own runtimes on emulated ARM beside tfl8, every byte
 	$(PYTHON) tools/test_arm.py --tflite
 
 instructions:    ## how many a step takes, on emulated CPUs, against the committed table

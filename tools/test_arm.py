@@ -3,7 +3,7 @@
     python tools/test_arm.py                       every CPU below, two at a time; a table
     python tools/test_arm.py cortex-a53 cortex-a76
     python tools/test_arm.py --python              the extension cross-built, and Python's tests of it, on 64-bit ARM
-    python tools/test_arm.py --tflite              TFLite's own runtimes on ARM of 64 and 32 bits beside tfl8: every byte
+    python tools/test_arm.py --tflite              TFLite's own runtimes on ARM, 64 and 32 bits, beside tfl8
 
 The last two unpack Debian systems for ARM with mmdebstrap (300 MB each, kept where --root says); --python needs
 Cython and the running Python. Emulation proves bits, choices and traps; it says nothing about time.
@@ -195,8 +195,8 @@ RUNTIMES = (  # wheels for ARM; later ones of LiteRT die under the emulator, and
     ("tflite-runtime==2.14.0", "tflite_runtime", "armv7l"),
 )
 TOLERATED = {("ai-edge-litert", "softmax"): 2, ("tflite-runtime", "ties"): None}
-"""Values that may differ: sums of floats in a softmax; halves, which reference kernels round in a way of their own, as all
-do on 32-bit ARM: 6 % of cases made of halves, where its row in ARITHMETIC is the nearest."""
+"""Values that may differ: sums of floats in a softmax; halves, which reference kernels round in a way of their own,
+as all do on 32-bit ARM: 6 % of cases made of halves, where its row in ARITHMETIC is the nearest."""
 
 
 def test_tflite(root: Path) -> bool:
