@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from nets import signal
 
 from edgelstm import reference, reference_s8
-from edgelstm.errors import QuantizeError
+from edgelstm.errors import ModelError, QuantizeError
 from edgelstm.layers import TANH, Activation, Constant
 from edgelstm.quantization import quantize
 from edgelstm.runner import Runner, kernels
@@ -180,6 +180,25 @@ def test_a_reset_returns_to_the_constant_state(name, kind):
     runner.reset()
     for y, again in zip(first, listed(runner.run(xs, every_step=True, carry=True)), strict=True):
         np.testing.assert_array_equal(again, y)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "words"),
+    [
+        ("lstm, norm", {"norm_epsilon": 0.0}, "norm_epsilon is 0.0"),
+        ("lstm, norm", {"norm_epsilon": 1e39}, "norm_epsilon is 1e"),
+        ("lstm, norm", {"norm": np.ones((3, 11))}, "norm"),
+        ("lstm, norm", {"coupled": True}, "coupled, so it has no weights of f"),
+        ("lstm, norm", {"projection_clip": 0.1}, "projection_clip without a projection"),
+        ("lstm, norm", {"projection_bias": np.ones(11)}, "projection_clip without a projection"),
+        ("lstm, projected with a clip", {"projection_clip": 0.0}, "projection_clip is 0.0"),
+        ("lstm, projected with a clip", {"projection_clip": np.inf}, "projection_clip is inf"),
+        ("lstm, projected with a bias", {"projection_bias": np.ones(8)}, "projection_bias"),
+    ],
+)
+def test_norms_and_projections_that_are_none_are_refused(name, changed, words):
+    with pytest.raises(ModelError, match=f"cell: .*{words}"):
+        replace(case(name).layers[0], **changed)
 
 
 def test_coupled_gates_below_zero_are_refused_in_int8():

@@ -7,6 +7,7 @@ from dataclasses import replace
 import around
 import numpy as np
 import pytest
+from cells import case
 from golden_models import PLAIN, quantized_model, wild_lstm
 from nets import signal, stack
 
@@ -97,6 +98,42 @@ def test_a_later_version_is_named():
         Runner(mended(image))
     with pytest.raises(ImageError, match="version 9"):
         describe(mended(image))
+
+
+@pytest.mark.parametrize(
+    ("field", "form", "value"),
+    [
+        ("options", "<I", 128 + 512),  # a clip of a projection that is not there
+        ("options", "<I", 128 + 256),
+        ("options", "<I", 16 + 512),  # no epsilon, and no bytes left for the clip
+        ("options", "<I", 1024),
+        ("epsilon", "<f", 0.0),
+        ("epsilon", "<f", -1.0),
+        ("epsilon", "<f", np.inf),
+        ("epsilon", "<I", 1),  # not normal
+        ("clip", "<f", 0.0),
+        ("clip", "<f", np.nan),
+        ("clip", "<f", -0.5),
+    ],
+)
+def test_the_tail_of_an_lstm_with_norms_is_checked(field, form, value):
+    image = bytearray(pack(case("lstm, norm and all options")))
+    offset, size = struct.unpack_from("<II", image, 64 + 8)
+    end = offset + size  # of the one record: options, period, epsilon, clip
+    at = {"options": end - 16, "epsilon": end - 8, "clip": end - 4}[field]
+    assert struct.unpack_from("<IIff", image, end - 16) == (1023 - 32, 7, np.float32(1e-8), np.float32(0.2))
+    Runner(bytes(image))
+    struct.pack_into(form, image, at, value)
+    with pytest.raises(ImageError):
+        Runner(mended(image))
+
+
+def test_parameters_of_norms_and_projections_are_counted():
+    plain = describe(pack(case("lstm, norm and all options"))).layers[0]
+    layer = case("lstm, norm and all options").layers[0]
+    arrays = (layer.kernel, layer.recurrent, layer.bias, layer.peephole, layer.projection)
+    arrays += (layer.norm, layer.projection_bias)
+    assert plain.parameters == sum(array.size for array in arrays)
 
 
 def test_hostile_meta_is_an_image_error():
