@@ -349,3 +349,9 @@ def test_loops_of_one_step_are_counted() -> None:
     file.outputs(after, new, limit, rows)
     with pytest.raises(CheckpointError, match="more than 50000 operators"):
         answers(file)
+
+
+def test_steps_behind_values_are_told() -> None:
+    file, a, _ = two()
+    file.outputs(file.op("TRANSPOSE", [a, ints(file, 0, 2, 1)], (1, 4, 4)))
+    assert "has its values before its steps" in " ".join(tflite.reading(file.bytes(), "g").model.notes)

@@ -90,6 +90,10 @@ def outputs_of(build: Build, graph: Graph, walk: onnx_graph.Walk, rows: bool = F
         if rows and spare < 1 and all(atom.size == 1 for atom in value.steps):
             value = build.alone(node, value)
         value = build.ordered(node, value)
+        if value.turned:
+            build.notes.append(
+                f"output {shown(port.name)!r} has its values before its steps in the file, here behind them"
+            )
         tensor = build.read(node, value)
         view = build.whole(node, value)
         if tensor in taken:

@@ -65,6 +65,14 @@ class Data:
     def shape(self) -> tuple[Dim, ...]:
         return tuple(product(atom.size for atom in axis) for axis in self.axes)
 
+    @property
+    def turned(self) -> bool:
+        """Whether values are seen before steps."""
+        places = [
+            [k for k, axis in enumerate(self.axes) for a in axis if a in kind] for kind in (self.steps, self.values)
+        ]
+        return bool(places[0] and places[1]) and places[1][0] < places[0][0]
+
     def seen(self, axes: Iterable[Iterable[Atom]]) -> Data:
         """The same tensor with other axes."""
         return replace(self, axes=tuple(tuple(atom for atom in axis if atom.size != 1) for axis in axes))

@@ -47,7 +47,24 @@ def agree(data: bytes, resolvers: tuple[str, ...] = ("default",), runtimes: list
             for y, z in zip(ys, answers.ys, strict=True):
                 assert y.shape == z.shape, (runtime, resolver)
                 assert np.abs(y - z).max() <= LIMIT * max(1.0, float(np.abs(z).max())), (runtime, resolver)
+    as_they_lie(data, made.model, [x[:1] for x in xs], runtimes[0])
     return made.model
+
+
+def as_they_lie(data: bytes, model: Model, xs: list[Any], runtime: str) -> None:
+    """Answers of equal shape are equal as arrays, however the importer sees the file's axes."""
+    interpreter = importlib.import_module(f"{peers.RUNTIMES[runtime]}.interpreter").Interpreter(model_content=data)
+    interpreter.allocate_tensors()
+    rows = interpreter.get_input_details()
+    if [tuple(row["shape"]) for row in rows] != [x.shape for x in xs]:
+        return
+    for row, x in zip(rows, xs, strict=True):
+        interpreter.set_tensor(row["index"], x.astype(row["dtype"]))
+    interpreter.invoke()
+    for row, y in zip(interpreter.get_output_details(), reference.run(model, xs), strict=True):
+        z = interpreter.get_tensor(row["index"])
+        if z.shape == y.shape:
+            assert np.abs(y - z).max() <= LIMIT * max(1.0, float(np.abs(z).max()))
 
 
 # ---- the fused cells ----
