@@ -136,6 +136,10 @@ CELLS = {
         Last("last c", ("cells",), ("last c",)), outputs=("y", "last h", "last c"), **STATES,
     ),
     "lstm masked": masked(lstm(reads=("kept", "mask"), masked=True)),
+    "lstm masked, backwards": masked(
+        Reverse("turned", ("kept",), ("turned",)), Reverse("turned mask", ("mask",), ("turned mask",)),
+        lstm(reads=("turned", "turned mask"), masked=True),
+    ),
     "lstm mask given": net(lstm(reads=("x", "mask"), masked=True), x=WIDTH, mask=1),
     "lstm decoder": net(
         lstm(writes=("h", "c")), Last("last h", ("h",), ("last h",)), Last("last c", ("c",), ("last c",)),
@@ -205,6 +209,7 @@ AROUND = {
     "average pool, padding counts": net(Pool1d("pool", ("x",), ("y",), "average", 3, 2, 1, 1, count_padding=True)),
     **{f"{kind} over steps": net(Reduce("all", ("x",), ("y",), kind)) for kind in ("mean", "max", "sum")},
     **{f"{kind} of periods": net(Reduce("all", ("x",), ("y",), kind, period=4)) for kind in ("mean", "max", "sum")},
+    "mean of steps that count": masked(Reduce("all", ("kept", "mask"), ("y",), "mean", masked=True)),
     "sum of steps that count": masked(Reduce("all", ("kept", "mask"), ("y",), "sum", masked=True)),
     "last": net(Last("last", ("x",), ("y",))),
     "reverse": net(Reverse("turned", ("x",), ("y",))),
@@ -256,7 +261,6 @@ REFUSED = {
     "period": (net(Split("s", ("x",), ("a",), 2), gru(reads=("a",), inputs=2, period=2)), "gru: .* every 2 steps"),
     "last of periods": (net(Last("last", ("x",), ("y",), 4)), "last: a Last of every 4 steps"),
     "reverse of periods": (net(Reverse("turned", ("x",), ("y",), 4)), "turned: a Reverse of every 4 steps"),
-    "mean that counts": (masked(Reduce("all", ("kept", "mask"), ("y",), "mean", masked=True)), "all: a mean of"),
     "rms": (net(LayerNorm("norm", ("x",), ("y",), w(WIDTH), w(WIDTH), 1e-3, rms=True)), "norm: a norm without"),
     "additive": (attention(additive=w(4)), "attention: additive attention"),
     "keys' mask": (masked(Attention("attention", ("x", "x", "x", "mask"), ("y",), masked=True)), "mask of the keys"),

@@ -132,9 +132,10 @@ class Sheet:
         shape: tuple[int, ...],
         parameters: Quantization | None = None,
     ) -> int:
-        options: Table = {0: np.int8(FUSED[fused]), 2: np.bool_(True), 3: np.bool_(False)}  # all axes stay
+        keep = len(shape) > 2  # the axes before the last
+        options: Table = {0: np.int8(FUSED[fused]), 2: np.bool_(keep), 3: np.bool_(False)}
         y = self.graph.tensor(name, shape, "float32" if parameters is None else "int8", parameters)
-        version = 9 if self.kind == "dynamic" else 6 if inputs[2] == ABSENT else 5
+        version = 6 if inputs[2] == ABSENT else 5 if keep else {"float": 1, "dynamic": 3, "int8": 4}[self.kind]
         return self.graph.operator("FULLY_CONNECTED", version, inputs, y, options)
 
 

@@ -32,9 +32,7 @@ def refused(layer: Conv1d | Pool1d | Reduce, plan: Plan) -> Iterator[str]:
         yield "a file of one step would not know the steps before; write it with the steps of a whole sequence"
     if plan.kind == "int8" and isinstance(layer, Reduce) and layer.kind == "sum":
         yield "TFLite's int8 sum leaves the scales out in its plain kernels; write it as float or dynamic"
-    if isinstance(layer, Reduce) and layer.masked and layer.kind == "mean":
-        yield "a mean of the steps that count divides one tensor by another, which does not read back"
-    elif isinstance(layer, Pool1d) and not _paddable(layer, plan):
+    if isinstance(layer, Pool1d) and not _paddable(layer, plan):
         yield f"a {layer.kind} over windows padded by {layer.left} and {layer.right} steps, as TFLite pads none"
 
 
@@ -161,14 +159,27 @@ def reduce(a: Assembly, layer: Reduce) -> None:
         axis = 2
     if layer.masked:
         x = sheet.join("MUL", x, a.index[layer.reads[1]], f"{layer.name}/kept")
-    operator = {"mean": "MEAN", "sum": "SUM", "max": "REDUCE_MAX"}[layer.kind]
+    operator = {"mean": "MEAN", "sum": "SUM", "max": "REDUCE_MAX"}["sum" if layer.masked else layer.kind]
     inputs = [x, sheet.whole(f"{target}/axis", [axis])]
     if layer.kind == "max":  # of the same scale
         a.index[target] = sheet.moved(operator, inputs, target, shape, _DROPPED)
     else:
         parameters = a.seen(target)
-        y = a.value(target, shape, parameters)
-        a.index[target] = sheet.graph.operator(operator, 1 if parameters is None else 2, inputs, y, _DROPPED)
+        y = a.value(f"{layer.name}/sum" if layer.masked else target, shape, parameters)
+        sheet.graph.operator(operator, 1 if parameters is None else 2, inputs, y, _DROPPED)
+        a.index[target] = _shared(a, layer, y) if layer.masked and layer.kind == "mean" else y
 
 
 _DROPPED: Table = {0: np.bool_(False)}  # the axis that is reduced
+
+
+def _shared(a: Assembly, layer: Reduce, total: int) -> int:
+    """A sum over the steps that count, divided by their number: 1 / n stands in a table, 0 where none counts."""
+    sheet, name, mask = a.sheet, layer.name, a.index[layer.reads[1]]
+    batch, steps, _ = sheet.shape(mask)
+    count = sheet.op("SUM", [mask, sheet.whole(f"{name}/steps", [1])], f"{name}/count", (batch, 1), _DROPPED)
+    place = sheet.op("CAST", [count], f"{name}/place", (batch, 1), {0: np.int8(0), 1: np.int8(2)}, kind="int32")
+    table = np.concatenate([[0], 1 / np.arange(1, steps + 1)])[:, None]
+    inputs = [sheet.row(f"{name}/table", table), place]
+    share = sheet.op("GATHER", inputs, f"{name}/shares", (batch, 1, 1), {0: np.int32(0), 1: np.int32(0)})
+    return sheet.join("MUL", total, a.reshape(share, (batch, 1), f"{name}/share"), layer.writes[0])
