@@ -47,9 +47,9 @@ def test_which_way_is_exact(file, tmp_path):
     """An image that rounds as the runtime does has its bytes; one that rounds otherwise is told whose it has."""
     runtime = peers.runtimes()[0]
     own = ARITHMETIC[runtime, "default", platform.machine()]
-    model = read(file)
+    model, quick = read(file), {"runtime": runtime, "drift_steps": 0}
     save(variant(model, **own), tmp_path / "own.elstm")
-    report = validate(tmp_path / "own.elstm", file, X, exact=True)
+    report = validate(tmp_path / "own.elstm", file, X, exact=True, **quick)
     assert report.passed and report.rows[0].variant == "tfl8" and report.rows[0].required == "every byte"
     row = next(one for one in report.arithmetic if one.resolver == "default" and one.runtime.startswith(runtime))
     assert row.differing == 0 and row.values == 40 * 4 and row.exact == row.image
@@ -57,13 +57,13 @@ def test_which_way_is_exact(file, tmp_path):
 
     rounding = next(one for one in ("double", "halfup", "single") if one != own["rounding"])
     save(variant(model, **own | {"rounding": rounding}), tmp_path / "other.elstm")
-    report = validate(tmp_path / "other.elstm", file, X, runtime=runtime)
+    report = validate(tmp_path / "other.elstm", file, X, **quick)
     row = next(one for one in report.arithmetic if one.resolver == "default")
     assert f"rounding {rounding}" in row.image and row.exact and report.passed
     if row.differing:
         assert f"rounding {own['rounding']}" in row.exact
         assert any(f"--for {runtime}:default:{platform.machine()}" in text for text in report.advice)
-        assert not validate(tmp_path / "other.elstm", file, X, runtime=runtime, exact=True).passed
+        assert not validate(tmp_path / "other.elstm", file, X, exact=True, **quick).passed
 
 
 @needs_runtime
@@ -72,7 +72,7 @@ def test_an_image_of_another_file_has_no_way(file, tmp_path):
 
     other = tmp_path / "m.tflite"
     tflite.write(stack(3, (9,), 4, seed=1), other, "int8", X, steps=12)
-    report = validate(read(other), file, X)
+    report = validate(read(other), file, X, runtime=peers.runtimes()[0], drift_steps=0)
     assert not report.arithmetic[0].exact or report.arithmetic[0].image == "unknown"
     assert any("another file" in note for note in report.notes)
     with pytest.raises(InputError, match="full-int8"):

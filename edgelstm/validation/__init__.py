@@ -23,6 +23,7 @@ from ..runner import Runner, Source
 from . import beside, exactness, inspection, longrun, tasks
 from .advice import Found, advice
 from .data import Data, generated, given, is_path
+from .meaning import meaning
 from .references import BY, Asked, Reference, answered, paired, recognised
 from .variants import Arrays, Variant, real
 
@@ -158,10 +159,14 @@ def validate(
         ]
     measured = _tasks(labels, task, raw, runner, ys, answers, notes, (accuracy_drop, rmse_rise))
 
+    real_model = floats
+    if floats is None and against.integers is not None:
+        real_model = meaning(against.integers)
+        notes.append("layers and drift are beside the numbers that the file's integers stand for, in float64")
     tell("layers", 0.0)
-    seen, own = _inside(variants, floats, xs, expected, notes, tell)
+    seen, own = _inside(variants, real_model, xs, expected, notes, tell)
     counted = tuple(one for part in seen for one in part.saturation)
-    over_time = _drift(variants, floats, used, drift_steps, notes, tell)
+    over_time = _drift(variants, real_model, used, drift_steps, notes, tell)
     notes.append(f"ours ran with {runner.kernels} kernels")
     layers = tuple(layer for part in seen for layer in part.layers)
     found = Found(
