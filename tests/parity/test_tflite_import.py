@@ -515,13 +515,15 @@ def test_several_inputs_and_outputs() -> None:
     assert model.inputs == ("left", "right") and len(model.outputs) == 2
 
 
-def test_states_as_inputs() -> None:
+@pytest.mark.parametrize("options", [{}, {"norm": True, "projection": 3, "projection_bias": True}], ids=str)
+def test_states_as_inputs(options: dict[str, Any]) -> None:
     """Runtimes write a fused cell's states in place, also into an input: each call is given fresh ones."""
     file = File()
     x = file.input(1, 6, 3, name="x")
-    states = file.input(1, 4, name="h"), file.input(1, 4, name="c")
-    file.outputs(lstm(file, x, (1, 6, 3), 4, states=states))
-    model = importer.reading(file.bytes(), "").model
+    wide = options.get("projection", 4)
+    states = file.input(1, wide, name="h", variable=True), file.input(1, 4, name="c", variable=True)
+    file.outputs(lstm(file, x, (1, 6, 3), 4, states=states, **options))
+    model = agree(file.bytes(), ("default", "reference"))
     assert model.inputs == ("x", "h", "c") and model.layers[0].initial
 
 

@@ -132,8 +132,8 @@ def packed(count: int, chosen: Sequence[int]) -> Build:
     return build
 
 
-def cell(file: File, x: int) -> int:
-    """A cell of int8 whose three scales of h differ, with its states."""
+def cell(file: File, x: int, doors: bool = False) -> int:
+    """A cell of int8 whose three scales of h differ, with its states; at `doors` they are inputs."""
     h, c = (0.0054, 24, 0), (2.0**-12, 0, 0)
     parts = [narrow(file, (5, 4), seed=k) for k in range(4)] + [narrow(file, (5, 5), seed=10 + k) for k in range(4)]
     biases = []
@@ -141,8 +141,11 @@ def cell(file: File, x: int) -> int:
         scale = np.asarray(file.current["tensors"][parts[k]][4][2]) * np.float32(0.05)
         data = np.random.default_rng(20 + k).integers(-2000, 2000, 5).astype(np.int32)
         biases.append(file.tensor((5,), "int32", data=data, quantized=(scale, 0, 0)))
-    states = [file.tensor((1, 5), "int8", variable=True, quantized=h)]
-    states.append(file.tensor((1, 5), "int16", variable=True, quantized=c))
+    if doors:
+        states = [file.input(1, 5, dtype=kind, quantized=q, variable=True) for kind, q in (("int8", h), ("int16", c))]
+    else:
+        kinds = (("int8", h), ("int16", c))
+        states = [file.tensor((1, 5), kind, variable=True, quantized=q) for kind, q in kinds]
     inner = [file.tensor((0,), "float32") for _ in range(4)] + [file.tensor((0,), "int8", quantized=(0.0066, 5, 0))]
     inputs = [x, *parts, -1, -1, -1, *biases, -1, -1, *states, -1, -1, -1, -1]
     y = file.tensor((1, 6, 5), "int8", quantized=(0.0059, 13, 0))
@@ -211,6 +214,16 @@ def test_int8_byte_for_byte(name: str, runtime: str) -> None:
     file.outputs(INTEGERS[name](file, x))
     for resolver in ("default",) if name in PLAIN_ALONE else ("default", "reference"):
         same_bytes(file.bytes(), runtime, 6, resolver)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_states_at_the_door_keep_their_integers(runtime: str) -> None:
+    file = File()
+    x = file.input(1, 6, 4, dtype="int8", quantized=X)
+    file.outputs(cell(file, x, doors=True))
+    model = same_bytes(file.bytes(), runtime, 6)
+    assert [model.tensor(name).type for name in model.inputs] == ["s8", "s8", "s16"]
+    assert [model.tensor(name).single for name in model.inputs] == [False, True, True]
 
 
 def test_many_steps_one_by_one_in_floats() -> None:
