@@ -130,6 +130,7 @@ class Trace:
     start: int  # the step the values begin at, counted from 0
     expected: tuple[float, ...]  # a value a step
     found: tuple[tuple[str, tuple[float, ...]], ...]  # variant and its values
+    along: str = "step"  # what the values follow each other by; "sequence" where there is one row of each
 
 
 @dataclass(frozen=True, slots=True)

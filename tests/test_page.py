@@ -94,7 +94,7 @@ def test_tables_and_figures_can_be_read_aloud() -> None:
     assert tables == len(parsed.all("caption")) == 9
     assert all(cell.get("scope") in ("col", "row") for cell in parsed.all("th"))
     drawn = [svg for svg in parsed.all("svg") if "aria-hidden" not in svg]
-    assert len(drawn) == len(parsed.all("figcaption")) == 7
+    assert len(drawn) == len(parsed.all("figcaption")) == 9
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in drawn)
     assert len(parsed.all("h1")) == 1 and parsed.all("html")[0]["lang"] == "en"
 

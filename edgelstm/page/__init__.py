@@ -24,7 +24,7 @@ from ..comparison import Difference, Row
 from ..errors import InputError, MissingError
 from ..files import write_whole
 from ..report import Check, Drift, Layer, Report, Saturation, Task, Trace
-from .figures import Axis, Bar, Line, bars, chart
+from .figures import COLOURS, Axis, Bar, Line, bars, chart
 
 FULL = 140.0  # dB of a full bar, more than float32 reaches
 BARS = 24  # of one figure at most; the tables have all
@@ -98,6 +98,11 @@ def render(report: Report, origin: Origin = Origin()) -> str:
             kind: [_marked(figure, Markup) for figure in made] for kind, made in _figures(report, colours).items()
         },
         judged=[(str(one), one.passed) for one in judged if one.passed is not None],
+        palette=COLOURS,
+        agreed=any(row.difference.agreement is not None for row in report.rows),
+        saturated=[one for one in report.saturation if one.low + one.high],
+        demanded=any(task.passed is not None for task in report.tasks),
+        worth=list(_worth(report)),
         several=len({row.output for row in report.rows}) > 1,
     )
 
@@ -116,6 +121,30 @@ def _verdict(report: Report) -> tuple[str, str]:
     if not report.passed:
         return "failed", "Failed"
     return ("passed", "Passed") if report.independent else ("own", "Passed, on this package's own reading alone")
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """One output's metrics: a column each, and a row for everybody."""
+
+    output: str
+    columns: tuple[tuple[str, str], ...]  # metric and unit
+    rows: tuple[tuple[str, tuple[Task | None, ...], bool | None, str], ...]  # who, by column, whether met, what was
+
+
+def _worth(report: Report) -> Iterable[Worth]:
+    for output in dict.fromkeys(task.output for task in report.tasks):
+        tasks = [task for task in report.tasks if task.output == output]
+        columns = tuple(dict.fromkeys((task.metric, task.unit) for task in tasks))
+        rows = []
+        for who in dict.fromkeys(task.who for task in tasks):
+            own = [task for task in tasks if task.who == who]
+            cells = {(task.metric, task.unit): task for task in own}
+            judged = [task for task in own if task.passed is not None]
+            met = all(task.passed for task in judged) if judged else None
+            wanted = ", ".join(f"{task.metric} {task.required}" for task in judged if task.required)
+            rows.append((who, tuple(map(cells.get, columns)), met, wanted))
+        yield Worth(output, columns, tuple(rows))
 
 
 # ---- figures ----
@@ -140,7 +169,7 @@ def _figures(report: Report, colours: dict[str, int]) -> dict[str, list[Figure]]
         "layers": list(_layers(report, colours)),
         "drift": list(_drift(report, colours)),
         "saturation": list(_saturation(report, colours)),
-        "traces": [_trace(trace, colours) for trace in report.traces],
+        "traces": list(_traces(report, colours)),
     }
     return {kind: [figure for figure in figures if figure.svg] for kind, figures in made.items()}
 
@@ -186,14 +215,28 @@ def _saturation(report: Report, colours: dict[str, int]) -> Iterable[Figure]:
         yield Figure(caption, bars(caption, values, most))
 
 
-def _trace(trace: Trace, colours: dict[str, int]) -> Figure:
-    def line(colour: int, values: Sequence[float]) -> Line:
-        return Line(colour, tuple((float(trace.start + k), value) for k, value in enumerate(values)))
+def _traces(report: Report, colours: dict[str, int]) -> Iterable[Figure]:
+    """Each trace, and what is found less what is expected; of variants that are judged, where some are."""
+    judged = {row.variant for row in report.rows if row.passed is not None}
+    for trace in report.traces:
+        found = [(name, values) for name, values in trace.found if name in judged] or list(trace.found)
+        x = Axis(trace.along)
+        where = f" in sequence {trace.sequence}, the worst" if trace.along == "step" else ""
+        lines = [_line(trace, colours[name], values) for name, values in found]
+        names = tuple((colours[name], name) for name, _ in found)
+        title = f"Output {trace.output}, {trace.channel}{where}: expected and found"
+        both = [_line(trace, -1, trace.expected), *lines]
+        yield Figure(title, chart(title, both, x, Axis("answer")), ((-1, "expected"), *names))
+        title = f"Output {trace.output}, {trace.channel}{where}: the error"
+        off = [
+            _line(trace, colours[name], [z - y for y, z in zip(trace.expected, values, strict=True)])
+            for name, values in found
+        ]
+        yield Figure(title, chart(title, off, x, Axis("found - expected")), names)
 
-    lines = [line(-1, trace.expected), *(line(colours[name], values) for name, values in trace.found)]
-    title = f"Output {trace.output}, {trace.channel}, in sequence {trace.sequence}, the worst: expected and found"
-    legend = ((-1, "expected"), *((colours[name], name) for name, _ in trace.found))
-    return Figure(title, chart(title, lines, Axis("step"), Axis("answer")), legend)
+
+def _line(trace: Trace, colour: int, values: Sequence[float]) -> Line:
+    return Line(colour, tuple((float(trace.start + k), value) for k, value in enumerate(values)))
 
 
 def _bar(name: str, difference: Difference, colour: int) -> Bar:
@@ -235,7 +278,9 @@ def _percent(value: float | None) -> str:
 
 
 def _cosine(value: float | None) -> str:
-    return "–" if value is None else f"{value:.6f}"
+    if value is None:
+        return "–"
+    return f"1 - {1 - value:.0e}" if 0 < 1 - value < 1e-4 else f"{value:.6g}"
 
 
 def _clean(text: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 WIDTH, HEIGHT = 420, 250
+COLOURS = 8
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 14, 40
 _BAR, _NAMES = 22, 160  # height of a bar; width of the names before it
 _LONGEST = 19  # characters of a name before a bar
@@ -62,9 +63,9 @@ def chart(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
         place = up(value)
         _put(svg, "line", "grid", x1=_LEFT, y1=place, x2=WIDTH - _RIGHT, y2=place)
         _text(svg, text, _LEFT - 6, place + 4, "end")
-    _text(svg, x.label, (_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, "middle")
+    _text(svg, _cut(x.label, 40), (_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 6, "middle")
     middle = (_TOP + HEIGHT - _BOTTOM) / 2
-    _text(svg, y.label, 12, middle, "middle").set("transform", f"rotate(-90 12 {_number(middle)})")
+    _text(svg, _cut(y.label, 24), 12, middle, "middle").set("transform", f"rotate(-90 12 {_number(middle)})")
     for line, pieces in zip(lines, drawn, strict=True):
         for piece in pieces:
             at = [(across(a), up(b)) for a, b in piece]
@@ -84,7 +85,7 @@ def bars(title: str, rows: Sequence[Bar], most: float) -> str:
     room = WIDTH - _NAMES - 66
     for k, row in enumerate(rows):
         top = 2 + _BAR * k
-        name = row.name if len(row.name) <= _LONGEST else row.name[: _LONGEST - 1] + "…"
+        name = _cut(row.name, _LONGEST)
         text = _text(svg, name, _NAMES - 8, top + 15, "end")
         if sum(_NARROW if c.islower() or c in " _,.:1" else _WIDE for c in name) > _NAMES - 10:
             text.attrib |= {"textLength": _number(_NAMES - 10), "lengthAdjust": "spacingAndGlyphs"}
@@ -159,6 +160,10 @@ def _text(parent: Element, text: str, x: float, y: float, anchor: str) -> Elemen
     return element
 
 
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def _clean(text: str) -> str:
     """A text without what a page may not hold."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -169,7 +174,7 @@ def _number(value: float) -> str:
 
 
 def _colour(number: int) -> str:
-    return "ink" if number < 0 else f"c{number % 6}"
+    return "ink" if number < 0 else f"c{number % COLOURS}"
 
 
 def _written(svg: Element) -> str:

@@ -451,7 +451,8 @@ def _traces(runner: Runner, ys: Arrays, answers: dict[str, Arrays], judged: list
         for channel in sorted(np.argsort(-off.max(axis=0), kind="stable")[:CHANNELS].tolist()):
             title = names[channel] if len(names) == y.shape[-1] else str(channel)
             values = tuple((who, _floats(others[span, channel])) for who, others in found.items())
-            traces.append(Trace(name, title, worst, start, _floats(rows[span, channel]), values))
+            along = "sequence" if y.ndim == 2 else "step"
+            traces.append(Trace(name, title, worst, start, _floats(rows[span, channel]), values, along))
     return tuple(traces)
 
 
