@@ -65,18 +65,18 @@ def before(values: Array) -> Array:
 
 def calibrate(model: Model, samples: Any) -> Calibration:
     """Run the float reference over the samples. QuantizeError if they do not fit or the model overflows on them."""
-    given = _sequences(model, samples)
+    given = sequences(model, samples)
     columns = {name: [s[k] for s in given] for k, name in enumerate(model.inputs)}
     ranges = {name: _range(model, name, arrays) for name, arrays in columns.items()}
     whole = frozenset(name for name in whole_inputs(model) if _all_whole(model, name, columns[name]))
     lead, every_step = _lead(model), model.timing.causal
-    sequences, notes = _choose(model, given)
+    chosen, notes = _choose(model, given)
     for name, arrays in columns.items():
         if name not in whole:
             notes += _poor_channels(name, arrays)
     own = _own(model)
     batches: dict[tuple[int, ...], list[tuple[Array, ...]]] = {}
-    for sequence in sequences:
+    for sequence in chosen:
         batches.setdefault(tuple(map(len, sequence)), []).append(sequence)
     inputs, traces = [], []
     for steps, batch in batches.items():
@@ -134,10 +134,10 @@ def _all_whole(model: Model, name: str, arrays: list[Array]) -> bool:
     return whole
 
 
-def _poor_channels(name: str, sequences: list[Array]) -> tuple[str, ...]:
+def _poor_channels(name: str, arrays: list[Array]) -> tuple[str, ...]:
     """Warnings of an input's channels that the samples say too little of, or that its one scale leaves few bits."""
-    least = np.min([x.min(axis=0) for x in sequences], axis=0)
-    largest = np.max([x.max(axis=0) for x in sequences], axis=0)
+    least = np.min([x.min(axis=0) for x in arrays], axis=0)
+    largest = np.max([x.max(axis=0) for x in arrays], axis=0)
     reach = np.maximum(-least, largest)
     still = least == largest
     faint = ~still & (reach < reach.max() / FAINT)
@@ -166,7 +166,7 @@ def _channels(name: str, chosen: Array, one: str, several: str) -> tuple[str, st
     return f"input {name}, channels {listed}", several
 
 
-def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:
+def sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:
     """The samples as sequences of one array [T, width] per input, checked."""
     count = len(model.inputs)
     if count == 1:
@@ -189,10 +189,10 @@ def _sequences(model: Model, samples: Any) -> list[tuple[Array, ...]]:
         apart = name in single or k in own  # its number of steps is its own
         if length != lengths[lead] and not (apart and len(length) == len(lengths[lead])):
             raise QuantizeError("the samples of the inputs differ in number or in steps; each input needs the same")
-    sequences = [sequence for sequence in zip(*columns, strict=True) if all(map(len, sequence))]
-    if not sequences:
+    found = [sequence for sequence in zip(*columns, strict=True) if all(map(len, sequence))]
+    if not found:
         raise QuantizeError("the samples hold no step; give at least one sequence that looks like real use")
-    return sequences
+    return found
 
 
 def _of_ids(given: Any, name: str) -> Any:
@@ -242,7 +242,7 @@ def _steps(sequence: tuple[Array, ...]) -> int:
     return max(map(len, sequence))
 
 
-def _choose(model: Model, sequences: list[tuple[Array, ...]]) -> tuple[list[tuple[Array, ...]], tuple[str, ...]]:
+def _choose(model: Model, given: list[tuple[Array, ...]]) -> tuple[list[tuple[Array, ...]], tuple[str, ...]]:
     """Bound the work: long sequences are cut into pieces, then pieces chosen at even distances. Says what it did."""
     widths = sum(t.width for t in model.tensors)
     widths += sum(5 * layer.units for layer in model.layers if isinstance(layer, Lstm))
@@ -250,9 +250,9 @@ def _choose(model: Model, sequences: list[tuple[Array, ...]]) -> tuple[list[tupl
     most = max(64, min(MOST_STEPS, MOST_VALUES // widths))
     longest = min(LONGEST, most)
     whole = not model.timing.causal or model.timing.uneven  # such a model must see its sequences as they are
-    total, given = sum(map(_steps, sequences)), len(sequences)
+    total, count = sum(map(_steps, given)), len(given)
     pieces: list[tuple[Array, ...]] = []
-    for sequence in sequences:
+    for sequence in given:
         parts = 1 if whole else -(-_steps(sequence) // longest)
         cut = ([a] * parts if len(a) == 1 else np.array_split(a, parts) for a in sequence)  # a single row serves all
         pieces.extend(zip(*cut, strict=True))
@@ -263,10 +263,10 @@ def _choose(model: Model, sequences: list[tuple[Array, ...]]) -> tuple[list[tupl
     used = sum(map(_steps, chosen))
     if used > MOST_WHOLE:
         raise QuantizeError(f"the model needs whole sequences, and one has {used} steps; give shorter samples")
-    notes = [f"calibrated on {used} of {total} steps, {given} sequence{'s' if given > 1 else ''}"]
-    if len(pieces) > given:
+    notes = [f"calibrated on {used} of {total} steps, {count} sequence{'s' if count > 1 else ''}"]
+    if len(pieces) > count:
         notes.append(f"sequences longer than {longest} steps were cut into pieces, each started from a reset state")
     if len(chosen) < len(pieces):
-        what = "pieces" if len(pieces) > given else "sequences"
+        what = "pieces" if len(pieces) > count else "sequences"
         notes.append(f"{len(chosen)} of {len(pieces)} {what} were run, at even distances")
     return chosen, tuple(notes)

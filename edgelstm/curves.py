@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -45,6 +45,11 @@ def bounded(activation: Activation) -> bool:
     if activation.name == "clip":
         return -1 <= activation.alpha and activation.beta <= 1
     return activation.name in _BOUNDED or (activation.name == "scaled_tanh" and abs(activation.alpha) <= 1)
+
+
+def has_limits(activation: Activation) -> bool:
+    """Whether its values have limits of their own, so that no range of the samples is asked for."""
+    return bounded(activation) or activation.name in ("softmax", "relu6", "clip")
 
 
 def negative(activation: Activation) -> bool:
@@ -181,6 +186,7 @@ def _before(at: float) -> float:
     return float(np.nextafter(at, -np.inf))
 
 
+@lru_cache(maxsize=512)
 def _entries(activation: Activation, full: float) -> Array:
     """The 257 real entries whose interpolation is closest to the function, in the mean square, and exact at 0. Those of
     a function that jumps are its values there: a polygon that gave way to the jump would be off on both sides of it."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from . import reference_s8_cells
 from .activations import activate
 from .calibration import Calibration, before
 from .curves import (
@@ -25,7 +24,6 @@ from .curves import (
     tabled,
 )
 from .errors import QuantizeError
-from .fixedpoint import activate_s8
 from .layers import Activation, Cell, Gru, Lstm, Rnn
 from .meta import Array, frozen
 from .quantized import (
@@ -38,37 +36,43 @@ from .quantized import (
     QuantizedTensor,
     Rescale,
 )
-from .rounding import Operand, Peephole, Rows, quantize_rows, requantization
+from .ranges import WORTH_FLAT, WORTH_ROOMY, WORTH_TIGHT, Plan, Span, rounding_noise
+from .rounding import Met, Operand, Peephole, Rows, quantize_rows, requantization
 
 HIDDEN_TYPES = {8: "s8", 16: "s16"}  # by the bits of h
 HIDDEN_HEADROOM = 1.25  # of an unbounded h; a bounded one does better with finer steps than with room
 FINEST = 12 * 127  # hm of a bounded h: finer steps would drown in what 16-bit gates and cells leave
 FINEST_16 = 256 * 127  # hm of an int16 h, at most: 256 times an int8 one's
-_HARDLY_WORSE = 1.02  # the widest cell range whose error is within this factor of the best is taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Made:
-    """A cell in integers; its rows by name, for simulations; type and scale of each tensor that it may write."""
+    """A cell in integers; its rows by name, for simulations; type and scale of each tensor that it may write; and the
+    ranges that could be narrower."""
 
     layer: QuantizedCell
     rows: dict[str, Rows]
     writes: tuple[tuple[str, float], ...]
+    spans: tuple[Span, ...] = ()
 
 
 def quantize_cell(
-    layer: Cell, reads: Sequence[QuantizedTensor], kind: str, calibration: Calibration, compensate: bool
+    layer: Cell,
+    reads: Sequence[QuantizedTensor],
+    calibration: Calibration,
+    plan: Plan,
+    known: dict[tuple[str, Any], Any],
 ) -> Made:
-    """`kind`: the type of h. QuantizeError where integers cannot express the layer."""
-    seen = Seen(layer, calibration, compensate)
+    """QuantizeError where integers cannot express the layer. `known`: what no plan changes, kept from call to call."""
+    seen = Seen(layer, calibration, plan, known)
     try:
         match layer:
             case Lstm():
-                return _lstm(layer, reads, kind, seen)
+                return _lstm(layer, reads, plan.kind, seen)
             case Gru():
-                return _gru(layer, reads, kind, seen)
+                return _gru(layer, reads, plan.kind, seen)
             case Rnn():
-                return _rnn(layer, reads, kind, seen)
+                return _rnn(layer, reads, plan.kind, seen)
     except QuantizeError as error:
         raise error if str(error).startswith(layer.name) else QuantizeError(f"{layer.name}: {error}") from None
 
@@ -76,8 +80,9 @@ def quantize_cell(
 class Seen:
     """What a cell met on the samples, in the steps that count."""
 
-    def __init__(self, layer: Cell, calibration: Calibration, compensate: bool) -> None:
-        self.layer, self.calibration, self.compensate = layer, calibration, compensate
+    def __init__(self, layer: Cell, calibration: Calibration, plan: Plan, known: dict[tuple[str, Any], Any]) -> None:
+        self.layer, self.calibration, self.compensate, self.plan = layer, calibration, plan.compensate, plan
+        self._known = known
         masks = list(calibration.each(layer.reads[1])) if layer.masked else []
         self.counts = [mask[:, :, 0] != 0 for mask in masks]
 
@@ -119,16 +124,55 @@ class Seen:
         found += [float(np.abs(values).max()) for values in self.initial(k)]
         return max(max(found), SMALLEST) if max(found) else 0.0
 
+    def once(self, what: Any, make: Callable[[], Any]) -> Any:
+        """What no plan changes, or what depends on nothing but `what`."""
+        key = self.layer.name, what
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
+
+    def factor(self, what: str) -> float:
+        """What of a range that covers the samples is kept."""
+        return self.plan.factor(self.layer.name, what)
+
+    def span(self, what: str, full: float, values: Iterator[Array], worth: float, **options: Any) -> Span:
+        """A range that could be narrower, of which 32768 integers reach `full`."""
+        found = list(values)
+        largest = max(float(np.abs(v).max(initial=0)) for v in found)
+        return Span(self.layer.name, what, full, largest, rounding_noise(full, found), worth, **options)
+
+    @property
+    def z(self) -> Array:
+        """Of all steps that count, [steps, gates, units], clipped."""
+        return self.clipped(self.named(f"{self.layer.name}.z"))
+
     def clipped(self, z: Array) -> Array:
         return z if self.layer.clip is None else np.clip(z, -self.layer.clip, self.layer.clip)
 
-    def operand(self, weights: Array, tensor: QuantizedTensor, values: Array, compensated: bool) -> Operand:
-        """Weights of x; `compensated`: rounded with its values in mind."""
-        return self.hidden(weights, tensor.scale, 32768 if tensor.type == "s16" else 128, values, compensated)
+    @property
+    def x(self) -> Met:
+        """The inputs met."""
+        met: Met = self.once("x", lambda: Met(self.named(self.layer.reads[0])))
+        return met
 
-    def hidden(self, weights: Array, step: float, most: int, values: Array, compensated: bool) -> Operand:
+    @property
+    def h_before(self) -> Array:
+        """h of the step before, [steps, outputs]."""
+        return self.steps(self.before(self.layer.writes[0], 0))
+
+    @property
+    def h(self) -> Met:
+        """h as recurrent weights met it."""
+        met: Met = self.once("h", lambda: Met(self.h_before))
+        return met
+
+    def operand(self, weights: Array, tensor: QuantizedTensor, compensated: bool) -> Operand:
+        """Weights of x; `compensated`: rounded with its values in mind."""
+        return self.hidden(weights, tensor.scale, 32768 if tensor.type == "s16" else 128, self.x, compensated)
+
+    def hidden(self, weights: Array, step: float, most: int, met: Met, compensated: bool) -> Operand:
         """Weights of h, whose unit is `step`, and which stays within `most` of them."""
-        return Operand(weights.astype(np.float64), step, most, values if compensated else None)
+        return Operand(weights.astype(np.float64), step, most, met if compensated else None)
 
 
 # ---- LSTM ----
@@ -136,43 +180,44 @@ class Seen:
 
 def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) -> Made:
     units, x = layer.units, reads[0]
-    z = seen.clipped(seen.named(f"{layer.name}.z"))
     used = (0, 3) if layer.coupled else (0, 1, 3)
-    gate, exponent = gate_curve(layer.gate_activation, z[:, used].ravel())
+    gate, exponent = seen.once("gate", lambda: gate_curve(layer.gate_activation, seen.z[:, used].ravel()))
     if layer.coupled and negative(layer.gate_activation):
         raise QuantizeError(
             f"its gates are coupled and {layer.gate_activation.name} can be negative, so that 1 - i exceeds 1; "
             "it cannot be int8"
         )
-    candidate = curve(layer.activation, z[:, 2].ravel())
-    cell, kappa = _cell(layer, kind, gate, exponent, candidate, seen)
+    candidate = seen.once("candidate", lambda: curve(layer.activation, seen.z[:, 2].ravel()))
+    cell, kappa, narrowest = _cell(layer, exponent, candidate, seen)
     if kind == "s16" and layer.projection is None:
         cell = _reaching(cell, layer.cell_activation or layer.activation, seen.started / 2.0**exponent)
     inner = 2.0**exponent * cell.out  # real value of p's 32768
     largest = seen.largest(layer.writes[0], 0)
     fixed = bounded(layer.cell_activation or layer.activation) and exponent == 0 and layer.projection is None
     reach = inner if layer.projection is None else HEADROOM * (largest or 1.0)
-    x_seen = seen.named(layer.reads[0])
-    h_seen = seen.steps(seen.before(layer.writes[0], 0))
     weights = [w.reshape(4 * units, -1) for w in (layer.kernel, layer.recurrent)]
     peepholes = _peepholes(layer, cell)
 
     def rows_for(multiplier: int, compensated: bool) -> Rows:
         step, most = float(np.float32(reach / multiplier)), 128 if kind == "s8" else multiplier
-        return quantize_rows(
-            layer.name,
-            seen.operand(weights[0], x, x_seen, compensated),
-            seen.hidden(weights[1], step, most, h_seen, compensated),
-            layer.bias.reshape(4 * units).astype(np.float64),
-            np.repeat([gate.full, gate.full, candidate.full, gate.full], units),
-            np.repeat([gate.offset, gate.offset, candidate.offset, gate.offset], units),
-            peepholes,
+        made: Rows = seen.once(
+            (x, step, most, compensated, peepholes and peepholes.scale),
+            lambda: quantize_rows(
+                layer.name,
+                seen.operand(weights[0], x, compensated),
+                seen.hidden(weights[1], step, most, seen.h, compensated),
+                layer.bias.reshape(4 * units).astype(np.float64),
+                np.repeat([gate.full, gate.full, candidate.full, gate.full], units),
+                np.repeat([gate.offset, gate.offset, candidate.offset, gate.offset], units),
+                peepholes,
+            ),
         )
+        return made
 
     if kind == "s16":
-        multiplier = _quietest(layer, rows_for, reach, x_seen, h_seen)
+        multiplier = _quietest(layer, rows_for, reach, seen)
     else:
-        multiplier = _multiplier(fixed, reach, largest, seen.started, 32767)
+        multiplier = _multiplier(fixed, reach, seen.factor("h") * largest, seen.started, 32767)
     rows = {layer.name: rows_for(multiplier, seen.compensate)}
     scale = float(np.float32(reach / multiplier))
     projection = None
@@ -202,7 +247,23 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
         initial=_initial(layer, reads, (scale, cell.full / 32768)),
         period=layer.period,
     )
-    return Made(quantized, rows, ((kind, scale), ("s16", cell.full / 32768)))
+    cs, flat = seen.calibration.each(f"{layer.name}.c"), bounded(layer.cell_activation or layer.activation)
+    worth = WORTH_FLAT if flat else WORTH_ROOMY
+    span = seen.span("c", cell.full, cs, worth, grows=True, most=cell.full / narrowest)
+    # Under such a function how large c becomes says little of how fine it must be.
+    spans = [replace(span, noise=np.inf if flat else span.noise)]
+    spans += _hidden_spans(kind, fixed, scale, seen)
+    return Made(quantized, rows, ((kind, scale), ("s16", cell.full / 32768)), tuple(spans))
+
+
+def _hidden_spans(kind: str, fixed: bool, scale: float, seen: Seen) -> list[Span]:
+    """An int8 h without bounds could reach less far."""
+    if kind != "s8" or fixed:
+        return []
+    span = seen.span(
+        "h", 32768 * scale, seen.calibration.each(seen.layer.writes[0]), WORTH_TIGHT, grows=True, coarse=False
+    )
+    return [replace(span, full=127 * scale)]
 
 
 def _peepholes(layer: Lstm, cell: Curve) -> Peephole | None:
@@ -225,8 +286,8 @@ def _projection(layer: Lstm, unit: float, reach: float, seen: Seen) -> tuple[Qua
     """`unit`: the real value of one unit of p; `reach`: that of the 32768 of what it becomes."""
     assert layer.projection is not None
     weights = layer.projection.astype(np.float64)
-    p = seen.steps(list(_outputs(layer, seen)))
-    x = Operand(weights, unit, 32768, p if seen.compensate else None)
+    met = seen.once("p", lambda: Met(seen.steps(list(_outputs(layer, seen))))) if seen.compensate else None
+    x = Operand(weights, unit, 32768, met)
     count = layer.outputs
     bias = np.zeros(count) if layer.projection_bias is None else layer.projection_bias.astype(np.float64)
     rows = quantize_rows(layer.name, x, None, bias, np.full(count, reach), np.zeros(count))
@@ -242,32 +303,27 @@ def _outputs(layer: Lstm, seen: Seen) -> Iterator[Array]:
         yield o * activate(layer.cell_activation or layer.activation, c)
 
 
-def _cell(layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: Curve, seen: Seen) -> tuple[Curve, int]:
-    """The cell's function with its range of c, and kappa.
+def _cell(layer: Lstm, exponent: int, candidate: Curve, seen: Seen) -> tuple[Curve, int, float]:
+    """The cell's function with its range of c, kappa, and the narrowest that the range could be.
 
-    c must have room for i * g, so that kappa fits. A function that flattens out lets c saturate: its range is the one
-    with the least error of o * P(c) when the integer cell runs over the samples. Others cover c, and so do those whose
-    c is seen elsewhere, through peepholes or as a tensor.
+    c must have room for i * g, so that kappa fits. Under a function that flattens out c covers the samples; others
+    have room for 4 times them.
     """
-    activation = layer.cell_activation or layer.activation
+    activation, factor = layer.cell_activation or layer.activation, seen.factor("c")
     cs = np.concatenate([seen.named(f"{layer.name}.c").ravel(), *(c.ravel() for c in seen.initial(1))])
     added = 2.0**exponent * candidate.out  # real value of the 32768 of i * g
-    base = curve(activation, cs)
+    if bounded(activation):
+        base = seen.once("cell", lambda: curve(activation, cs))
+    else:
+        base = curve(activation, factor * cs)
     if base.activation.kind in ("linear", "relu"):
         # Any range will do, so take one that kappa expresses exactly.
-        kappa = int(np.clip(np.floor(32768 * added / max(span(cs, HEADROOM), added)), 1, 32767))
+        kappa = int(np.clip(np.floor(32768 * added / max(span(factor * cs, HEADROOM), added)), 1, 32767))
         full = 32768 * added / kappa
-        return Curve(base.activation, full, full, False), kappa
+        return Curve(base.activation, full, full, False), kappa, added
     least = _doublings(added / base.full)
-    covering = max(least, _doublings(span(cs, 1.25) / base.full))
-    chosen = covering
-    if bounded(activation) and least < covering and layer.peephole is None and len(layer.writes) == 1:
-        candidates = range(max(least, covering - 5), covering + 1)
-        errors = [_cell_error(layer, kind, gate, exponent, candidate, doubled(base, k), seen) for k in candidates]
-        best = _HARDLY_WORSE * min(errors)
-        chosen = max(k for k, error in zip(candidates, errors, strict=True) if error <= best)
-    wide = doubled(base, chosen)
-    return wide, _kappa(added, wide.full)
+    wide = doubled(base, max(least, _doublings(span(factor * cs, 1.25) / base.full)))
+    return wide, _kappa(added, wide.full), base.full * 2.0**least
 
 
 def _doublings(ratio: float) -> int:
@@ -278,65 +334,25 @@ def _kappa(added: float, full: float) -> int:
     return int(np.clip(np.rint(32768 * added / full), 1, 32767))
 
 
-def _cell_error(layer: Lstm, kind: str, gate: Curve, exponent: int, candidate: Curve, cell: Curve, seen: Seen) -> float:
-    """Mean squared error of o * P(c) with the integer cell on the float z, an int8 h's rounding included."""
-    kappa = _kappa(2.0**exponent * candidate.out, cell.full)
-    unit = 2.0**exponent * cell.out / 32768
-    starts = seen.initial(1)
-    total, count = 0.0, 0
-    for k, (z, h) in enumerate(zip(seen.calibration.each(f"{layer.name}.z"), _outputs(layer, seen), strict=True)):
-        z = seen.clipped(z)
-        i, o = (activate_s8(gate.activation, _integers(z[:, :, k], gate)) for k in (0, 3))
-        f = activate_s8(gate.activation, _integers(z[:, :, 1], gate))
-        if layer.coupled:
-            f = reference_s8_cells.coupled(i, exponent)
-        g = activate_s8(candidate.activation, _integers(z[:, :, 2], candidate))
-        added = reference_s8_cells.cell_input(i, g, kappa)
-        c = np.zeros_like(i)
-        start = np.zeros_like(i[:, 0])
-        if starts:
-            start = np.clip(np.rint(starts[k] / cell.full * 32768), -32768, 32767).astype(np.int64)
-        limit = _limit(layer.cell_clip, cell)
-        for t in range(i.shape[1]):
-            if t % (layer.period or i.shape[1]) == 0:
-                last = start
-            after = reference_s8_cells.next_cell(f[:, t], last, added[:, t], exponent, limit)
-            last = c[:, t] = np.where(seen.counts[k][:, t, None], after, last) if seen.counts else after
-        p = reference_s8_cells.cell_output(o, c, cell.activation)
-        total += float(np.square(p * unit - h).sum())
-        count += h.size
-    return total / count + (1 / (12 * 127**2) if kind == "s8" else 0)
-
-
-def _integers(z: Array, function: Curve) -> Array:
-    scaled = z / function.full * 32768 - function.offset
-    integers: Array = np.clip(np.rint(scaled), -32768, 32767).astype(np.int64)
-    return integers
-
-
 # ---- GRU ----
 
 
 def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) -> Made:
     units, x, name = layer.units, reads[0], layer.name
-    z = seen.clipped(seen.named(f"{name}.z"))
-    gate, exponent = gate_curve(layer.gate_activation, z[:, :2].ravel())
-    x_seen = seen.named(layer.reads[0])
-    h_seen = seen.steps(seen.before(layer.writes[0], 0))
+    gate, exponent = seen.once("gate", lambda: gate_curve(layer.gate_activation, seen.z[:, :2].ravel()))
     kernel, recurrent, bias = (w.astype(np.float64) for w in (layer.kernel, layer.recurrent, layer.bias))
-    candidate = _candidate(layer, z[:, 2], x_seen, h_seen)
+    candidate = seen.once(("candidate", seen.factor("state")), lambda: _candidate(layer, seen))
     largest = seen.largest(layer.writes[0], 0)
     # h lies between what n can be, unless gates leave 0 ... 1 or it starts elsewhere.
     held = candidate.out
     if not bounded(layer.gate_activation) or negative(layer.gate_activation):
-        held = max(held, HEADROOM * largest)
+        held = max(held, HEADROOM * seen.factor("state") * largest)
     held = max([held, *(HIDDEN_HEADROOM * float(np.abs(h).max()) for h in seen.initial(0))])
     kappa = int(np.clip(np.floor(32768 * candidate.out / held), 1, 32768))
     reach = 32768 * candidate.out / kappa  # real value of the state's 32768
-    reset = activate(layer.gate_activation, z[:, 1]) * h_seen
 
     def operand(k: slice, compensated: bool) -> Operand:
-        return seen.operand(kernel[k].reshape(-1, layer.inputs), x, x_seen, compensated)
+        return seen.operand(kernel[k].reshape(-1, layer.inputs), x, compensated)
 
     def all_rows(multiplier: int, compensated: bool) -> tuple[Rows, Rows, Rows | None]:
         step, most = float(np.float32(reach / multiplier)), 128 if kind == "s8" else multiplier
@@ -344,18 +360,19 @@ def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
         gates = quantize_rows(
             name,
             operand(slice(0, 2), compensated),
-            seen.hidden(both, step, most, h_seen, compensated),
+            seen.hidden(both, step, most, seen.h, compensated),
             bias[:2].ravel(),
             np.full(2 * units, gate.full),
             np.full(2 * units, gate.offset),
         )
         full, offset = np.full(units, candidate.full), np.full(units, candidate.offset)
         if not layer.reset_after:
+            reset = seen.once("reset", lambda: Met(activate(layer.gate_activation, seen.z[:, 1]) * seen.h_before))
             h = seen.hidden(recurrent[2], step, most, reset, compensated)
             return gates, quantize_rows(name, operand(slice(2, 3), compensated), h, bias[2], full, offset), None
         entering = quantize_rows(name, operand(slice(2, 3), compensated), None, bias[2], full, offset)
         assert layer.reset_bias is not None
-        h = seen.hidden(recurrent[2], step, most, h_seen, compensated)
+        h = seen.hidden(recurrent[2], step, most, seen.h, compensated)
         nothing = Operand(np.zeros((units, 0)), 1.0, 128, None)
         after = quantize_rows(name, nothing, h, layer.reset_bias.astype(np.float64), full, np.zeros(units))
         return gates, entering, after
@@ -365,15 +382,15 @@ def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
             made = all_rows(multiplier, False)
         except QuantizeError:
             return np.inf
-        return sum(_noise(rows, x_seen, h_seen) for rows in made if rows) + float(
+        return sum(_noise(rows, seen) for rows in made if rows) + float(
             np.square(recurrent * (reach / multiplier)).sum()
         )
 
+    fixed = bounded(layer.activation) and exponent == 0
     if kind == "s16":
         multiplier = min((32768 >> k for k in range(9)), key=noise)
     else:
-        fixed = bounded(layer.activation) and exponent == 0
-        multiplier = _multiplier(fixed, reach, largest, seen.started, 32768)
+        multiplier = _multiplier(fixed, reach, seen.factor("h") * largest, seen.started, 32768)
     gates, entering, after = all_rows(multiplier, seen.compensate)
     rows = {name: gates, f"{name}.n": entering} | ({f"{name}.reset": after} if after else {})
     last = after or entering
@@ -409,20 +426,24 @@ def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
         initial=_initial(layer, reads, (reach / 32768,)),
         period=layer.period,
     )  # fmt: skip
-    return Made(quantized, rows, ((kind, scale),))
+    hs = seen.calibration.each(layer.writes[0])
+    spans = [] if fixed else [seen.span("state", reach, hs, WORTH_ROOMY, grows=True)]
+    return Made(quantized, rows, ((kind, scale),), (*spans, *_hidden_spans(kind, fixed, scale, seen)))
 
 
-def _candidate(layer: Gru, z: Array, x_seen: Array, h_seen: Array) -> Curve:
+def _candidate(layer: Gru, seen: Seen) -> Curve:
     """The candidate's function. With reset_after its two terms are int16 before they meet, so its range covers both."""
+    factor = seen.factor("state")
+    z = seen.z[:, 2] if bounded(layer.activation) else factor * seen.z[:, 2]
     if not layer.reset_after:
         return curve(layer.activation, z)
     assert layer.reset_bias is not None
-    entering = x_seen @ layer.kernel[2].T.astype(np.float64) + layer.bias[2]
-    after = h_seen @ layer.recurrent[2].T.astype(np.float64) + layer.reset_bias
+    entering = seen.named(layer.reads[0]) @ layer.kernel[2].T.astype(np.float64) + layer.bias[2]
+    after = seen.h_before @ layer.recurrent[2].T.astype(np.float64) + layer.reset_bias
     terms = np.concatenate([entering.ravel(), after.ravel()])
     if layer.activation.name in ("linear", "relu"):
         base = curve(layer.activation, z)
-        full = max(base.full, span(terms, HEADROOM))
+        full = max(base.full, span(factor * terms, HEADROOM))
         return Curve(base.activation, full, full, False)
     base = curve(layer.activation, z)
     return doubled(base, _doublings(max(span(terms, TABLE_HEADROOM) / base.full, 1e-9)))
@@ -433,29 +454,26 @@ def _candidate(layer: Gru, z: Array, x_seen: Array, h_seen: Array) -> Curve:
 
 def _rnn(layer: Rnn, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) -> Made:
     units, x = layer.units, reads[0]
-    z = seen.clipped(seen.named(f"{layer.name}.z"))[:, 0]
-    function = curve(layer.activation, z)
+    largest, fixed = seen.largest(layer.writes[0], 0), bounded(layer.activation)
+    function = curve(layer.activation, seen.z[:, 0] if fixed else seen.factor("state") * seen.z[:, 0])
     if kind == "s16":
         function = _reaching(function, layer.activation, seen.started)
-    largest, fixed = seen.largest(layer.writes[0], 0), bounded(layer.activation)
-    x_seen = seen.named(layer.reads[0])
-    h_seen = seen.steps(seen.before(layer.writes[0], 0))
 
     def rows_for(multiplier: int, compensated: bool) -> Rows:
         step, most = float(np.float32(function.out / multiplier)), 128 if kind == "s8" else multiplier
         return quantize_rows(
             layer.name,
-            seen.operand(layer.kernel, x, x_seen, compensated),
-            seen.hidden(layer.recurrent, step, most, h_seen, compensated),
+            seen.operand(layer.kernel, x, compensated),
+            seen.hidden(layer.recurrent, step, most, seen.h, compensated),
             layer.bias.astype(np.float64),
             np.full(units, function.full),
             np.full(units, function.offset),
         )
 
     if kind == "s16":
-        multiplier = _quietest(layer, rows_for, function.out, x_seen, h_seen)
+        multiplier = _quietest(layer, rows_for, function.out, seen)
     else:
-        multiplier = _multiplier(fixed, function.out, largest, seen.started, 32767)
+        multiplier = _multiplier(fixed, function.out, seen.factor("h") * largest, seen.started, 32767)
     rows = rows_for(multiplier, seen.compensate)
     scale = float(np.float32(function.out / multiplier))
     quantized = QuantizedRnn(
@@ -470,7 +488,9 @@ def _rnn(layer: Rnn, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
         initial=_initial(layer, reads, (scale,)),
         period=layer.period,
     )
-    return Made(quantized, {layer.name: rows}, ((kind, scale),))
+    hs = seen.calibration.each(layer.writes[0])
+    spans = [] if fixed else [seen.span("state", function.out, hs, WORTH_ROOMY)]
+    return Made(quantized, {layer.name: rows}, ((kind, scale),), (*spans, *_hidden_spans(kind, fixed, scale, seen)))
 
 
 # ---- of all ----
@@ -508,7 +528,7 @@ def _reaching(function: Curve, activation: Activation, started: float) -> Curve:
     return doubled(tabled(activation, function.full / 2.0**doublings, HIDDEN_HEADROOM * started), doublings)
 
 
-def _quietest(layer: Any, rows_for: Callable[[int, bool], Rows], reach: float, x_seen: Array, h_seen: Array) -> int:
+def _quietest(layer: Any, rows_for: Callable[[int, bool], Rows], reach: float, seen: Seen) -> int:
     """hm of an int16 h with the least noise in z, from the steps of h and of the weights. Finer steps of h take bits
     from the weights of rows whose sums would overflow."""
 
@@ -517,18 +537,18 @@ def _quietest(layer: Any, rows_for: Callable[[int, bool], Rows], reach: float, x
             rows = rows_for(multiplier, False)
         except QuantizeError:
             return np.inf
-        return _noise(rows, x_seen, h_seen) + float(np.square(layer.recurrent * (reach / multiplier)).sum())
+        return _noise(rows, seen) + float(np.square(layer.recurrent * (reach / multiplier)).sum())
 
     return min((FINEST_16 >> k for k in range(9)), key=noise)
 
 
-def _noise(rows: Rows, x_seen: Array, h_seen: Array) -> float:
+def _noise(rows: Rows, seen: Seen) -> float:
     """Of all z, from the steps of the weights."""
     noise = 0.0
     if rows.kernel.shape[1]:
-        noise += np.square(rows.kernel_scale).sum() * np.square(x_seen).mean(axis=0).sum()
+        noise += np.square(rows.kernel_scale).sum() * seen.x.energy
     if rows.recurrent.shape[1]:
-        noise += np.square(rows.recurrent_scale).sum() * np.square(h_seen).mean(axis=0).sum()
+        noise += np.square(rows.recurrent_scale).sum() * seen.h.energy
     return float(noise)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import reference_steps
 from .calibration import MOST_VALUES, Calibration
-from .curves import HEADROOM, SMALLEST, curve
+from .curves import HEADROOM, SMALLEST, curve, has_limits
 from .errors import QuantizeError
 from .layers import (
     LINEAR,
@@ -39,9 +39,10 @@ from .quantized import (
     QuantizedReduce,
     QuantizedTensor,
 )
+from .ranges import WORTH_ROOMY, Plan, Span, rounding_noise
 from .reference_s8 import to_int16
 from .reference_s8_steps import gathered
-from .rounding import Operand, Rows, quantize_rows, requantization
+from .rounding import Met, Operand, Rows, quantize_rows, requantization
 
 MOST_IDS = 32768  # int16 holds as many from 0 on
 _MOST_RAISED = 15
@@ -60,6 +61,15 @@ class Made:
     types: tuple[str, ...]  # of the tensors written
     scales: tuple[float, ...]
     rows: Rows | None = None
+    spans: tuple[Span, ...] = ()  # ranges that could be narrower
+
+
+def roomy(layer: Any, scale: float, calibration: Calibration, finest: float = 0.0) -> tuple[Span, ...]:
+    """The range of what a layer writes in 16 bits of this scale, as one that could be narrower, down to the scale
+    `finest`."""
+    values, full = list(calibration.each(layer.writes[0])), 32768 * scale
+    span = Span(layer.name, "output", full, reach(values), rounding_noise(full, values), WORTH_ROOMY)
+    return (replace(span, most=scale / finest) if finest else span,)
 
 
 def refuse(model: Model) -> None:
@@ -95,7 +105,7 @@ def refuse(model: Model) -> None:
 
 
 def step_s8(
-    layer: Any, reads: list[QuantizedTensor], whole: frozenset[str], calibration: Calibration, compensate: bool
+    layer: Any, reads: list[QuantizedTensor], whole: frozenset[str], calibration: Calibration, plan: Plan
 ) -> Made:
     """A layer around the cells in integers. `whole`: the tensors that hold whole numbers."""
     x = reads[0]
@@ -111,9 +121,9 @@ def step_s8(
             value = int(np.clip(to_int16(np.array(layer.value), x.scale), -most, most))
             return Made(QuantizedMask(layer.name, layer.reads, layer.writes, value), (x.type, "s16"), (x.scale, 1.0))
         case Combine():
-            return _combine(layer, reads, whole, calibration)
+            return _combine(layer, reads, whole, calibration, plan.factor(layer.name, "output"))
         case Conv1d():
-            return _conv1d(layer, x, calibration, compensate)
+            return _conv1d(layer, x, calibration, plan)
         case Pool1d():
             room = (1 << 30) // (layer.size * (128 if x.type == "s8" else 32768))
             if layer.kind == "average" and not room:
@@ -173,9 +183,13 @@ def _fine(tensor: QuantizedTensor) -> float:
     return tensor.scale / 256 if tensor.type == "s8" else tensor.scale
 
 
-def _combine(layer: Combine, reads: list[QuantizedTensor], whole: frozenset[str], calibration: Calibration) -> Made:
+def _combine(
+    layer: Combine, reads: list[QuantizedTensor], whole: frozenset[str], calibration: Calibration, factor: float
+) -> Made:
+    """`factor`: what of a range that covers the samples is kept."""
     if layer.kind == "multiply":
-        return _multiply(layer, reads, whole, calibration)
+        return _multiply(layer, reads, whole, calibration, factor)
+    spans: tuple[Span, ...] = ()
     copied = len({(t.type, t.scale) for t in reads}) == 1 and layer.kind in ("concatenate", "maximum", "minimum")
     if copied:
         kind, scale = reads[0].type, reads[0].scale
@@ -183,13 +197,15 @@ def _combine(layer: Combine, reads: list[QuantizedTensor], whole: frozenset[str]
         parts = len(reads) if layer.kind == "average" else 1
         kind, scale = "s16", max(_fine(t) for t in reads) / parts
         if layer.kind in ("add", "subtract", "average"):
-            scale = max(scale, HEADROOM * reach(list(calibration.each(layer.writes[0]))) / 32767)
+            finest = scale
+            scale = max(scale, factor * HEADROOM * reach(list(calibration.each(layer.writes[0]))) / 32767)
+            spans = roomy(layer, scale, calibration, finest)
         scale = float(np.float32(scale))
     parts = len(reads) if layer.kind == "average" else 1
     units = np.array([t.scale / (256 * parts) for t in reads])
     shifts, multipliers = requantization(units, np.full(len(reads), scale * 32768))
     joined = "add" if layer.kind == "average" else layer.kind
-    return Made(_joined(layer, joined, shifts, multipliers), (kind,), (scale,))
+    return Made(_joined(layer, joined, shifts, multipliers), (kind,), (scale,), spans=spans)
 
 
 def _joined(layer: Combine, kind: str, shifts: Any, multipliers: Any) -> QuantizedCombine:
@@ -198,7 +214,9 @@ def _joined(layer: Combine, kind: str, shifts: Any, multipliers: Any) -> Quantiz
     )
 
 
-def _multiply(layer: Combine, reads: list[QuantizedTensor], whole: frozenset[str], calibration: Calibration) -> Made:
+def _multiply(
+    layer: Combine, reads: list[QuantizedTensor], whole: frozenset[str], calibration: Calibration, factor: float
+) -> Made:
     """Tensor by tensor; a mask leaves a product's integers as they are."""
     masks = [t.name in whole and reach(list(calibration.each(t.name))) <= 1 for t in reads]
     products = [[trace[layer.reads[0]] for trace in calibration.traces]]
@@ -209,24 +227,27 @@ def _multiply(layer: Combine, reads: list[QuantizedTensor], whole: frozenset[str
     for k, t in enumerate(reads[1:], 1):
         unit = scale * t.scale
         kept = scale if masks[k] else t.scale if masked else 0.0
-        scale = kept or float(np.float32(max(unit, HEADROOM * reach(products[k]) / 32767)))
+        wanted = (factor if k == len(reads) - 1 else 1.0) * HEADROOM * reach(products[k]) / 32767
+        scale = kept or float(np.float32(max(unit, wanted)))
         masked &= masks[k]
         shift, multiplier = requantization(np.array([unit]), np.array([scale * 32768]))
         shifts.append(int(shift[0]))
         multipliers.append(int(multiplier[0]))
     left = [t for t, mask in zip(reads, masks, strict=True) if not mask]
     kind = left[0].type if len(left) == 1 else "s16"
-    return Made(_joined(layer, "multiply", shifts, multipliers), (kind,), (scale,))
+    spans = roomy(layer, scale, calibration, unit) if len(left) > 1 and not masks[-1] else ()
+    return Made(_joined(layer, "multiply", shifts, multipliers), (kind,), (scale,), spans=spans)
 
 
 # ---- windows ----
 
 
-def _conv1d(layer: Conv1d, x: QuantizedTensor, calibration: Calibration, compensate: bool) -> Made:
+def _conv1d(layer: Conv1d, x: QuantizedTensor, calibration: Calibration, plan: Plan) -> Made:
     linear = replace(layer, activation=LINEAR)
     inputs = list(calibration.each(layer.reads[0]))
     z = np.concatenate([reference_steps.conv1d(linear, v).reshape(-1, layer.units) for v in inputs])
-    function = curve(layer.activation, z)
+    limited = has_limits(layer.activation)
+    function = curve(layer.activation, z if limited else plan.factor(layer.name, "output") * z)
     units, taps, columns = layer.kernel.shape
     largest = 32768 if x.type == "s16" else 128
     if taps * columns == 1:  # each row has one weight, which int8 expresses exactly
@@ -234,11 +255,11 @@ def _conv1d(layer: Conv1d, x: QuantizedTensor, calibration: Calibration, compens
     else:
         each = units // layer.groups
         parts = [slice(at, at + each) for at in range(0, units, each)]
-        seen = _windows(layer, inputs) if compensate else None
+        seen = _windows(layer, inputs) if plan.compensate else None
     made = []
     for group, part in enumerate(parts):
         kernel = layer.kernel[part].reshape(-1, taps * columns).astype(np.float64)
-        operand = Operand(kernel, x.scale, largest, None if seen is None else seen[group])
+        operand = Operand(kernel, x.scale, largest, None if seen is None else Met(seen[group]))
         count = len(kernel)
         full, offset = np.full(count, function.full), np.full(count, function.offset)
         made.append(quantize_rows(layer.name, operand, None, layer.bias[part].astype(np.float64), full, offset))
@@ -253,7 +274,8 @@ def _conv1d(layer: Conv1d, x: QuantizedTensor, calibration: Calibration, compens
         multiplier=frozen(rows.multiplier, np.int16, (units,), layer.name),
         activation=function.activation,
     )
-    return Made(quantized, ("s16",), (function.out / 32768,), rows)
+    spans = () if limited else roomy(layer, function.out / 32768, calibration)
+    return Made(quantized, ("s16",), (function.out / 32768,), rows, spans)
 
 
 def _windows(layer: Conv1d, inputs: list[Array]) -> Array:

@@ -18,6 +18,34 @@ MOST_COLUMNS = 4096  # compensated rounding is cubic in these
 _DAMPING = 0.1  # of the mean variance; 0.01 to 1 do about as well on trained nets, 0.1 best overall
 
 
+class Met:
+    """What rounding asks of the values that a matrix was multiplied with on the samples, float64 [steps, n]."""
+
+    def __init__(self, values: Array) -> None:
+        self.mean: Array = values.mean(axis=0)
+        self.energy = float(np.square(values).mean(axis=0).sum())
+        self._moments: Array | None = None
+        if 0 < values.shape[1] <= MOST_COLUMNS:
+            varying = values - self.mean
+            self._moments = varying.T @ varying / len(values)
+        self._order: tuple[Array, Array] | None = None
+
+    @property
+    def order(self) -> tuple[Array, Array] | None:
+        """The columns as they are to be rounded, and how each one's error is spread over those after it: upper
+        triangular. None where nothing varies, or for too many columns."""
+        if self._order is None and self._moments is not None:
+            moments, columns = self._moments, len(self._moments)
+            mean = float(np.trace(moments)) / columns
+            if mean:
+                moments = moments + _DAMPING * mean * np.eye(columns)
+                order = np.argsort(-np.diag(moments), kind="stable")
+                inverse = np.linalg.inv(moments[np.ix_(order, order)])
+                self._order = order, np.linalg.cholesky((inverse + inverse.T) / 2).T
+            self._moments = None
+        return self._order
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Operand:
     """One matrix of a layer and what it is multiplied with."""
@@ -25,7 +53,7 @@ class Operand:
     weights: Array  # float64 [rows, n]
     scale: float  # real value of one unit of x or h
     largest: int  # worst |x|: 32768 for int16, 128 for int8, hm for an int16 h
-    seen: Array | None  # float64 [steps, n], the values met on the samples; None: plain rounding
+    met: Met | None  # None: plain rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,9 +129,9 @@ def quantize_rows(
         raise QuantizeError(f"{name}: no int8 scales keep its sums inside 32 bits; its weights differ too much in size")
     better, corrected = list(rounded), bias_seen.copy()
     for k, (v, scale) in enumerate(zip((x, h), scales, strict=True)):
-        if v.seen is not None and 0 < v.weights.shape[1] <= MOST_COLUMNS:
-            better[k] = compensated(v.weights, scale, v.seen)
-            corrected += (v.weights - better[k] * scale[:, None]) @ v.seen.mean(axis=0)
+        if v.met is not None and 0 < v.weights.shape[1] <= MOST_COLUMNS:
+            better[k] = compensated(v.weights, scale, v.met)
+            corrected += (v.weights - better[k] * scale[:, None]) @ v.met.mean
     sums, total = _worst(better, tie, (x.largest, h.largest), np.abs(corrected) + added)
     fits = ~(sums | total)
     rounded = [np.where(fits[:, None], b, r) for b, r in zip(better, rounded, strict=True)]
@@ -149,26 +177,19 @@ def requantization(unit: Array, full: Array) -> tuple[Array, Array]:
     return np.minimum(shift, 27).astype(np.int64), multiplier.astype(np.int64)
 
 
-def compensated(weights: Array, scale: Array, seen: Array) -> Array:
-    """Integers q, |q| <= 127, for which q * scale applied to `seen` comes closest to weights applied to it, but for a
-    constant, which the bias takes up.
+def compensated(weights: Array, scale: Array, met: Met) -> Array:
+    """Integers q, |q| <= 127, for which q * scale applied to what was met comes closest to weights applied to it, but
+    for a constant, which the bias takes up.
 
     Column by column, each column's rounding error is spread over those not yet rounded, as far as the inputs are
-    correlated (Frantar et al. 2022, "GPTQ"). weights [rows, n], scale [rows], seen [steps, n].
+    correlated (Frantar et al. 2022, "GPTQ"). weights [rows, n], scale [rows].
     """
-    columns = weights.shape[1]
-    varying = seen - seen.mean(axis=0)
-    moments = varying.T @ varying / len(seen)
-    mean = float(np.trace(moments)) / columns
-    if mean == 0:
+    if met.order is None:
         return _plain(weights, scale)
-    moments += _DAMPING * mean * np.eye(columns)
-    order = np.argsort(-np.diag(moments), kind="stable")
-    inverse = np.linalg.inv(moments[np.ix_(order, order)])
-    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    order, upper = met.order
     left = weights[:, order] / scale[:, None]
     rounded = np.zeros_like(left)
-    for j in range(columns):
+    for j in range(len(upper)):
         rounded[:, j] = np.clip(np.rint(left[:, j]), -127, 127)
         error = (left[:, j] - rounded[:, j]) / upper[j, j]
         left[:, j + 1 :] -= np.outer(error, upper[j, j + 1 :])

@@ -117,6 +117,13 @@ def sines():
     return torch_stack(arrays), arrays["samples"], arrays["data"]
 
 
+def regimes():
+    """Two layers of 24 that watch a machine, some of whose cells count to beyond 200: tools/train_regimes.py."""
+    with np.load(GOLDEN / "quantize" / "regimes.npz") as stored:
+        arrays = dict(stored)
+    return torch_stack(arrays), arrays["samples"].astype(np.float32), arrays["data"].astype(np.float32)
+
+
 def sines_of(cell):
     """The same with GRU or RNN layers, trained the same way."""
     _, samples, data = sines()

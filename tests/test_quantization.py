@@ -172,7 +172,7 @@ def test_every_activation_everywhere(name, place):
     (ideal,) = simulate(model, quantized, rows, (data,))
     per_sequence = [(decibels(e, f), decibels(e, i)) for e, f, i in zip(exact, found, ideal, strict=True)]
     s8, simulated = np.mean(per_sequence, axis=0)
-    wanted = min(simulated - 1, 75)  # beyond that the 16 bits of the functions decide, which the other run has not
+    wanted = min(simulated - 1.2, 75)  # beyond that the 16 bits of the functions decide, which the other run has not
     assert s8 > 20 and s8 > wanted, f"{s8:.1f} dB, {simulated:.1f} dB with exact functions"
 
 
@@ -418,7 +418,7 @@ def test_gates_beyond_one_get_an_exponent():
 def test_a_range_free_to_choose_makes_kappa_exact():
     x = np.full((1, 300, 1), 0.7)
     model = counter("relu")
-    layer = quantize(model, x).layers[0]
+    layer = quantize(model, x, ranges="covering").layers[0]
     trace = {}
     reference.run(model, (x,), trace=trace)
     full = layer.cell_scale * 32768
@@ -440,7 +440,7 @@ def test_gates_beyond_2_to_the_14_are_refused():
 def test_a_function_that_reads_coarse_steps_is_noted():
     tensors = (*counter().tensors, Tensor("y", 1))
     layers = (*counter("relu").layers, Activate("late", ("h",), ("y",), Activation("tanh")))
-    quantized = quantize(Model(tensors, layers, ("x",), ("y",)), np.full((300, 1), 3.0))
+    quantized = quantize(Model(tensors, layers, ("x",), ("y",)), np.full((300, 1), 3.0), ranges="covering")
     assert "late: reads values in steps too coarse for tanh" in quantized.notes
 
 
@@ -452,7 +452,7 @@ def test_values_without_bounds_are_refused():
 
 
 def test_notes_say_what_the_integers_did():
-    quantized = quantize(model_of(3, [8], outputs=2), walk(np.random.default_rng(0), 4, 30, 3))
+    quantized = quantize(model_of(3, [8], outputs=2), walk(np.random.default_rng(0), 4, 30, 3), ranges="covering")
     assert quantized.notes[:2] == (
         "calibrated on 120 of 120 steps, 4 sequences",
         "lstm0: c saturated in 0 of 960 values on the samples",

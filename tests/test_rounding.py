@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edgelstm import fixedpoint
 from edgelstm.errors import QuantizeError
-from edgelstm.rounding import Operand, compensated, quantize_rows, requantization
+from edgelstm.rounding import Met, Operand, compensated, quantize_rows, requantization
 
 
 def check_bounds(rows, largest, largest_h=128):
@@ -46,9 +46,9 @@ def wild_rows(seed, gentle):
     full = random.choice([5.0, 10.0, 0.01, 300.0], rows)
     offset = random.choice([0.0, 0.125, 0.5], rows)
     seen = [random.normal(size=(50, n)) for n in (inputs, units)]
-    x = Operand(matrix(inputs), x_scale, largest, seen[0])
+    x = Operand(matrix(inputs), x_scale, largest, Met(seen[0]))
     hm = int(random.choice([128, 2032, 32512]))
-    h = Operand(matrix(units), h_scale * 128 / hm, hm, seen[1]) if units else None
+    h = Operand(matrix(units), h_scale * 128 / hm, hm, Met(seen[1])) if units else None
     return random, x, h, bias, full, offset
 
 
@@ -97,11 +97,11 @@ def test_compensation_brings_the_sums_closer_and_the_bias_takes_their_mean():
         difference = seen @ (weights - rounded * scale[:, None]).T
         return np.square(difference - difference.mean(axis=0)).mean()
 
-    plain, better = np.rint(weights / 0.05), compensated(weights, scale, seen)
+    plain, better = np.rint(weights / 0.05), compensated(weights, scale, Met(seen))
     assert np.abs(better).max() <= 127 and (better == np.rint(better)).all()
     assert error(better) < error(plain) / 2
 
-    x = Operand(weights, 1e-3, 32768, seen)
+    x = Operand(weights, 1e-3, 32768, Met(seen))
     rows = quantize_rows("layer", x, None, np.zeros(16), np.full(16, 50.0), np.zeros(16, bool))
     sums = seen @ (rows.kernel * rows.kernel_scale[:, None]).T + rows.real_bias
     assert np.abs((sums - seen @ weights.T).mean(axis=0)).max() < 1e-9
@@ -109,7 +109,7 @@ def test_compensation_brings_the_sums_closer_and_the_bias_takes_their_mean():
 
 def test_inputs_that_never_change_are_rounded_plainly():
     weights = np.random.default_rng(0).normal(size=(3, 5))
-    assert (compensated(weights, np.full(3, 0.02), np.ones((7, 5))) == np.rint(weights / 0.02)).all()
+    assert (compensated(weights, np.full(3, 0.02), Met(np.ones((7, 5)))) == np.rint(weights / 0.02)).all()
 
 
 def test_requantization_spans_its_range():

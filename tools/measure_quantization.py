@@ -1,4 +1,4 @@
-"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as five Markdown tables.
+"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as six Markdown tables.
 
 Nets and data: tests/measured_nets.py. From the root of the repository, with a TFLite runtime installed:
 PYTHONPATH=. python tools/measure_quantization.py
@@ -17,7 +17,7 @@ from edgelstm.quantization import quantize, quantize_with_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from measured_nets import CELLS, NETS
+from measured_nets import CELLS, NETS, regimes
 from simulate import decibels, simulate
 from test_accuracy import CHECKPOINTS, cells, checkpoint, net
 
@@ -50,6 +50,18 @@ def other_cells(case):
     if any(isinstance(layer, Gru) for layer in case.model.layers):
         found += [simulate(case.model, case.quantized, case.rows, case.data, narrow=True)]
     return [beside_all(case.exact, ys) for ys in found]
+
+
+def chosen_ranges(model, samples, data):
+    """dB with ranges that cover the samples and with those that the answers ask for, of an int8 h and of an int16 one;
+    and whether any range was narrowed."""
+    exact, figures, narrowed = reference.run(model, data, every_step=True), [], False
+    for bits in (8, 16):
+        for ranges in ("covering", "output"):
+            quantized = quantize(model, samples, hidden_bits=bits, ranges=ranges)
+            figures.append(beside_all(exact, reference_s8.run_float(quantized, data, every_step=True)))
+            narrowed |= any("saturates beyond" in note for note in quantized.notes)
+    return figures, narrowed
 
 
 BEYOND = ("random 9-64", "relu cell 3-50-1", "trained sines 1-32-32-1")  # a bounded h, an unbounded one, a trained net
@@ -136,6 +148,19 @@ def main():
     for name in CELLS:
         texts = [f"{db:.1f}" for db in other_cells(cells(name))]
         print(f"| {name} | {' | '.join([*texts, '-'][:5])} |", flush=True)
+    both = [("trained regimes 3-24-24-6", regimes()), *((name, make()) for name, make in (NETS | CELLS).items())]
+    both += [(name, (case.model, case.samples, case.data)) for name, case in cases[len(NETS) :] if case is not None]
+    columns = ("8 bits, covering", "by the answers", "16 bits, covering", "by the answers")
+    print(f"\n| net | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+    gains = []
+    for name, (model, samples, data) in both:
+        figures, narrowed = chosen_ranges(model, samples, data if isinstance(data, tuple) else (data,))
+        gains.append((figures[1] - figures[0], figures[3] - figures[2]))
+        if narrowed:
+            print(f"| {name} | {' | '.join(f'{db:.1f}' for db in figures)} |", flush=True)
+    for bits, found in zip((8, 16), np.transpose(gains), strict=True):
+        reached = f"{min(found):.2f} to {max(found):.2f}, median {np.median(found):.2f}"
+        print(f"\n{bits} bits, {len(found)} nets: gain {reached}")
 
 
 if __name__ == "__main__":
