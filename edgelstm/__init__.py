@@ -25,6 +25,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .description import describe
+    from .horizon import Horizon, horizon
     from .image import pack, save
     from .importers import read
     from .model import Model, QuantizedModel
@@ -44,6 +45,7 @@ __all__ = [
     "CheckpointError",
     "EdgeLstmError",
     "ExportError",
+    "Horizon",
     "ImageError",
     "InputError",
     "MissingError",
@@ -57,6 +59,7 @@ __all__ = [
     "Runner",
     "Stream",
     "describe",
+    "horizon",
     "kernels",
     "pack",
     "prove",
@@ -70,6 +73,7 @@ __all__ = [
 # A device that only runs an image never pays for importers and quantizer: they load when they are first asked for.
 _HOME = {
     "Answer": "stream",
+    "Horizon": "horizon",
     "Model": "model",
     "Proof": "proof",
     "QuantizedModel": "model",
@@ -77,6 +81,7 @@ _HOME = {
     "Runner": "runner",
     "Stream": "stream",
     "describe": "description",
+    "horizon": "horizon",
     "kernels": "runner",
     "pack": "image",
     "prove": "proof",

@@ -118,6 +118,11 @@ def main() -> None:
     type=click.Choice(["8", "16"]),
     help="With --int8: bits of the LSTMs' h. 16 is more accurate and slower (docs/quantization.md). Default: 8.",
 )
+@click.option(
+    "--ranges",
+    type=click.Choice(["output", "covering"]),
+    help="With --int8: narrow ranges where the answers gain by it, or cover all samples. Default: output.",
+)
 @click.option("--raw", is_flag=True, help="The samples are sensor numbers: apply the meta file's scaler first.")
 @click.option("--meta", "meta_file", type=FILE, help="TOML file: scaler, units, labels, window, hop (docs/meta.md).")
 @click.option("--head", help="Activations a PyTorch state dict does not tell, 'relu,softmax' (docs/pytorch.md).")
@@ -156,6 +161,7 @@ def convert(
     int8: bool,
     samples: Path | None,
     hidden_bits: str | None,
+    ranges: str | None,
     raw: bool,
     meta_file: Path | None,
     head: str | None,
@@ -180,7 +186,10 @@ def convert(
         raise InputError("--samples is for --int8; leave it out for a float image")
     if hidden_bits is not None and not int8:
         raise InputError("--hidden-bits is for --int8; leave it out for a float image")
+    if ranges is not None and not int8:
+        raise InputError("--ranges is for --int8; leave it out for a float image")
     from . import importers
+    from .horizon import horizon
     from .image import save
     from .meta_file import describe
     from .quantization import quantize
@@ -198,24 +207,44 @@ def convert(
     proof = None if no_verify else _proof(model, checkpoint, architecture, trust, output)
     if meta_file is not None:
         model = describe(model, meta_file)
+    found = None
     if samples is not None:
         given = arrays.load(samples, model.inputs)
         if raw:
             given = model.meta.scale_inputs(given)
         elif any(port.scaler for port in model.meta.inputs):
             _note("the samples were taken as scaled already; --raw is for samples in the sensor's numbers")
-        with err.status("choosing int8 ranges from the samples"):
-            model = quantize(model, given, hidden_bits=int(hidden_bits or 8))
+        exact = model
+        with _progress("choosing int8 ranges from the samples") as progress:
+            model = quantize(
+                exact, given, hidden_bits=int(hidden_bits or 8), ranges=ranges or "output", progress=progress
+            )
+        with _progress("running 10,000 steps") as progress:
+            found = horizon(exact, model, given, progress=progress)
     size = save(model, output)
     Runner(output).self_check()
     for note in model.notes:
         _note(note)
+    if found is not None:
+        _show_horizon(found)
     kind = "TFLite's int8" if integers else "int8" if int8 else "float32"
     before = _bytes(checkpoint.stat().st_size)
     out.print(f"{output}: {kind}, {_bytes(size)} (checkpoint {before})", markup=False, soft_wrap=True)
     if proof is not None:
         style = "green" if proof.peer else "yellow"
         out.print(f"conversion {proof}", style=style, markup=False, soft_wrap=True)
+
+
+def _show_horizon(found: Any) -> None:
+    """The int8 model's error after more and more steps."""
+    if found.rows:
+        table = _table("int8 beside float", ("output",), ("after steps", "RMS error", "signal to error, dB"))
+        for row in found.rows:
+            d = row.difference
+            table.add_row(row.output, f"{row.steps:,}", f"{d.rms_error:.2g}", f"{d.decibels:.1f}")
+        out.print(table)
+    for note in found.notes:
+        _note(note)
 
 
 def _proof(model: Any, checkpoint: Path, architecture: Path | None, trust: bool, output: Path) -> Any:

@@ -84,6 +84,21 @@ def test_convert_for_a_tflite_runtime(here):
     assert "Invalid value for '--rounding'" in call("convert", file, "-o", "n", "--rounding", "even", code=2)
 
 
+def test_convert_shows_the_error_of_long_runs_and_takes_ranges(here):
+    np.save("X.npy", signal((8, 60, 2)))
+    stack = KERAS / "keras315_stack.keras"
+    options = ("convert", stack, "-o", "q.elstm", "--int8", "--samples", "X.npy", "--no-verify")
+    said = call(*options)
+    rows = [line.split() for line in said.splitlines() if len(line.split()) == 4 and "%" not in line]
+    assert [row[1] for row in rows if row[0] == "activation"] == ["10", "100", "1,000", "10,000"]
+    assert all(float(row[2]) < 0.1 and float(row[3]) > 20 for row in rows if row[0] == "activation")
+    assert "8 sequences joined end to end, 480 steps, repeated up to 10,000" in said
+    for ranges in ("output", "covering"):
+        call(*options, "--ranges", ranges)
+    assert "Invalid value for '--ranges'" in call(*options, "--ranges", "widest", code=2)
+    assert "--ranges is for --int8" in call("convert", stack, "-o", "m", "--ranges", "output", code=2)
+
+
 def test_convert_with_an_h_of_16_bits(here):
     np.save("X.npy", signal((8, 6, 2)))
     options = ("--int8", "--samples", "X.npy", "--hidden-bits")
