@@ -141,7 +141,7 @@ def main() -> None:
 @click.option(
     "--rounding",
     type=click.Choice(TFL8_SETTINGS["rounding"]),
-    help="Likewise: how fully connected layers and convolutions round, if not as --for does. Default: double.",
+    help="Likewise: how fully connected layers round, if not as --for does. Default: double.",
 )
 @click.option(
     "--flavour",

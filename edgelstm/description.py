@@ -72,11 +72,15 @@ KINDS = {
     "concatenate_tfl8": 47,
     "join_tfl8": 48,
     "constant_tfl8": 49,
+    "conv1d_tfl8": 50,
+    "pool1d_tfl8": 51,
+    "reduce_tfl8": 52,
 }
 MASK = "mask"  # the name of an input of width 1 that holds 1 for steps that count
 TFL8_SETTINGS = {
     "flavour": ("tflite", "micro"),
-    "rounding": ("double", "halfup", "single"),
+    "rounding": ("double", "halfup", "single", "float"),
+    "convolution": ("double", "halfup", "single", "float", "eights"),
     "ties": ("away", "exact", "even"),
 }
 """Settings of full-int8 TFLite layers (tfl8.py) that an image stores, each value by its number."""
@@ -266,11 +270,17 @@ def _read_ops(ops: bytes, count: int, tensors: Sequence[TensorDescription], name
 
 def _arithmetic(kind: str, fields: bytes) -> tuple[tuple[str, str], ...]:
     """How a layer of a tfl8 image computes where TFLite's runtimes differ."""
-    stored = {"lstm_tfl8": ("flavour", 10), "dense_tfl8": ("rounding", 8), "quantize_tfl8": ("ties", 0)}
+    stored = {
+        "lstm_tfl8": ("flavour", 10), "dense_tfl8": ("rounding", 8), "quantize_tfl8": ("ties", 0),
+        "conv1d_tfl8": ("convolution", 36),
+    }  # fmt: skip
     if kind not in stored:
         return ()
     setting, at = stored[kind]
-    return ((setting, TFL8_SETTINGS[setting][fields[at]]),)
+    value = TFL8_SETTINGS[setting][fields[at]]
+    if setting == "convolution" and struct.unpack_from("<3I", fields)[2] > 1:
+        setting = "depthwise"
+    return ((setting, value),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +327,7 @@ def _costs(kind: str, fields: bytes, x: TensorDescription, y: TensorDescription)
             return _Costs(state=_window_state(reach, window, row))
         case "reduce":
             reduction = struct.unpack_from("<I", fields)[0]
-            of_value = {"reduce_f32": (8, 4, 8), "reduce_s8": (8, 2, 8)}[kind][reduction]
+            of_value = {"reduce_f32": (8, 4, 8), "reduce_s8": (8, 2, 8), "reduce_tfl8": (8, 1, 8)}[kind][reduction]
             return _Costs(state=16 + of_value * x.width)
         case "reverse":
             return _Costs(state=16 + row * struct.unpack_from("<I", fields)[0] if fields else 0)

@@ -398,7 +398,7 @@ class Conv1d(shapes.Conv1d):
         )
         if self.groups < 1 or units % self.groups:
             raise ModelError(f"{self.name}: {self.groups} groups of {units} units")
-        _check_window(self)
+        check_window(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -422,7 +422,7 @@ class Pool1d(shapes.Pool1d):
             raise ModelError(f"{self.name}: unknown pooling {self.kind!r}")
         if not 1 <= self.size <= MAX_STEPS:
             raise ModelError(f"{self.name}: size is {self.size}")
-        _check_window(self)
+        check_window(self)
         if max(self.left, self.right) >= self.size:
             raise ModelError(f"{self.name}: padding of {max(self.left, self.right)} for windows of {self.size}")
 
@@ -661,7 +661,8 @@ def _check_epsilon(what: str, epsilon: float) -> None:
         raise ModelError(f"{what} is {epsilon}, expected a positive number of float32")
 
 
-def _check_window(layer: Conv1d | Pool1d) -> None:
+def check_window(layer: Any) -> None:
+    """ModelError for a stride, a dilation, a padding or a reach that no window has."""
     _check_ends(layer, layer.left, layer.right)
     for name in ("stride", "dilation"):
         if not 1 <= getattr(layer, name, 1) <= MAX_STEPS:

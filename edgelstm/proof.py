@@ -131,13 +131,13 @@ def _integers(model: Tfl8Model, checkpoint: Path, image: str | os.PathLike[str],
         if not (wrong := _differing(model, given, answers)):
             if way in able:
                 return Proof(answers.peer, exact=_told(resolver, own))
-            settings = ARITHMETIC.get(way, {})
+            settings = ARITHMETIC.get(way, own)
             same = f"; the image has {_names(own)}, {_whose(able)}, to the same bytes here"
-            return Proof(answers.peer, exact=_told(resolver, {k: settings.get(k, "tflite") for k in own}), beside=same)
+            return Proof(answers.peer, exact=_told(resolver, {k: settings[k] for k in own}), beside=same)
         for settings in () if alike else sorted(_WAYS, key=lambda settings: settings != ARITHMETIC.get(way)):
-            others = _differing(variant(model, **{"flavour": "tflite"} | settings), given, answers)
+            others = _differing(variant(model, **settings), given, answers)
             if not others:
-                told = _told(resolver, {k: settings.get(k, "tflite") for k in own})
+                told = _told(resolver, {k: settings[k] for k in own})
                 instead = f", if it rounds likewise; the image has {_names(own)}, {_whose(able)}"
                 alike = Proof(answers.peer, exact=told, beside=instead)
                 break
@@ -156,7 +156,7 @@ def _integers(model: Tfl8Model, checkpoint: Path, image: str | os.PathLike[str],
     )
 
 
-_WAYS = [*{tuple(way.items()): way for way in ARITHMETIC.values() if "flavour" not in way}.values()]
+_WAYS = [*{tuple(way.items()): way for way in ARITHMETIC.values() if way["flavour"] == "tflite"}.values()]
 """How runtimes round."""
 
 

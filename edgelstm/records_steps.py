@@ -54,20 +54,20 @@ def _combine_s8(layer: QuantizedCombine) -> Record:
     )
 
 
-def _window(layer: Any) -> bytes:
+def window(layer: Any) -> bytes:
     return _u32(layer.stride, layer.left, layer.right, layer.same, layer.period)
 
 
-def is_depthwise(layer: Conv1d | QuantizedConv1d) -> bool:
+def is_depthwise(layer: Any) -> bool:
     """One number a tap and value."""
-    return layer.groups > 1 and layer.groups == layer.inputs == layer.units
+    return bool(layer.groups > 1 and layer.groups == layer.inputs == layer.units)
 
 
-def _conv1d(layer: Conv1d | QuantizedConv1d) -> bytes:
-    return _u32(layer.units, layer.taps, layer.groups, layer.dilation) + _window(layer)
+def conv1d_shape(layer: Any) -> bytes:
+    return _u32(layer.units, layer.taps, layer.groups, layer.dilation) + window(layer)
 
 
-def _matrices(layer: Conv1d | QuantizedConv1d, blocks: Callable[[Array], Array]) -> Array:
+def matrices(layer: Any, blocks: Callable[[Array], Array]) -> Array:
     """A matrix a group, one after the other; depthwise [taps, units], units padded to 8 with zeros."""
     units, taps, columns = layer.kernel.shape
     if is_depthwise(layer):
@@ -78,27 +78,28 @@ def _matrices(layer: Conv1d | QuantizedConv1d, blocks: Callable[[Array], Array])
     return np.stack([blocks(group) for group in groups])
 
 
-def _by_group(layer: Conv1d | QuantizedConv1d, values: Array) -> Array:
+def by_group(layer: Any, values: Array) -> Array:
     """A number a row, in the order of the matrices' rows."""
     groups = 1 if is_depthwise(layer) else layer.groups
     return np.stack([blocks_rows(group[None]) for group in values.reshape(groups, -1)])
 
 
 def _conv1d_f32(layer: Conv1d) -> Record:
-    arrays: Arrays = [(_matrices(layer, blocks_f32), 64), (_by_group(layer, layer.bias), 16)]
-    return "conv1d_f32", _conv1d(layer) + activation_f32(layer.activation), arrays
+    arrays: Arrays = [(matrices(layer, blocks_f32), 64), (by_group(layer, layer.bias), 16)]
+    return "conv1d_f32", conv1d_shape(layer) + activation_f32(layer.activation), arrays
 
 
 def _conv1d_s8(layer: QuantizedConv1d) -> Record:
-    arrays: Arrays = [(_matrices(layer, blocks_s8), 64)]
+    arrays: Arrays = [(matrices(layer, blocks_s8), 64)]
     arrays += [
-        (_by_group(layer, values), 16) for values in (layer.bias, layer.input_shift, layer.shift, layer.multiplier)
+        (by_group(layer, values), 16) for values in (layer.bias, layer.input_shift, layer.shift, layer.multiplier)
     ]
-    return "conv1d_s8", _conv1d(layer) + function_s16(layer.activation) + bytes(2), arrays + tables(layer.activation)
+    fields = conv1d_shape(layer) + function_s16(layer.activation) + bytes(2)
+    return "conv1d_s8", fields, arrays + tables(layer.activation)
 
 
-def _pool1d(layer: Pool1d | QuantizedPool1d) -> bytes:
-    return _u32(layer.kind == "average", layer.size, layer.count_padding) + _window(layer)
+def pool1d_shape(layer: Any) -> bytes:
+    return _u32(layer.kind == "average", layer.size, getattr(layer, "count_padding", False)) + window(layer)
 
 
 def _reduce(layer: Reduce | QuantizedReduce) -> bytes:
@@ -121,8 +122,8 @@ STEP_RECORDS: dict[type, Callable[[Any], Record]] = {
     QuantizedCombine: _combine_s8,
     Conv1d: _conv1d_f32,
     QuantizedConv1d: _conv1d_s8,
-    Pool1d: lambda layer: ("pool1d_f32", _pool1d(layer), []),
-    QuantizedPool1d: lambda layer: ("pool1d_s8", _pool1d(layer) + _u32(layer.raised), []),
+    Pool1d: lambda layer: ("pool1d_f32", pool1d_shape(layer), []),
+    QuantizedPool1d: lambda layer: ("pool1d_s8", pool1d_shape(layer) + _u32(layer.raised), []),
     Reduce: lambda layer: ("reduce_f32", _reduce(layer), []),
     QuantizedReduce: lambda layer: ("reduce_s8", _reduce(layer) + struct.pack("<i", layer.raised), []),
     LayerNorm: lambda layer: (

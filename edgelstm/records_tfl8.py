@@ -11,18 +11,23 @@ import numpy as np
 from . import tfl8_constants as constants
 from .blocks import Record, blocks_rows, blocks_s8
 from .meta import Array
+from .records_steps import REDUCTIONS, by_group, conv1d_shape, matrices, pool1d_shape
 from .tfl8 import (
+    CONV_ROUNDINGS,
     FLAVOURS,
     ROUNDINGS,
     TIES,
     Tfl8Combine,
     Tfl8Constant,
+    Tfl8Conv1d,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
     Tfl8Lstm,
     Tfl8Map,
+    Tfl8Pool1d,
     Tfl8Quantize,
+    Tfl8Reduce,
     Tfl8Softmax,
 )
 from .tfl8_integers import Multiplier
@@ -30,7 +35,7 @@ from .tfl8_model import Tfl8Model
 
 _INITIAL, _COUPLED, _BARE = 2, 4, 8
 _NONE: Multiplier = (0, 0)
-_JOINS = ("add", "subtract", "multiply", "single", "weighted")
+_JOINS = ("add", "subtract", "multiply", "single", "weighted", "float")  # single: of earlier images alone
 
 
 def _factor(factor: Multiplier) -> bytes:
@@ -97,6 +102,24 @@ def _combine(model: Tfl8Model, layer: Tfl8Combine) -> Record:
     return "join_tfl8", fields + b"".join(struct.pack("<ibBH", *f, 0, 0) for f in (k.first, k.second, k.last)), []
 
 
+def _conv1d(model: Tfl8Model, layer: Tfl8Conv1d) -> Record:
+    k = constants.dense(layer, model.tensor(layer.reads[0]), model.tensor(layer.writes[0]))
+    fields = conv1d_shape(layer) + struct.pack("<BbbB", CONV_ROUNDINGS.index(layer.rounding), k.low, k.high, 0)
+    numbers = (k.bias.astype(np.int32), k.multiplier.astype(np.int32), k.shift.astype(np.int8))
+    return "conv1d_tfl8", fields, [(matrices(layer, blocks_s8), 64), *((by_group(layer, v), 16) for v in numbers)]
+
+
+def _pool1d(model: Tfl8Model, layer: Tfl8Pool1d) -> Record:
+    low, high = constants.activation_range(layer.activation, model.tensor(layer.writes[0]))
+    return "pool1d_tfl8", pool1d_shape(layer) + struct.pack("<bbH", low, high, 0), []
+
+
+def _reduce(model: Tfl8Model, layer: Tfl8Reduce) -> Record:
+    k = constants.reduce(layer, model.tensor(layer.reads[0]), model.tensor(layer.writes[0]))
+    fields = struct.pack("<III", REDUCTIONS.index(layer.kind), 0, layer.period)
+    return "reduce_tfl8", fields + _factor(k.factor) + struct.pack("<f", k.ratio), []
+
+
 TFL8_RECORDS: dict[type, Callable[[Tfl8Model, Any], Record]] = {
     Tfl8Lstm: _lstm,
     Tfl8Dense: _dense,
@@ -107,5 +130,8 @@ TFL8_RECORDS: dict[type, Callable[[Tfl8Model, Any], Record]] = {
     Tfl8Embedding: _embedding,
     Tfl8Constant: _constant,
     Tfl8Combine: _combine,
+    Tfl8Conv1d: _conv1d,
+    Tfl8Pool1d: _pool1d,
+    Tfl8Reduce: _reduce,
 }
 """One function a kind of layer; movers have those of records.py."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,22 @@ import numpy as np
 from . import tfl8_constants as constants
 from .errors import InputError
 from .fixedpoint import product
+from .layers import Pad, padding, windows
 from .meta import Array
 from .reference import check_inputs, moved, unwritten
+from .reference_steps import check_steps
 from .tfl8 import (
     Tfl8Combine,
     Tfl8Constant,
+    Tfl8Conv1d,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
     Tfl8Lstm,
     Tfl8Map,
+    Tfl8Pool1d,
     Tfl8Quantize,
+    Tfl8Reduce,
     Tfl8Softmax,
     Tfl8Tensor,
 )
@@ -33,6 +38,7 @@ from .tfl8_integers import (
     micro_tanh_table,
     rdp,
     sat16,
+    sat32,
     scaled,
     tanh_table,
     wrap16,
@@ -94,6 +100,15 @@ def _layer(
         case Tfl8Constant():
             row = layer.value.astype(DTYPES[y.type])
             return [np.broadcast_to(row, (len(reads[0]), 1, len(row)))]
+        case Tfl8Conv1d():
+            return [of_periods(layer, reads[0], lambda rows: conv1d(layer, x, y, rows))]
+        case Tfl8Pool1d():
+            return [of_periods(layer, reads[0], lambda rows: pool1d(layer, y, rows))]
+        case Tfl8Reduce():
+            return [reduce(layer, x, y, reads[0], every_step)]
+        case Pad():
+            ends = ((0, 0), (layer.left, layer.right), (0, 0))
+            return [np.pad(reads[0], ends, constant_values=x.zero_point)]
         case Tfl8Combine():
             return [combine(model, layer, reads)]
     return [moved(layer, reads[0], every_step)]
@@ -125,6 +140,85 @@ def dense(layer: Tfl8Dense, x: Tfl8Tensor, y: Tfl8Tensor, values: Array) -> Arra
     return np.clip(scaled(acc, k.multiplier, k.shift, layer.rounding) + k.zero, k.low, k.high).astype(np.int8)
 
 
+def conv1d(layer: Tfl8Conv1d, x: Tfl8Tensor, y: Tfl8Tensor, values: Array) -> Array:
+    """int8 [N, T', units] of int8 [N, T, inputs]."""
+    k = constants.dense(layer, x, y)
+    padded = np.pad(values, ((0, 0), padding(layer, values.shape[1]), (0, 0)), constant_values=x.zero_point)
+    rows, units = windows(layer, values.shape[1]), layer.units
+    acc = np.zeros((len(values), rows, units), np.int64) + k.bias
+    for tap in range(layer.taps):
+        at = tap * layer.dilation
+        seen = padded[:, at : at + (rows - 1) * layer.stride + 1 : layer.stride] if rows else padded[:, :0]
+        if layer.depthwise:
+            acc += layer.kernel[:, tap, 0].astype(np.int64) * np.repeat(seen, units // layer.groups, axis=2)
+        else:
+            acc += product(layer.kernel[:, tap], seen)
+    whole = units // 8 * 8 if layer.rounding == "eights" else 0
+    parts = [(slice(whole), "halfup"), (slice(whole, units), layer.rounding.replace("eights", "double"))]
+    made = [scaled(acc[..., part], k.multiplier[part], k.shift[part], rounding) for part, rounding in parts]
+    return np.clip(np.concatenate(made, axis=2) + k.zero, k.low, k.high).astype(np.int8)
+
+
+def pool1d(layer: Tfl8Pool1d, y: Tfl8Tensor, values: Array) -> Array:
+    """int8 [N, T', width] of int8 [N, T, width]."""
+    left, steps = padding(layer, values.shape[1])[0], values.shape[1]
+    made = np.zeros((len(values), windows(layer, steps), values.shape[2]), np.int64)
+    for t in range(made.shape[1]):
+        start = t * layer.stride - left
+        seen = values[:, max(start, 0) : min(start + layer.size, steps)].astype(np.int64)
+        if layer.kind == "max":
+            made[:, t] = seen.max(axis=1)
+        else:
+            total, count = seen.sum(axis=1), seen.shape[1]
+            made[:, t] = np.sign(total) * ((np.abs(total) + count // 2) // count)
+    return np.clip(made, *constants.activation_range(layer.activation, y)).astype(np.int8)
+
+
+def of_periods(layer: Any, values: Array, compute: Callable[[Array], Array]) -> Array:
+    """Every `period` rows as a sequence of their own."""
+    if not layer.period:
+        return compute(values)
+    count, steps, width = values.shape
+    check_steps(layer.name, steps, layer.period)
+    y = compute(values.reshape(-1, layer.period, width))
+    made: Array = y.reshape(count, -1, y.shape[2])
+    return made
+
+
+def reduce(layer: Tfl8Reduce, x: Tfl8Tensor, y: Tfl8Tensor, values: Array, every_step: bool) -> Array:
+    """int8 [N, 1, width] of int8 [N, T, width]; of every step, or of every period, [N, rows, width]."""
+    count, steps, width = values.shape
+    if layer.period:
+        check_steps(layer.name, steps, layer.period)
+        values = values.reshape(-1, layer.period, width)
+    made: Array
+    if layer.kind == "max":
+        made = np.maximum.accumulate(values, axis=1)
+    else:
+        k = constants.reduce(layer, x, y)
+        total = np.cumsum(values.astype(np.int64), axis=1)
+        made = np.stack([_mean(k, x, y, total[:, t], t + 1) for t in range(values.shape[1])], axis=1)
+    if layer.period:
+        periods: Array = made[:, -1].reshape(count, -1, width)
+        return periods
+    last: Array = made if every_step else made[:, -1:]
+    return last
+
+
+def _mean(k: constants.ReduceConstants, x: Tfl8Tensor, y: Tfl8Tensor, total: Array, count: int) -> Array:
+    """int8 of a sum of so many rows."""
+    if k.ratio:
+        n, zero = np.float32(count), np.float32(x.zero_point)
+        factor = k.ratio / n
+        v = np.rint(total.astype(np.float32) * factor + (np.float32(y.zero_point) - zero * n * factor))
+    else:
+        m, s = k.factor
+        places = min(count.bit_length() - 1, 31 + s)
+        v = scaled(sat32(total - x.zero_point * count), (m << places) // count, s - places) + y.zero_point
+    mean: Array = np.clip(v, -128, 127).astype(np.int8)
+    return mean
+
+
 def softmax(layer: Tfl8Softmax, of: Tfl8Tensor, x: Array) -> Array:
     """int8 [..., width] of logits int8."""
     v = x.astype(np.int64)
@@ -145,8 +239,8 @@ def combine(model: Tfl8Model, layer: Tfl8Combine, reads: list[Array]) -> Array:
     y = model.tensor(layer.writes[0])
     k = constants.combine(layer, (a, b), y)
     d, e = (x.astype(np.int64) - t.zero_point for x, t in zip(reads, (a, b), strict=True))
-    if k.kind in ("multiply", "single"):
-        v = scaled(d * e, *k.last, "double" if k.kind == "multiply" else "single")
+    if k.kind in ("multiply", "float"):
+        v = scaled(d * e, *k.last, "double" if k.kind == "multiply" else "float")
     elif k.kind == "weighted":
         v = (d * k.first[0] + e * k.second[0] + (1 << (k.last[1] - 1))) >> k.last[1]
     else:

@@ -9,9 +9,9 @@ Inputs and outputs keep the file's types: a tensor "f32" takes and gives floats,
 stands beside it; a tensor "s8" takes and gives int8. Ids of an embedding are an input "s16" of scale 1 and zero point
 0 (or what a Tfl8Quantize makes such of floats).
 
-Rows, runs and steps are as everywhere (timing.py). Of the movers of layers.py (Last, Reverse, Crop, Repeat, Split,
-Group, Transpose) each copies bytes: the tensor written has type, scale and zero point of the one read. Pad is not
-among them: it would write integer 0, which is no zero here.
+Rows, runs and steps are as everywhere (timing.py). Of the movers of layers.py (Last, Reverse, Crop, Pad, Repeat, Split,
+Group, Transpose) each copies bytes: the tensor written has type, scale and zero point of the one read. What Pad adds is
+the zero point.
 
 tfl8_model.py has the model that holds such layers, reference_tfl8.py computes it, and docs/numerics.md, "tfl8", is the
 law.
@@ -27,19 +27,33 @@ import numpy as np
 from . import shapes
 from .description import TFL8_SETTINGS
 from .errors import ModelError
-from .layers import MAX_READS, Crop, Group, Last, Repeat, Reverse, Split, Transpose
+from .layers import (
+    MAX_READS,
+    MAX_STEPS,
+    Crop,
+    Group,
+    Last,
+    Pad,
+    Repeat,
+    Reverse,
+    Split,
+    Transpose,
+    check_window,
+)
 from .meta import Array, dims, frozen, put
 
 FLAVOURS = TFL8_SETTINGS["flavour"]
 """Whose arithmetic of LSTMs: TFLite's and LiteRT's, or that of TFLite Micro's reference kernels."""
 
 ROUNDINGS = TFL8_SETTINGS["rounding"]
-"""How sums of FULLY_CONNECTED are scaled; tfl8_model.ARITHMETIC says by whom. The defaults of this and the next two are
-those of tflite-runtime on 64-bit ARM."""
+CONV_ROUNDINGS = TFL8_SETTINGS["convolution"]
+"""How sums of FULLY_CONNECTED are scaled, and those of CONV_2D and DEPTHWISE_CONV_2D, where "eights" is halfup of whole
+groups of eight units and double of the others; tfl8_model.ARITHMETIC says by whom. The defaults of these and the next
+two are those of tflite-runtime on 64-bit ARM."""
 
 FACTORS = ("double", "halfup", "coarse")
-"""How other operators scale: leaky_relu, rescale, ADD, SUB and MUL. halfup: as double but for rescale; coarse: LiteRT's
-delegate, with factors of 1/256 or weights of 21 bits."""
+"""How other operators scale: leaky_relu, rescale, ADD, SUB, MUL and MEAN. halfup: as double but for rescale; coarse:
+LiteRT's delegate, with factors of 1/256, weights of 21 bits, or float32."""
 
 TIES = TFL8_SETTINGS["ties"]
 """How QUANTIZE rounds x / scale; they differ within a rounding error of halves alone. away: the float32 quotient, ties
@@ -47,6 +61,9 @@ away from zero; exact: the real quotient, likewise; even: the float32 product wi
 
 FUSED = ("none", "relu", "relu6", "relu_n1_to_1")
 """What an operator clamps its answer to."""
+
+POOLINGS = ("max", "average")
+REDUCTIONS = ("mean", "max")
 
 COMBINATIONS = ("concatenate", "add", "subtract", "multiply")
 
@@ -264,15 +281,99 @@ class Tfl8Combine(shapes.Combine):
             raise ModelError(f"{self.name}: it joins {len(self.reads)} tensors")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Conv1d(shapes.Conv1d):
+    """CONV_2D or DEPTHWISE_CONV_2D over the steps. Padding is the zero point of x."""
+
+    name: str
+    reads: tuple[str, ...]  # one tensor, [T, inputs]
+    writes: tuple[str, ...]  # one tensor, [T', units]
+    kernel: Array  # int8 [units, taps, inputs / groups], -127 ... 127; unit u reads group u // (units / groups)
+    bias: Array  # int32 [units], scale kernel_scale * scale of x
+    kernel_scale: Array  # float32 [units]; or [1], one for all
+    activation: str = "none"  # of FUSED
+    rounding: str = "double"  # of CONV_ROUNDINGS; tflite-runtime on 64-bit ARM has "eights" where depthwise
+    groups: int = 1  # 1, or depthwise as many as inputs
+    stride: int = 1
+    dilation: int = 1
+    left: int = 0
+    right: int = 0
+    same: bool = False
+    period: int = 0
+
+    def __post_init__(self) -> None:
+        units, taps, columns = dims(self.kernel, 3, f"{self.name}: kernel")
+        scales = np.shape(self.kernel_scale)
+        put(
+            self,
+            kernel=_weights(self.kernel, (units, taps, columns), f"{self.name}: kernel"),
+            bias=_integers(self.bias, np.int32, (units,), f"{self.name}: bias"),
+            kernel_scale=_scales(self.kernel_scale, (1,) if scales == (1,) else (units,), f"{self.name}: scales"),
+        )
+        among(self.name, "activation", self.activation, FUSED)
+        among(self.name, "rounding", self.rounding, CONV_ROUNDINGS)
+        if self.groups < 1 or units % self.groups or (self.groups > 1 and columns > 1):
+            raise ModelError(f"{self.name}: {self.groups} groups of {units} units with {columns} values each")
+        check_window(self)
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each unit reads one value of a row."""
+        return self.groups > 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Pool1d(shapes.Pool1d):
+    """MAX_POOL_2D or AVERAGE_POOL_2D over the steps; padding counts for nothing. Scale and zero point stay."""
+
+    name: str
+    reads: tuple[str, ...]  # one tensor, [T, width]
+    writes: tuple[str, ...]  # one tensor, [T', width]
+    kind: str  # of POOLINGS
+    size: int
+    activation: str = "none"  # of FUSED
+    stride: int = 1
+    left: int = 0
+    right: int = 0
+    same: bool = False
+    period: int = 0
+
+    def __post_init__(self) -> None:
+        among(self.name, "kind", self.kind, POOLINGS)
+        among(self.name, "activation", self.activation, FUSED)
+        if not 1 <= self.size <= MAX_STEPS or max(self.left, self.right) >= self.size:
+            raise ModelError(f"{self.name}: windows of {self.size} steps, {self.left} and {self.right} of padding")
+        check_window(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tfl8Reduce(shapes.Kept):
+    """MEAN or REDUCE_MAX over the steps; of the steps so far when each is asked for. A maximum keeps scale and zero
+    point."""
+
+    name: str
+    reads: tuple[str, ...]  # one tensor, [T, width]
+    writes: tuple[str, ...]  # one tensor, [1, width], or [T / period, width]
+    kind: str  # of REDUCTIONS
+    period: int = 0
+    factors: str = "halfup"  # of FACTORS; "coarse": LiteRT's delegate, in float32. Of no meaning for a maximum
+
+    def __post_init__(self) -> None:
+        among(self.name, "kind", self.kind, REDUCTIONS)
+        among(self.name, "factors", self.factors, FACTORS)
+        if not 0 <= self.period <= MAX_STEPS:
+            raise ModelError(f"{self.name}: period is {self.period}")
+
+
 MAX_SOFTMAX = 4095  # values of a row; their sum stays below 2^31
 
-BYTE_MOVERS = (Last, Reverse, Crop, Repeat, Split, Group, Transpose)
+BYTE_MOVERS = (Last, Reverse, Crop, Pad, Repeat, Split, Group, Transpose)
 """Layers that copy bytes, the same as in float models."""
 
 Tfl8Layer: TypeAlias = (
     Tfl8Lstm | Tfl8Dense | Tfl8Softmax | Tfl8Map | Tfl8Quantize | Tfl8Dequantize | Tfl8Embedding | Tfl8Constant
-    | Tfl8Combine
-    | Last | Reverse | Crop | Repeat | Split | Group | Transpose
+    | Tfl8Combine | Tfl8Conv1d | Tfl8Pool1d | Tfl8Reduce
+    | Last | Reverse | Crop | Pad | Repeat | Split | Group | Transpose
 )  # fmt: skip
 
 

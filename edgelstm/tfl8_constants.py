@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import ModelError
 from .meta import Array
-from .tfl8 import Tfl8Combine, Tfl8Dense, Tfl8Lstm, Tfl8Map, Tfl8Softmax, Tfl8Tensor
+from .tfl8 import Tfl8Combine, Tfl8Conv1d, Tfl8Dense, Tfl8Lstm, Tfl8Map, Tfl8Reduce, Tfl8Softmax, Tfl8Tensor
 from .tfl8_integers import FULL, Multiplier, away, multiplier, scaled
 
 MOST_SHIFT = 15
@@ -75,13 +75,14 @@ class DenseConstants:
     high: int
 
 
-def dense(layer: Tfl8Dense, x: Tfl8Tensor, y: Tfl8Tensor) -> DenseConstants:
-    read, written = float(np.float32(x.scale)), float(np.float32(y.scale))
+def dense(layer: Tfl8Dense | Tfl8Conv1d, x: Tfl8Tensor, y: Tfl8Tensor) -> DenseConstants:
+    number = np.float32 if layer.rounding == "float" else np.float64
+    read, written = number(np.float32(x.scale)), number(np.float32(y.scale))
     scales = np.broadcast_to(layer.kernel_scale, (layer.units,))
-    pairs = [checked(layer.name, multiplier(read * float(s) / written)) for s in scales]
+    pairs = [checked(layer.name, multiplier(float(read * number(s) / written))) for s in scales]
     low, high = activation_range(layer.activation, y)
     m, s = np.array(pairs, np.int64).T
-    bias = biased(layer.name, layer.bias, layer.kernel, x.zero_point)
+    bias = biased(layer.name, layer.bias, layer.kernel.reshape(layer.units, -1), x.zero_point)
     return DenseConstants(bias, m, s, y.zero_point, low, high)
 
 
@@ -105,11 +106,11 @@ class CombineConstants:
     """Of ADD, SUB and MUL, d and e what is read less its zero point:
 
     add, subtract  scaled(d << 20, first) +- scaled(e << 20, second), scaled by last
-    multiply       d * e scaled by last, or with `single` with one rounding
+    multiply       d * e scaled by last, or with `float` in float32
     weighted       (d * first[0] + e * second[0] + half) >> last[1]
     """
 
-    kind: str  # "add", "subtract", "multiply", "single" or "weighted"
+    kind: str  # "add", "subtract", "multiply", "float" or "weighted"
     first: Multiplier
     second: Multiplier
     last: Multiplier
@@ -123,8 +124,9 @@ def combine(layer: Tfl8Combine, x: tuple[Tfl8Tensor, Tfl8Tensor], y: Tfl8Tensor)
     none: Multiplier = (0, 0)
     coarse = layer.factors == "coarse"
     if layer.kind == "multiply":
-        last = checked(layer.name, multiplier(float(a) * float(b) / float(c)))
-        return CombineConstants("single" if coarse else "multiply", none, none, last, *limits)
+        factor = float(a * b / c) if coarse else float(a) * float(b) / float(c)
+        last = checked(layer.name, multiplier(factor))
+        return CombineConstants("float" if coarse else "multiply", none, none, last, *limits)
     ratios = (a / c, b / c)
     if coarse and all(2**-10 <= float(ratio) < 2**8 for ratio in ratios):  # else the delegate leaves it alone
         shift = 21 - math.frexp(float(max(ratios)))[1]
@@ -134,6 +136,23 @@ def combine(layer: Tfl8Combine, x: tuple[Tfl8Tensor, Tfl8Tensor], y: Tfl8Tensor)
     twice = 2 * max(float(a), float(b))
     last = checked(layer.name, multiplier(twice / (2**20 * float(c))))
     return CombineConstants(layer.kind, multiplier(float(a) / twice), multiplier(float(b) / twice), last, *limits)
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceConstants:
+    """Of MEAN: the factor of a sum, or `ratio` that of the delegate, which computes in float32."""
+
+    factor: Multiplier
+    ratio: np.float32  # 0: by the factor
+
+
+def reduce(layer: Tfl8Reduce, x: Tfl8Tensor, y: Tfl8Tensor) -> ReduceConstants:
+    read, written = np.float32(x.scale), np.float32(y.scale)
+    if layer.kind == "max":
+        return ReduceConstants((0, 0), np.float32(0))
+    if layer.factors == "coarse":
+        return ReduceConstants((0, 0), read / written)
+    return ReduceConstants(checked(layer.name, multiplier(float(read) / float(written))), np.float32(0))
 
 
 def softmax(layer: Tfl8Softmax, x: Tfl8Tensor) -> Array:

@@ -78,6 +78,10 @@ def rdp(v: Array, e: Array | int) -> Array:
 def scaled(v: Array, m: Array | int, s: Array | int, rounding: str = "double") -> Array:
     """A 32-bit v * m * 2^(s - 31), rounded as TFLite's kernels do here or there."""
     s = np.asarray(s, np.int64)
+    if rounding == "float":
+        factor = np.ldexp(np.asarray(m, np.float64), s - 31).astype(np.float32)
+        nearest: Array = np.rint(v.astype(np.float32) * factor).astype(np.int64)
+        return nearest
     left, right = np.maximum(s, 0), np.maximum(-s, 0)
     y: Array
     if rounding == "single":

@@ -15,13 +15,16 @@ from .tfl8 import (
     MAX_SOFTMAX,
     Tfl8Combine,
     Tfl8Constant,
+    Tfl8Conv1d,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
     Tfl8Layer,
     Tfl8Lstm,
     Tfl8Map,
+    Tfl8Pool1d,
     Tfl8Quantize,
+    Tfl8Reduce,
     Tfl8Softmax,
     Tfl8Tensor,
     affine,
@@ -64,33 +67,38 @@ class Tfl8Model:
         return timing(self)
 
 
+def _row(
+    rounding: str, convolution: str, depthwise: str, factors: str, ties: str, flavour: str = "tflite"
+) -> dict[str, str]:
+    settings = {"rounding": rounding, "convolution": convolution, "depthwise": depthwise}
+    return settings | {"factors": factors, "ties": ties, "flavour": flavour}
+
+
 ARITHMETIC = {
-    ("tflite-runtime", "default", "x86_64"): {"rounding": "halfup", "factors": "double", "ties": "exact"},
-    ("tflite-runtime", "reference", "x86_64"): {"rounding": "double", "factors": "double", "ties": "away"},
-    ("tflite-runtime", "builtin", "x86_64"): {"rounding": "halfup", "factors": "double", "ties": "exact"},
-    ("tflite-runtime", "default", "aarch64"): {"rounding": "double", "factors": "halfup", "ties": "even"},
-    ("tflite-runtime", "reference", "aarch64"): {"rounding": "double", "factors": "double", "ties": "away"},
-    ("tflite-runtime", "builtin", "aarch64"): {"rounding": "double", "factors": "halfup", "ties": "even"},
-    ("tflite-runtime", "default", "armv7l"): {"rounding": "double", "factors": "halfup", "ties": "exact"},
-    ("tflite-runtime", "reference", "armv7l"): {"rounding": "double", "factors": "double", "ties": "exact"},
-    ("tflite-runtime", "builtin", "armv7l"): {"rounding": "double", "factors": "halfup", "ties": "exact"},
-    ("ai-edge-litert", "default", "x86_64"): {"rounding": "single", "factors": "coarse", "ties": "even"},
-    ("ai-edge-litert", "reference", "x86_64"): {"rounding": "single", "factors": "double", "ties": "away"},
-    ("ai-edge-litert", "builtin", "x86_64"): {"rounding": "halfup", "factors": "halfup", "ties": "even"},
-    ("ai-edge-litert", "default", "aarch64"): {"rounding": "single", "factors": "coarse", "ties": "even"},
-    ("ai-edge-litert", "reference", "aarch64"): {"rounding": "single", "factors": "double", "ties": "away"},
-    ("ai-edge-litert", "builtin", "aarch64"): {"rounding": "single", "factors": "halfup", "ties": "even"},
-    ("tflite-micro", "reference", "x86_64"): {
-        "flavour": "micro", "rounding": "double", "factors": "double", "ties": "away",
-    },
+    ("tflite-runtime", "default", "x86_64"): _row("halfup", "halfup", "double", "double", "exact"),
+    ("tflite-runtime", "reference", "x86_64"): _row("double", "double", "double", "double", "away"),
+    ("tflite-runtime", "builtin", "x86_64"): _row("halfup", "halfup", "double", "double", "exact"),
+    ("tflite-runtime", "default", "aarch64"): _row("double", "double", "eights", "halfup", "even"),
+    ("tflite-runtime", "reference", "aarch64"): _row("double", "double", "double", "double", "away"),
+    ("tflite-runtime", "builtin", "aarch64"): _row("double", "double", "eights", "halfup", "even"),
+    ("tflite-runtime", "default", "armv7l"): _row("double", "double", "eights", "halfup", "exact"),
+    ("tflite-runtime", "reference", "armv7l"): _row("double", "double", "double", "double", "exact"),
+    ("tflite-runtime", "builtin", "armv7l"): _row("double", "double", "eights", "halfup", "exact"),
+    ("ai-edge-litert", "default", "x86_64"): _row("float", "float", "float", "coarse", "even"),
+    ("ai-edge-litert", "reference", "x86_64"): _row("single", "double", "double", "double", "away"),
+    ("ai-edge-litert", "builtin", "x86_64"): _row("halfup", "halfup", "eights", "halfup", "even"),
+    ("ai-edge-litert", "default", "aarch64"): _row("float", "float", "float", "coarse", "even"),
+    ("ai-edge-litert", "reference", "aarch64"): _row("single", "double", "double", "double", "away"),
+    ("ai-edge-litert", "builtin", "aarch64"): _row("single", "single", "eights", "halfup", "even"),
+    ("tflite-micro", "reference", "x86_64"): _row("double", "double", "double", "double", "away", "micro"),
 }  # fmt: skip
 """What `variant` makes of a model for a runtime: by package, resolver (peers.RESOLVERS) and machine. The LSTM itself is
 the same in all but TFLite Micro. Proven by tests/parity/test_tfl8.py and, on ARM, by tools/test_arm.py --tflite."""
 
 
 JOINS = ("add", "subtract", "multiply")
-SETTINGS = ("flavour", "rounding", "factors", "ties")
-"""Of a runtime's arithmetic: fields that layers have of these names."""
+SETTINGS = ("flavour", "rounding", "convolution", "depthwise", "factors", "ties")
+"""Of a runtime's arithmetic: fields that layers have of these names, and the rounding of the convolutions."""
 
 
 def runtime_arithmetic(name: str) -> dict[str, str]:
@@ -114,19 +122,28 @@ def arithmetic(model: Tfl8Model) -> dict[str, str]:
     for name in SETTINGS:
         for layer in model.layers:
             value = getattr(layer, name, None)
+            if isinstance(layer, Tfl8Conv1d):
+                value = layer.rounding if name == _rounding_of(layer) else None
             if value is not None and (name != "factors" or _has_factors(layer)):
                 found[name] = value if found.get(name, value) == value else "mixed"
     return found
 
 
+def _rounding_of(layer: Tfl8Conv1d) -> str:
+    """The setting that its rounding is."""
+    return "depthwise" if layer.depthwise else "convolution"
+
+
 def _has_factors(layer: Any) -> bool:
     """Whether this setting means anything to a layer."""
+    if isinstance(layer, Tfl8Reduce):
+        return layer.kind == "mean"
     return getattr(layer, "function", "") in ("leaky_relu", "rescale") or getattr(layer, "kind", "") in JOINS
 
 
 def computed_by(settings: dict[str, str]) -> list[tuple[str, str, str]]:
     """The rows of ARITHMETIC that compute with these settings."""
-    return [row for row, own in ARITHMETIC.items() if settings == {k: own.get(k, "tflite") for k in settings}]
+    return [row for row, own in ARITHMETIC.items() if settings == {k: own[k] for k in settings}]
 
 
 def variant(
@@ -135,21 +152,28 @@ def variant(
     runtime: str | None = None,
     flavour: str | None = None,
     rounding: str | None = None,
+    convolution: str | None = None,
+    depthwise: str | None = None,
     factors: str | None = None,
     ties: str | None = None,
 ) -> Tfl8Model:
     """The same model in another runtime's arithmetic: every layer that has such a setting gets the one given.
 
     runtime: whose, "tflite-runtime", "ai-edge-litert", "tflite-micro" or with resolver and machine as in ARITHMETIC,
-    "ai-edge-litert:reference:x86_64"; the other settings, of FLAVOURS, ROUNDINGS, FACTORS and TIES in tfl8.py, come
-    after it. InputError for a runtime that is not known, ModelError for a setting that is not, or no layer can have.
+    "ai-edge-litert:reference:x86_64"; the other settings, of FLAVOURS, ROUNDINGS, CONV_ROUNDINGS, FACTORS and TIES
+    in tfl8.py, come after it. InputError for a runtime that is not known, ModelError for a setting that is not, or that
+    no layer can have.
     """
-    settings = {"flavour": flavour, "rounding": rounding, "factors": factors, "ties": ties}
-    given = {"flavour": "tflite"} | runtime_arithmetic(runtime) if runtime is not None else {}
+    settings = {"flavour": flavour, "rounding": rounding, "convolution": convolution, "depthwise": depthwise}
+    settings |= {"factors": factors, "ties": ties}
+    given = runtime_arithmetic(runtime) if runtime is not None else {}
     given |= {name: value for name, value in settings.items() if value is not None}
 
     def changed(layer: Any) -> Any:
         own = {k: v for k, v in given.items() if k in {f.name for f in fields(layer)}}
+        if isinstance(layer, Tfl8Conv1d):
+            rounding = given.get(_rounding_of(layer))
+            own = {"rounding": rounding} if rounding is not None else {}
         return replace(layer, **own) if own else layer
 
     return replace(model, layers=tuple(changed(layer) for layer in model.layers))
@@ -200,6 +224,11 @@ def _check_layer(model: Tfl8Model, layer: Any) -> None:
             fine = y.type != "f32"
             if y.type == "s8" and np.abs(layer.value + 0.5).max() > 127.5:
                 raise ModelError(f"{layer.name}: value holds other than int8's numbers, and {y.name} is s8")
+        case Tfl8Conv1d():
+            fine = x.type == y.type == "s8"
+        case Tfl8Pool1d() | Tfl8Reduce():
+            fine = x.type == y.type == "s8"
+            fine &= (isinstance(layer, Tfl8Reduce) and layer.kind == "mean") or _same(x, y)
         case Tfl8Combine():
             fine = all(t.type == "s8" for t in (*reads, y))
             fine &= layer.kind != "concatenate" or all(_same(t, y) for t in reads)

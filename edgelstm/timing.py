@@ -53,12 +53,15 @@ from .quantized import (
 from .tfl8 import (
     Tfl8Combine,
     Tfl8Constant,
+    Tfl8Conv1d,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
     Tfl8Lstm,
     Tfl8Map,
+    Tfl8Pool1d,
     Tfl8Quantize,
+    Tfl8Reduce,
     Tfl8Softmax,
 )
 
@@ -175,12 +178,12 @@ class _Walk:
                 self.combine(layer)
             case Last(period=0):
                 self.write(layer, clock, True, x in self.constant)
-            case Reduce() | QuantizedReduce():
+            case Reduce() | QuantizedReduce() | Tfl8Reduce():
                 for name in layer.reads:
                     self.sequence(layer, name)
                 clock = self.changed(layer, self.same_clock(layer, layer.reads), ("group", layer.period or 1))
                 self.write(layer, clock, not layer.period)
-            case Conv1d() | QuantizedConv1d() | Pool1d() | QuantizedPool1d():
+            case Conv1d() | QuantizedConv1d() | Tfl8Conv1d() | Pool1d() | QuantizedPool1d() | Tfl8Pool1d():
                 self.window(layer)
             case Group():
                 self.sequence(layer, x)

@@ -13,7 +13,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     elstm_read_zeros(reader, 1);
     d->zero = out->zero;
     if (reader->failed || in->type != ELSTM_S8 || out->type != ELSTM_S8 || in->width != inputs ||
-        out->width != d->units || d->rounding >= ELSTM_ROUNDINGS || d->low > d->high)
+        out->width != d->units || d->rounding >= ELSTM_ROUND_EIGHTS || d->low > d->high)
         return 0;
     const uint32_t groups = elstm_groups(d->units), quads = (inputs + 3) / 4;
     const uint64_t rows = (uint64_t)groups * ELSTM_GROUP;
@@ -48,14 +48,6 @@ static void prepare(const elstm_runner *runner, elstm_op *op) {
     d->rescale.shift = (const int8_t *)at; /* zeros, as all of a fresh arena */
 }
 
-static int32_t scaled(int32_t v, elstm_factor f, uint32_t rounding) {
-    if (rounding == ELSTM_ROUND_DOUBLE) return elstm_times(v, f);
-    if (rounding == ELSTM_ROUND_SINGLE) return elstm_times_once(v, f);
-    const uint32_t right = (uint32_t)(f.s < 0 ? -f.s : 0);
-    const int32_t left = (int32_t)((uint32_t)v << (f.s > 0 ? f.s : 0));
-    return (int32_t)(((int64_t)elstm_high(left, f.m) + ((1u << right) >> 1)) >> right);
-}
-
 static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
     const elstm_dense_tfl8 *d = &op->as.dense_tfl8;
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
@@ -67,7 +59,7 @@ static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
                                    acc, 1);
         for (uint32_t j = 0; j < d->units; ++j) {
             const elstm_factor f = {d->multiplier[j], d->shift[j]};
-            const int64_t v = (int64_t)scaled(acc[j], f, d->rounding) + d->zero;
+            const int64_t v = (int64_t)elstm_scaled_tfl8(acc[j], f, d->rounding) + d->zero;
             y[j] = (int8_t)(v < d->low ? d->low : v > d->high ? d->high : v);
         }
     }

@@ -68,4 +68,31 @@ static inline int32_t elstm_times_once(int32_t v, elstm_factor f) {
     return y < -65536 ? -65536 : y > 65536 ? 65536 : (int32_t)y;
 }
 
+/* v / 2^e to nearest, ties to even, e <= 62. */
+static inline int64_t elstm_even(int64_t v, uint32_t e) {
+    if (e == 0) return v;
+    return (v + (((int64_t)1 << (e - 1)) - 1) + ((v >> e) & 1)) >> e;
+}
+
+/* v of less than 2^56 in size with the 24 bits that a float32 holds. */
+static inline int64_t elstm_as_float(int64_t v) {
+    uint64_t size = (uint64_t)(v < 0 ? -v : v) >> 24;
+    uint32_t drop = 0;
+    for (uint32_t k = 16; k > 0; k >>= 1) {
+        if (size >> k == 0) continue;
+        size >>= k;
+        drop += k;
+    }
+    drop += size != 0;
+    return elstm_even(v, drop) * ((int64_t)1 << drop);
+}
+
+/* v times it as float32 has it, rounded to nearest, ties to even; of its m the 24 upper bits count.
+ * What is beyond 2^16 is so much. */
+static inline int32_t elstm_times_float(int32_t v, elstm_factor f) {
+    const int64_t product = elstm_as_float(elstm_as_float(v) * (f.m >> 7));
+    const int64_t y = elstm_even(product, (uint32_t)(24 - f.s));
+    return y < -65536 ? -65536 : y > 65536 ? 65536 : (int32_t)y;
+}
+
 #endif

@@ -49,6 +49,7 @@ static int32_t joined(const elstm_join_tfl8 *j, int32_t d, int32_t e) {
     case ELSTM_JOIN_SUBTRACT:
         return elstm_times(elstm_times(a, j->first) - elstm_times(b, j->second), j->last);
     case ELSTM_JOIN_MULTIPLY: return elstm_times(d * e, j->last);
+    case ELSTM_JOIN_FLOAT: return elstm_times_float(d * e, j->last);
     case ELSTM_JOIN_SINGLE: return elstm_times_once(d * e, j->last);
     default: return (d * j->first.m + e * j->second.m + (1 << (j->last.s - 1))) >> j->last.s;
     }

@@ -198,13 +198,11 @@ static int tensor_fits(const elstm_model *model, const elstm_form *tensor) {
     }
 }
 
-/* A tfl8 model has layers of its own, and those that copy bytes; no padding, whose zeros are none
- * there. */
+/* A tfl8 model has layers of its own, and those that copy bytes. */
 static int kind_fits(const elstm_model *model, uint32_t kind) {
     const int own = kind >= ELSTM_KIND_LSTM_TFL8;
     if (model->type != ELSTM_TFL8) return !own;
-    return own ||
-           (kind >= ELSTM_KIND_LAST && kind <= ELSTM_KIND_TRANSPOSE && kind != ELSTM_KIND_PAD);
+    return own || (kind >= ELSTM_KIND_LAST && kind <= ELSTM_KIND_TRANSPOSE);
 }
 
 static int check_tensors(elstm_model *model) {

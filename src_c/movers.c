@@ -166,9 +166,10 @@ static void run_pad(elstm_runner *runner, const elstm_op *op) {
         return;
     }
     for (; zeros < out->rows && out->first + zeros < m->left; ++zeros)
-        memset(row_at(out, zeros), 0, out->row);
+        memset(row_at(out, zeros), in->zero, out->row);
     copy(in, &(elstm_tensor){.data = row_at(out, zeros)}, in->rows);
-    for (uint32_t k = zeros + in->rows; k < out->rows; ++k) memset(row_at(out, k), 0, out->row);
+    for (uint32_t k = zeros + in->rows; k < out->rows; ++k)
+        memset(row_at(out, k), in->zero, out->row);
 }
 
 const elstm_layer elstm_layer_pad = {

@@ -206,6 +206,7 @@ typedef struct {
     uint32_t average;       /* 0: the maximum */
     uint32_t count_padding; /* 1: an average divides by all rows of its window */
     uint32_t raised;        /* of an s8 model */
+    int32_t low, high;      /* of a tfl8 model: what it clamps its answers to */
 } elstm_pool1d;
 
 enum { ELSTM_MEAN, ELSTM_MAX, ELSTM_SUM, ELSTM_REDUCTIONS };
@@ -213,7 +214,22 @@ enum { ELSTM_MEAN, ELSTM_MAX, ELSTM_SUM, ELSTM_REDUCTIONS };
 typedef struct {
     uint32_t kind, masked, period;
     int32_t raised; /* of an s8 model */
+    /* of a tfl8 model: of a mean, by the factor, or where the ratio is not 0 in float32 */
+    elstm_factor factor;
+    float ratio;
+    int32_t zero; /* of what it writes */
 } elstm_reduce;
+
+typedef struct {
+    elstm_conv1d shape;
+    const int8_t *weights;
+    const int32_t *surplus; /* of all matrices, or NULL */
+    elstm_rescale rescale;  /* no shifts, and the zero points in the biases */
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t zero, low, high;
+    uint32_t rounding;
+} elstm_conv1d_tfl8;
 
 typedef struct {
     const float *scale, *offset;
@@ -276,7 +292,10 @@ enum {
     ELSTM_KIND_EMBEDDING_TFL8 = 46,
     ELSTM_KIND_CONCATENATE_TFL8 = 47,
     ELSTM_KIND_JOIN_TFL8 = 48,
-    ELSTM_KIND_CONSTANT_TFL8 = 49
+    ELSTM_KIND_CONSTANT_TFL8 = 49,
+    ELSTM_KIND_CONV1D_TFL8 = 50,
+    ELSTM_KIND_POOL1D_TFL8 = 51,
+    ELSTM_KIND_REDUCE_TFL8 = 52
 };
 
 /* ---- a layer ----
@@ -340,6 +359,7 @@ struct elstm_op {
         elstm_combine combine;
         elstm_conv1d_f32 conv1d_f32;
         elstm_conv1d_s8 conv1d_s8;
+        elstm_conv1d_tfl8 conv1d_tfl8;
         elstm_pool1d pool1d;
         elstm_reduce reduce;
         elstm_layer_norm layer_norm;
@@ -482,6 +502,8 @@ int elstm_row_s8_holds(const elstm_row_s8 *row, int wide, int32_t most);
 
 elstm_factor elstm_read_factor(elstm_reader *reader);
 int elstm_factor_holds(elstm_factor factor);
+/* A sum times a factor, rounded as tfl8.h lists them. */
+int32_t elstm_scaled_tfl8(int32_t v, elstm_factor f, uint32_t rounding);
 /* Sums of a product, its bias among them, stay below 2^30, and its padding is 0; rows of `units`.
  */
 int elstm_sums_tfl8_hold(const elstm_matrix_s8 *w, const int32_t *bias, uint32_t units,
@@ -504,6 +526,7 @@ typedef struct {
     const unsigned char *past; /* the first stream's state, or NULL where no row before 0 counts */
     size_t state_size;
     uint32_t kept; /* rows that a stream's state has room for */
+    int32_t fill;  /* the byte that padding is made of */
     unsigned char *y;
     size_t y_row;
 } elstm_windows;

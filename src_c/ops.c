@@ -14,7 +14,8 @@ extern const elstm_layer elstm_layer_gru_f32, elstm_layer_gru_s8, elstm_layer_rn
 extern const elstm_layer elstm_layer_lstm_tfl8, elstm_layer_dense_tfl8, elstm_layer_softmax_tfl8,
     elstm_layer_map_tfl8, elstm_layer_quantize_tfl8, elstm_layer_dequantize_tfl8,
     elstm_layer_embedding_tfl8, elstm_layer_concatenate_tfl8, elstm_layer_join_tfl8,
-    elstm_layer_constant_tfl8;
+    elstm_layer_constant_tfl8, elstm_layer_conv1d_tfl8, elstm_layer_pool1d_tfl8,
+    elstm_layer_reduce_tfl8;
 
 static const elstm_layer *const layers[] = {
     &elstm_layer_lstm_f32,
@@ -64,6 +65,9 @@ static const elstm_layer *const layers[] = {
     &elstm_layer_concatenate_tfl8,
     &elstm_layer_join_tfl8,
     &elstm_layer_constant_tfl8,
+    &elstm_layer_conv1d_tfl8,
+    &elstm_layer_pool1d_tfl8,
+    &elstm_layer_reduce_tfl8,
 };
 
 const elstm_layer *elstm_layer_find(uint32_t kind) {

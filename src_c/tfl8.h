@@ -17,7 +17,14 @@ typedef struct {
 } elstm_lstm_tfl8;
 
 /* The order of edgelstm.tfl8.ROUNDINGS. */
-enum { ELSTM_ROUND_DOUBLE, ELSTM_ROUND_HALFUP, ELSTM_ROUND_SINGLE, ELSTM_ROUNDINGS };
+enum {
+    ELSTM_ROUND_DOUBLE,
+    ELSTM_ROUND_HALFUP,
+    ELSTM_ROUND_SINGLE,
+    ELSTM_ROUND_FLOAT,
+    ELSTM_ROUND_EIGHTS, /* of convolutions: whole groups of eight units halfup, others double */
+    ELSTM_ROUNDINGS
+};
 
 typedef struct {
     elstm_matrix_s8 kernel;
@@ -28,13 +35,15 @@ typedef struct {
     uint32_t units, rounding;
 } elstm_dense_tfl8;
 
-/* ADD, SUB, MUL; the last two of a delegate: a product with one rounding, a sum with weights. */
+/* ADD, SUB, MUL; the last three of delegates: a product with one rounding, a sum with weights, a
+ * product in float32. */
 enum {
     ELSTM_JOIN_ADD,
     ELSTM_JOIN_SUBTRACT,
     ELSTM_JOIN_MULTIPLY,
     ELSTM_JOIN_SINGLE,
     ELSTM_JOIN_WEIGHTED,
+    ELSTM_JOIN_FLOAT,
     ELSTM_JOINS
 };
 

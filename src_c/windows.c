@@ -114,6 +114,7 @@ static elstm_windows windows_of(const elstm_runner *runner, const elstm_op *op) 
                            .row = in->row,
                            .streams = runner->limits.streams,
                            .state_size = runner->model->state_size,
+                           .fill = in->zero,
                            .y = out->data,
                            .y_row = out->row};
 }
@@ -223,7 +224,7 @@ uint32_t elstm_windows_gather(const elstm_windows *windows, const elstm_conv1d *
             const unsigned char *row =
                 elstm_windows_row(windows, j % streams, start + (int64_t)tap * shape->dilation);
             if (row == NULL)
-                memset(window + tap * part, 0, part);
+                memset(window + tap * part, windows->fill, part);
             else
                 memcpy(window + tap * part, row + group * part, part);
         }

@@ -1,20 +1,24 @@
 """Int8 TFLite models behind tests/golden/images: every kind of layer, option and rounding."""
 
 import numpy as np
-from tfl8_nets import tfl8_bidirectional, tfl8_dense, tfl8_lstm
+from tfl8_nets import tfl8_bidirectional, tfl8_conv, tfl8_dense, tfl8_lstm, tfl8_windows
 
-from edgelstm.layers import Group, Last, Split
+from edgelstm.layers import Group, Last, Pad, Split
 from edgelstm.tfl8 import (
     COMBINATIONS,
+    CONV_ROUNDINGS,
     FUSED,
     MAPS,
+    POOLINGS,
     TIES,
     Tfl8Combine,
     Tfl8Constant,
     Tfl8Dequantize,
     Tfl8Embedding,
     Tfl8Map,
+    Tfl8Pool1d,
     Tfl8Quantize,
+    Tfl8Reduce,
     Tfl8Softmax,
     Tfl8Tensor,
 )
@@ -139,13 +143,53 @@ def bare():
     return Tfl8Model(tensors, (lstm,), ("x",), ("h", "c"))
 
 
+def window(k):
+    """Convolutions of each kind and both pools, with the k-th of the roundings and windows."""
+    random, rounding = np.random.default_rng(47 + k), CONV_ROUNDINGS[k]
+    options = ({"left": 2}, {"same": True, "stride": 2}, {"dilation": 2}, {"right": 1}, {"left": 1, "stride": 3})[k]
+    options = {"activation": FUSED[k % 4]} | options
+    tensors, layers = {"x": (6, 0.02, -5)}, []
+    for name, units, groups in (("c", 5 + 4 * k, 1), ("d", 6, 6), ("e", 12, 6)):
+        layers.append(tfl8_conv(name, "x", name, 6, units, random, taps=2, groups=groups, rounding=rounding, **options))
+        tensors[name] = (units, 0.08, -31)
+    options.pop("dilation", None)
+    for kind in POOLINGS:
+        layers.append(Tfl8Pool1d(kind, ("x",), (kind,), kind, 3, **options))
+        tensors[kind] = tensors["x"]
+    return of_bytes(tensors, layers)
+
+
+def reductions():
+    """Means in both ways and maxima, of the run and of periods; padding."""
+    tensors, layers = {"x": (6, 0.02, -5), "pad": (6, 0.02, -5)}, [Pad("pad", ("x",), ("pad",), 2, 1)]
+    for period in (0, 1):
+        for k, (kind, factors) in enumerate((("max", "halfup"), ("mean", "halfup"), ("mean", "coarse"))):
+            name = f"r{period}{k}"
+            layers.append(Tfl8Reduce(name, ("x",), (name,), kind, period, factors))
+            tensors[name] = tensors["x"] if kind == "max" else (6, 0.013, 40)
+    return of_bytes(tensors, layers)
+
+
+def of_bytes(tensors, layers):
+    """A model that gives everything it computes."""
+    forms = tuple(Tfl8Tensor(name, width, "s8", scale, zero) for name, (width, scale, zero) in tensors.items())
+    return Tfl8Model(forms, tuple(layers), ("x",), tuple(layer.writes[0] for layer in layers))
+
+
 PACKED = {
+    **{f"tfl8_window_{k}": window(k) for k in range(5)},
+    "tfl8_reductions": reductions(),
     "tfl8_bare": bare(),
+    "tfl8_windows": tfl8_windows(),
     "tfl8_cells": cells(),
     "tfl8_around": around(),
     "tfl8_doors": doors(),
     "tfl8_joins": joins(),
+    "tfl8_joins_in_float": joins(),
     "tfl8_constants": constants(),
     "tfl8_started": started(),
     "tfl8_both_ways": tfl8_bidirectional(5, 9, 3),
 }
+
+EARLIER = {"tfl8_joins"}
+"""Images that nothing packs today: they hold a product with one rounding, where a delegate's is in float32."""

@@ -40,7 +40,7 @@ def test_models_and_files_are_the_same_set():
     assert sorted(EXPECTED) == [name for name in NAMES if describe(stored(name)).number_type != "f32"]
 
 
-@pytest.mark.parametrize("name", sorted(PACKED))
+@pytest.mark.parametrize("name", sorted(set(PACKED) - golden_tfl8.EARLIER))
 def test_packing_today_gives_the_same_bytes_but_for_the_last_bit_of_a_float_answer(name):
     image, packed = stored(name), pack(PACKED[name])
     if not isinstance(PACKED[name], Model):

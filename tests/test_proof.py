@@ -181,7 +181,7 @@ def test_a_live_module_proves_itself(monkeypatch):
             {"rounding": "halfup", "factors": "double", "ties": "exact"},
             r"\(default kernels: [^)]*rounding halfup[^)]*\)",
         ),
-        ({"rounding": "single", "ties": "even"}, r"\(default kernels: .*which ai-edge-litert:default:\S+ "),
+        ({"rounding": "single", "ties": "even"}, r"\(default kernels: .*which ai-edge-litert:builtin:\S+ "),
         ({"flavour": "micro", "ties": "away"}, r"\), if it rounds likewise; the image has flavour micro.*tflite-micro"),
     ],
 )

@@ -8,7 +8,7 @@ from tfl8_nets import tfl8_stack
 
 from edgelstm import describe, pack
 from edgelstm.errors import InputError, ModelError
-from edgelstm.layers import Pad
+from edgelstm.layers import SoftmaxSteps
 from edgelstm.tfl8 import Tfl8Combine, Tfl8Dense, Tfl8Lstm, Tfl8Quantize, Tfl8Softmax, Tfl8Tensor
 from edgelstm.tfl8_model import ARITHMETIC, Tfl8Model, arithmetic, computed_by, runtime_arithmetic, variant
 
@@ -69,9 +69,9 @@ def test_what_does_not_fit_the_tensors_is_refused():
         tensors = tuple(replace(t, **change) if t.name == name else t for t in model.tensors)
         with pytest.raises(ModelError, match="do not fit"):
             replace(model, tensors=tensors)
-    layers = tuple(Pad("last", layer.reads, layer.writes, 0, 0) if layer.name == "last" else layer
+    layers = tuple(SoftmaxSteps("last", layer.reads, layer.writes) if layer.name == "last" else layer
                    for layer in model.layers)  # fmt: skip
-    with pytest.raises(ModelError, match="last: Pad is no layer"):
+    with pytest.raises(ModelError, match="last: SoftmaxSteps is no layer"):
         replace(model, layers=layers)
 
 

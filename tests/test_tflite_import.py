@@ -13,14 +13,15 @@ import pytest
 pytest.importorskip("flatbuffers")
 
 from tfl8_files import File as IntegerFile
-from tfl8_nets import tfl8_bidirectional, tfl8_stack
+from tfl8_nets import tfl8_bidirectional, tfl8_conv, tfl8_stack
 from tflite_models import File, lstm, weights
 
 from edgelstm import Runner, importers, pack, reference, reference_tfl8
 from edgelstm.errors import CheckpointError
 from edgelstm.importers import tflite
-from edgelstm.layers import Gru, Last, LayerNorm, Lstm, Mask, Rnn
+from edgelstm.layers import Gru, Last, LayerNorm, Lstm, Mask, Pad, Rnn
 from edgelstm.model import Model
+from edgelstm.tfl8 import FUSED, Tfl8Pool1d, Tfl8Reduce, Tfl8Tensor
 from edgelstm.tfl8_model import Tfl8Model
 
 GOLDEN = Path(__file__).parent / "golden" / "tflite"
@@ -316,7 +317,7 @@ def test_int8_of_what_no_layer_computes_is_refused_by_name() -> None:
         return file.bytes()
 
     refused(build("ELU", (1, 6, 4)), r"\(ELU\): no layer does this operator with integers; import the float")
-    refused(build("MEAN", (1, 4), lambda f: [f.constant(np.array([1]))]), "MEAN")
+    refused(build("SUM", (1, 4), lambda f: [f.constant(np.array([1]))]), "SUM")
     file = File()
     x = file.input(1, 6, 2000, dtype="int8", quantized=(0.1, 3, 0))
     y = file.tensor((1, 6, 1999), "int8", quantized=(0.1, 3, 0))
@@ -437,3 +438,38 @@ def test_a_loop_that_is_no_cell_is_refused_with_what_likely_made_it(op: str, wor
 
 def test_a_last_step_is_a_last() -> None:
     assert isinstance(read("keras3_lstm").layers[-1], Last)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_integers_over_steps_come_back(seed: int) -> None:
+    """Convolutions of each kind, pools, paddings, means and maxima, with every window there is."""
+    random = np.random.default_rng(seed)
+    window: dict[str, Any] = ({"left": 2}, {"same": True, "stride": 2}, {"dilation": 2}, {"left": 1, "right": 1})[seed]
+    groups, units = ((1, 7), (6, 6), (6, 12), (1, 3))[seed]
+    layer = tfl8_conv("conv", "x", "a", 6, units, random, groups=groups, activation=FUSED[seed], **window)
+    tensors = [Tfl8Tensor("x", 6, "s8", 0.02, -5), *(Tfl8Tensor(n, units, "s8", 0.06, 7) for n in "abcd")]
+    pool = Tfl8Pool1d("pool", ("a",), ("b",), ("max", "average")[seed % 2], 2, FUSED[seed], 1 + seed % 2, same=True)
+    last = Tfl8Reduce("last", ("c",), ("d",), ("mean", "max")[seed // 2])
+    layers = (layer, pool, Pad("pad", ("b",), ("c",), 1, 2), last)
+    model = Tfl8Model(tuple(tensors), layers, ("x",), ("d",))
+    again = tflite.reading(IntegerFile(model, 12).bytes, "").model
+    assert [type(la).__name__ for la in again.layers] == ["Tfl8Conv1d", "Tfl8Pool1d", "Pad", "Tfl8Reduce"]
+    xs = [random.integers(-128, 128, (2, 12, 6)).astype(np.int8)]
+    for y, z in zip(reference_tfl8.run(model, xs), reference_tfl8.run(again, xs), strict=True):
+        assert (y == z).all()
+
+
+def test_int8_windows_that_runtimes_compute_in_ways_of_their_own_are_refused() -> None:
+    def build(op: str, shape: tuple[int, ...], wanted: tuple[int, ...], rest: Any, **options: Any) -> bytes:
+        file = File()
+        x = file.input(*shape, dtype="int8", quantized=(0.1, 3, 0))
+        y = file.tensor(wanted, "int8", quantized=(0.1, 3, 0))
+        file.into(op, [x, *rest(file)], [y], options)
+        file.outputs(y)
+        return file.bytes()
+
+    both = build("MEAN", (1, 1, 6, 4), (1, 1, 1, 4), lambda f: [f.constant(np.array([1, 2], np.int32))], keep_dims=True)
+    refused(both, "a mean over two axes that stay")
+    kernel = np.ones((4, 1, 2, 2), np.int8)
+    weights = lambda f: [f.tensor(kernel.shape, "int8", data=kernel, quantized=(0.1, 0, 0))]  # noqa: E731
+    refused(build("CONV_2D", (1, 1, 6, 4), (1, 1, 5, 4), weights, padding=1, stride_w=1, stride_h=1), "in groups")

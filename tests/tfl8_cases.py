@@ -2,10 +2,11 @@
 
 import numpy as np
 from tfl8_files import File
-from tfl8_nets import tfl8_dense, tfl8_stack
+from tfl8_nets import tfl8_conv, tfl8_dense, tfl8_stack
 
 from edgelstm import reference_tfl8
 from edgelstm.tfl8 import (
+    CONV_ROUNDINGS,
     FACTORS,
     FUSED,
     MAPS,
@@ -13,7 +14,9 @@ from edgelstm.tfl8 import (
     TIES,
     Tfl8Combine,
     Tfl8Map,
+    Tfl8Pool1d,
     Tfl8Quantize,
+    Tfl8Reduce,
     Tfl8Softmax,
     Tfl8Tensor,
 )
@@ -94,3 +97,24 @@ def cases():
             model = single(layer, *tensors, Tfl8Tensor("y", 100, "s8", float(size), zero()))
             xs = [bytes_of(1, 60, 100), bytes_of(1, 60, 100)]
             yield case(f"factors, {kind}", model, xs, {f: {"factors": f} for f in FACTORS})
+    for depthwise in (False, True):
+        for k in range(10):
+            inputs = int(random.integers(2, 20))
+            units = inputs * (1, 2)[k % 2] if depthwise else int(random.integers(1, 40))
+            window = ({"left": 2}, {"same": True, "stride": 2}, {"dilation": 2})[k % 3]
+            options = {"groups": inputs if depthwise else 1, "activation": FUSED[k % 4]} | window
+            layer = tfl8_conv("conv", "x", "y", inputs, units, random, taps=int(random.integers(1, 5)), **options)
+            y = Tfl8Tensor("y", units, "s8", float(random.uniform(0.1, 0.5)), (5, -128, -128, 0)[k % 4])
+            model = single(layer, Tfl8Tensor("x", inputs, "s8", float(random.uniform(0.01, 0.1)), zero()), y)
+            kind = "depthwise" if depthwise else "convolution"
+            yield case(kind, model, [bytes_of(1, 300, inputs)], {r: {kind: r} for r in CONV_ROUNDINGS})
+    for k in range(12):
+        x = Tfl8Tensor("x", 200, "s8", float(random.uniform(0.01, 0.1)), zero())
+        same = Tfl8Tensor("y", 200, "s8", x.scale, x.zero_point)
+        layer = Tfl8Pool1d("pool", ("x",), ("y",), ("max", "average")[k % 2], 1 + k % 5, same=k % 3 == 0)
+        yield case("pool", single(layer, x, same), [bytes_of(1, 30, 200)], {"all": {}})
+        scale = x.scale * (1, 2.0 ** int(random.integers(-2, 3)), float(random.uniform(0.1, 1)))[k % 3]
+        y = same if k % 3 == 0 else Tfl8Tensor("y", 200, "s8", scale, zero())
+        layer = Tfl8Reduce("mean", ("x",), ("y",), "mean")
+        values = bytes_of(1, int(random.integers(1, 90)), 200)
+        yield case("factors, mean", single(layer, x, y), [values], {f: {"factors": f} for f in FACTORS})

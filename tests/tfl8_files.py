@@ -10,16 +10,19 @@ import numpy as np
 from edgelstm import peers
 from edgelstm.exporters import tflite
 from edgelstm.exporters.tflite_graph import ABSENT, Graph, Quantization
-from edgelstm.layers import Last, Reverse
+from edgelstm.layers import Last, Pad, Reverse
 from edgelstm.tfl8 import (
     Tfl8Combine,
     Tfl8Constant,
+    Tfl8Conv1d,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
     Tfl8Lstm,
     Tfl8Map,
+    Tfl8Pool1d,
     Tfl8Quantize,
+    Tfl8Reduce,
     Tfl8Softmax,
     Tfl8Tensor,
 )
@@ -48,7 +51,16 @@ class File:
 
     def shape(self, name):
         width = self.model.width(name)
-        return (self.batch, width) if name in self.model.timing.single else (self.batch, self.steps, width)
+        if name in self.model.timing.single:
+            return (self.batch, width)
+        rows = self.steps
+        for change in self.model.timing.clocks[name]:
+            match change:
+                case ("windows", reach, stride, left, right, same):
+                    rows = -(-rows // stride) if same else (rows + left + right - reach) // stride + 1
+                case ("pad", left, right):
+                    rows += left + right
+        return (self.batch, rows, width)
 
     def tensor(self, name, shape=None):
         t = self.model.tensor(name)
@@ -105,6 +117,18 @@ class File:
                 reads = [self.index[n] for n in layer.reads]
                 options = {0: np.int8(FUSED_NUMBERS[layer.activation])}
                 operator({"add": "ADD", "subtract": "SUB", "multiply": "MUL"}[layer.kind], 2, reads, y, options)
+            case Tfl8Conv1d():
+                self.windows(layer, x, y, *self.convolution(layer))
+            case Tfl8Pool1d():
+                fused = np.int8(FUSED_NUMBERS[layer.activation])
+                options = {3: np.int32(layer.size), 4: np.int32(1), 5: fused}
+                self.windows(layer, x, y, f"{layer.kind.upper()}_POOL_2D", [], options)
+            case Tfl8Reduce():
+                axis = constant(f"{target}/axis", np.array([1], np.int32))
+                name = {"mean": "MEAN", "max": "REDUCE_MAX"}[layer.kind]
+                operator(name, 2, [x, axis], y, {0: np.bool_(False)})
+            case Pad():
+                self.pad(layer, x, y)
             case Last():
                 ends = [
                     constant(f"{target}/{k}", np.array(v, np.int32))
@@ -116,6 +140,40 @@ class File:
                 operator("REVERSE_V2", 3, [x, constant(f"{target}/axis", np.array([1], np.int32))], y)
             case _:
                 raise AssertionError(f"no operator for {layer}")
+
+    def pad(self, layer, x, y):
+        ends = np.array([(0, 0), (layer.left, layer.right), (0, 0)], np.int32)
+        return self.graph.operator("PAD", 2, [x, self.graph.constant(f"{layer.name}/ends", ends)], y)
+
+    def convolution(self, layer):
+        """The operator, its constants and its options."""
+        units, taps, columns = layer.kernel.shape
+        shape = (1, 1, taps, units) if layer.depthwise else (units, 1, taps, columns)
+        w = layer.kernel[:, :, 0].T if layer.depthwise else layer.kernel
+        scales = Quantization(layer.kernel_scale, axis=3 if layer.depthwise else 0)
+        bias = Quantization(layer.kernel_scale * np.float32(self.model.tensor(layer.reads[0]).scale))
+        constants = [
+            self.graph.constant(f"{layer.name}/w", np.ascontiguousarray(w).reshape(shape), scales),
+            self.graph.constant(f"{layer.name}/b", layer.bias, bias),
+        ]
+        options = [np.int8(FUSED_NUMBERS[layer.activation]), np.int32(layer.dilation), np.int32(1)]
+        if layer.depthwise:
+            return "DEPTHWISE_CONV_2D", constants, {3: np.int32(units // layer.groups), **dict(enumerate(options, 4))}
+        return "CONV_2D", constants, dict(enumerate(options, 3))
+
+    def windows(self, layer, x, y, name, constants, options):
+        """An operator over images of one row."""
+        rows = self.shape(layer.reads[0])[1]
+        if layer.left or layer.right:
+            rows += layer.left + layer.right
+            x = self.pad(layer, x, self.tensor(layer.reads[0], (self.batch, rows, self.shape(layer.reads[0])[2])))
+        image = self.reshape(x, (self.batch, 1, rows, self.shape(layer.reads[0])[2]), layer.reads[0])
+        made = self.tensor(layer.writes[0], (self.batch, 1, *self.shape(layer.writes[0])[1:]))
+        options = {0: np.int8(0 if layer.same else 1), 1: np.int32(layer.stride), 2: np.int32(1)} | options
+        self.graph.operator(name, 3, [image, *constants], made, options)
+        shape = np.array(self.shape(layer.writes[0]), np.int32)
+        constant = self.graph.constant(f"{layer.name}/shape", shape)
+        self.graph.operator("RESHAPE", 1, [made, constant], y, {0: shape})
 
     def reshape(self, x, shape, name):
         y = self.tensor(name, shape)

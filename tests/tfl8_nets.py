@@ -3,7 +3,17 @@
 import numpy as np
 
 from edgelstm.layers import Last, Reverse
-from edgelstm.tfl8 import Tfl8Combine, Tfl8Dense, Tfl8Dequantize, Tfl8Lstm, Tfl8Quantize, Tfl8Tensor
+from edgelstm.tfl8 import (
+    Tfl8Combine,
+    Tfl8Conv1d,
+    Tfl8Dense,
+    Tfl8Dequantize,
+    Tfl8Lstm,
+    Tfl8Pool1d,
+    Tfl8Quantize,
+    Tfl8Reduce,
+    Tfl8Tensor,
+)
 from edgelstm.tfl8_model import Tfl8Model
 
 
@@ -88,3 +98,34 @@ def tfl8_bidirectional(inputs, units, outputs, seed=0):
         tfl8_dense("dense", "k", "y", 2 * units, outputs, random),
     )
     return Tfl8Model((*tensors, Tfl8Tensor("y", outputs, "s8", 0.03, 11)), layers, ("q",), ("y",))
+
+
+def tfl8_conv(name, x, y, inputs, units, random, *, taps=3, groups=1, **options):
+    scale = random.uniform(0.3, 1.0, units).astype(np.float32) / 100
+    kernel = random.integers(-127, 128, (units, taps, inputs // groups))
+    bias = random.integers(-900, 900, units)
+    return Tfl8Conv1d(name, (x,), (y,), kernel, bias, scale, groups=groups, **options)
+
+
+def tfl8_windows(seed=0, inputs=6, factors="halfup"):
+    """Convolutions of each kind, pools, a cell, and a mean: everything that looks at several steps."""
+    random = np.random.default_rng(seed)
+    tensors = [
+        Tfl8Tensor(name, width, "s8", scale, zero)
+        for name, width, scale, zero in (
+            ("x", inputs, 0.02, -5), ("a", 10, 0.06, 7), ("b", 10, 0.05, -20), ("c", 20, 0.11, -128),
+            ("p", 20, 0.11, -128), ("h", 9, 0.0078, 3), ("q", 9, 0.0078, 3), ("m", 9, 0.005, -9),
+            ("most", 9, 0.0078, 3),
+        )
+    ]  # fmt: skip
+    layers = [
+        tfl8_conv("conv", "x", "a", inputs, 10, random, left=2),
+        tfl8_conv("depthwise", "a", "b", 10, 10, random, taps=2, groups=10, left=2, dilation=2),
+        tfl8_conv("doubled", "b", "c", 10, 20, random, taps=1, groups=10, activation="relu"),
+        Tfl8Pool1d("pool", ("c",), ("p",), "max", 3, left=2),
+        tfl8_lstm("lstm", "p", "h", 20, 9, random, input_scale=0.11),
+        Tfl8Pool1d("average", ("h",), ("q",), "average", 2, left=1),
+        Tfl8Reduce("mean", ("q",), ("m",), "mean", factors=factors),
+        Tfl8Reduce("max", ("h",), ("most",), "max"),
+    ]
+    return Tfl8Model(tuple(tensors), tuple(layers), ("x",), ("m", "most", "c"))

@@ -190,6 +190,21 @@ def integers(keras: Any) -> dict[str, Callable[[], Any]]:
         "int8_backwards": lambda: row(lstm(8, go_backwards=True), layers.Dense(2, activation="sigmoid")),
         "int8_embedding": lambda: row(layers.Embedding(30, 4), lstm(), dtype="int32", shape=(STEPS,)),
         "int8_sums": sums,
+        "int8_convolutions": lambda: row(
+            layers.Conv1D(5, 3, padding="same", activation="relu"),
+            layers.MaxPooling1D(2),
+            layers.DepthwiseConv1D(2),
+            lstm(6),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(2),
+        ),
+        "int8_causal": lambda: row(
+            layers.Conv1D(5, 2, padding="causal", dilation_rate=2),
+            layers.AveragePooling1D(2),
+            layers.SeparableConv1D(4, 2),
+            lstm(6),
+            layers.GlobalMaxPooling1D(),
+        ),
         "int8_spoilt": lambda: row(layers.LSTM(UNITS)),
     }
 

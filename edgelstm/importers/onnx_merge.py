@@ -10,6 +10,7 @@ import numpy as np
 
 from ..layers import LINEAR, Activate, Conv1d, Dense, Gru, Layer, LayerNorm, Lstm, Pad, Rnn
 from ..model import Array
+from ..tfl8 import Tfl8Conv1d
 
 
 def needed(layers: Sequence[Layer], outputs: Iterable[str]) -> list[Layer]:
@@ -31,6 +32,15 @@ def merge(layers: Sequence[Layer], outputs: Sequence[str], affine: set[str]) -> 
         writers = {name: k for k, layer in enumerate(found) if layer is not None for name in layer.writes}
         for k in range(len(found)):
             join(found, k, readers, writers, affine)
+    return [layer for layer in found if layer is not None]
+
+
+def padded(layers: Sequence[Layer], outputs: Sequence[str]) -> list[Layer]:
+    """Padding alone merged into convolutions."""
+    found: list[Layer | None] = list(layers)
+    readers = _readers(found, outputs)
+    for k in range(len(found)):
+        _padding(found, k, readers, {}, set())
     return [layer for layer in found if layer is not None]
 
 
@@ -117,7 +127,7 @@ def _padding(
     layer = layers[k]
     behind = readers.get(layer.writes[0], []) if isinstance(layer, Pad) else []
     after = layers[behind[0]] if len(behind) == 1 and behind[0] >= 0 else None
-    if not isinstance(layer, Pad) or not isinstance(after, Conv1d) or after.same or after.period:
+    if not isinstance(layer, Pad) or not isinstance(after, Conv1d | Tfl8Conv1d) or after.same or after.period:
         return
     left, right = after.left + layer.left, after.right + layer.right
     layers[behind[0]], layers[k] = replace(after, reads=layer.reads, left=left, right=right), None

@@ -17,6 +17,7 @@ from ..tfl8_model import Tfl8Model
 from . import onnx_graph, tflite_scales
 from .onnx import Reading, contents, finished, outputs_of, parts
 from .onnx_build import Build
+from .onnx_merge import padded
 from .onnx_ops import OPERATIONS
 from .tflite_cells import masked, norm, recurrent
 from .tflite_distributed import distribute
@@ -91,7 +92,7 @@ def _integers(file: File, source: Source, compat: bool) -> Reading:
     outputs = outputs_of(build, graph, walk, rows=True)
     names = tuple(view.pieces[0][0] for _, view in outputs)
     build.notes += _left(file)
-    found = parts(build, names, lambda layers: layers)
+    found = parts(build, names, lambda layers: padded(layers, names))
     tensors = tuple(build.tensor8(tensor) for tensor in found.tensors)
     model = Tfl8Model(tensors, found.layers, found.inputs, names, source, found.meta, found.notes)
     feeds = tuple(feed for feed in build.feeds if feed.tensor in model.inputs)

@@ -13,23 +13,27 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..layers import Combine
+from ..layers import Combine, Conv1d, Pool1d, Reduce
 from ..model import Array
 from ..model import Tensor as ModelTensor
 from ..tfl8 import (
     BYTE_MOVERS,
+    REDUCTIONS,
     Tfl8Combine,
     Tfl8Constant,
+    Tfl8Conv1d,
     Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Embedding,
     Tfl8Lstm,
     Tfl8Map,
+    Tfl8Pool1d,
     Tfl8Quantize,
+    Tfl8Reduce,
     Tfl8Softmax,
     Tfl8Tensor,
 )
-from . import onnx_joins
+from . import onnx_joins, onnx_windows
 from .onnx_build import MAX_DIAGONAL, Build
 from .onnx_file import Node
 from .onnx_fold import optional, text
@@ -40,7 +44,7 @@ from .onnx_values import Atom, Data, Value, places
 from .tflite_cells import Cell, sequence_of, state_of
 from .tflite_file import Operator, Quantization, Subgraph, Tensor
 from .tflite_lower import Lowering, Method
-from .tflite_ops import METHODS
+from .tflite_ops import METHODS, window_of
 from .tflite_scales import MOVERS
 from .tflite_schema import ACTIVATIONS
 
@@ -83,10 +87,19 @@ class Build8(Build):
     def emit_all(
         self, form: Any, node: Node, reads: Sequence[str], widths: Sequence[int], suffix: str = "", /, **fields: Any
     ) -> list[str]:
+        fused = {"activation": node.attributes.get("fused", "none")}
         if form is Combine:
-            form, fields = Tfl8Combine, {**fields, "activation": node.attributes.get("fused", "none")}
+            form, fields = Tfl8Combine, {**fields, **fused}
             if fields["kind"] in ("concatenate", "add", "subtract", "multiply"):
                 return self._tfl8(form, node, reads, widths, suffix, fields)
+        elif form is Conv1d:
+            fields = {**fields, **fused, **node.attributes["fields"]}
+            if fields["groups"] == 1 or fields["kernel"].shape[2] == 1:
+                return self._tfl8(Tfl8Conv1d, node, reads, widths, suffix, fields)
+        elif form is Pool1d and not fields.pop("count_padding"):
+            return self._tfl8(Tfl8Pool1d, node, reads, widths, suffix, {**fields, **fused})
+        elif form is Reduce and fields["kind"] in REDUCTIONS:
+            return self._tfl8(Tfl8Reduce, node, reads, widths, suffix, fields)
         elif form in BYTE_MOVERS or form.__name__.startswith("Tfl8"):
             return self._tfl8(form, node, reads, widths, suffix, fields)
         raise CheckpointError(f"{node.label}: {form.__name__} of integers, which no layer does; {ADVICE}")
@@ -94,7 +107,7 @@ class Build8(Build):
     def _tfl8(
         self, form: Any, node: Node, reads: Sequence[str], widths: Sequence[int], suffix: str, fields: dict[str, Any]
     ) -> list[str]:
-        kept = form in BYTE_MOVERS or fields.get("kind") == "concatenate"
+        kept = form in BYTE_MOVERS or fields.get("kind") in ("concatenate", "max") or form is Tfl8Pool1d
         given: Params = self.params[reads[0]] if kept else node.attributes["params"]
         if kept and any(self.params[name] != given for name in reads):
             raise CheckpointError(f"{node.label}: it joins integers of different scales or zero points; {ADVICE}")
@@ -338,6 +351,68 @@ def _quantize(low: Lowering, operator: Operator, options: dict[str, Any]) -> Non
     low.emit(operator, "Layer8", [low.name(operator.inputs[0])], low.name(operator.outputs[0]), **node)
 
 
+def _conv(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+    label, depthwise = low.label(operator), operator.op == "DEPTHWISE_CONV_2D"
+    x, kernel, quantization = low.tensor(operator, 0), low.tensor(operator, 1).array(), _scale(low, operator, 1)
+    if kernel.ndim != 4 or len(x.shape) != 4 or not (quantization.plain or quantization.axis == 3 * depthwise):
+        raise CheckpointError(f"{label}: a kernel of shape {text(kernel.shape)}, or its scales along another axis")
+    if depthwise:
+        if kernel.shape[0] != 1 or kernel.shape[3] != x.shape[3] * options.pop("multiplier"):
+            raise CheckpointError(f"{label}: a kernel of shape {text(kernel.shape)} for {x.shape[3]} values")
+    elif kernel.shape[3] != x.shape[3]:
+        raise CheckpointError(
+            f"{label}: a convolution in groups, which runtimes' int8 kernels compute in ways of their own; {ADVICE}"
+        )
+    units = kernel.shape[3 if depthwise else 0]
+    bias = _bias(low, operator, 2, units, quantization.scales, params_of(x, label))
+    window = window_of(low, operator, options, x, (kernel.shape[1], kernel.shape[2]))
+    weights = low.hold(kernel.transpose(3, 0, 1, 2) if depthwise else kernel.transpose(0, 3, 1, 2))
+    value = low.emit(operator, "Transpose", [low.name(operator.inputs[0])], perm=[0, 3, 1, 2])
+    node: dict[str, Any] = {
+        "fields": {"bias": bias, "kernel_scale": quantization.scales},
+        "fused": _fused(low, operator, options),
+    }
+    node |= {"group": x.shape[3] if depthwise else 1, "params": _written(low, operator)}
+    value = low.emit(operator, "Conv8", [value, weights], **node, **window)
+    low.emit(operator, "Transpose", [value], low.name(operator.outputs[0]), perm=[0, 2, 3, 1])
+
+
+def _pool(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+    _same(low, operator, operator.inputs)
+    size, x = [options.pop("height"), options.pop("width")], low.tensor(operator, 0)
+    if len(x.shape) != 4 or min(size) < 1:
+        raise CheckpointError(f"{low.label(operator)}: windows of {text(size)} over {text(x.shape)}")
+    window = window_of(low, operator, options, x, (size[0], size[1]))
+    del window["dilations"]
+    node = {"kernel_shape": size, "fused": _fused(low, operator, options), "params": _written(low, operator)}
+    value = low.emit(operator, "Transpose", [low.name(operator.inputs[0])], perm=[0, 3, 1, 2])
+    op = "MaxPool8" if operator.op == "MAX_POOL_2D" else "AveragePool8"
+    value = low.emit(operator, op, [value], **node, **window)
+    low.emit(operator, "Transpose", [value], low.name(operator.outputs[0]), perm=[0, 2, 3, 1])
+
+
+def _reduce(op: str) -> Method:
+    def made(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+        over, keep = low.constant(operator, 1), options.pop("keep_dims")
+        if op == "ReduceMax8":
+            _same(low, operator, operator.inputs[:1])
+        elif keep and len(low.tensor(operator, 0).shape) == 4 and over is not None and over.size == 2:
+            raise CheckpointError(
+                f"{low.label(operator)}: a mean over two axes that stay, which runtimes' int8 kernels compute in ways "
+                f"of their own; {ADVICE}"
+            )
+        inputs = [low.name(operator.inputs[0]), low.name(operator.inputs[1])]
+        node = {"keepdims": int(keep), "params": _written(low, operator)}
+        low.emit(operator, op, inputs, low.name(operator.outputs[0]), **node)
+
+    return made
+
+
+def _pad(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
+    _same(low, operator, operator.inputs[:1])
+    METHODS["PAD"](low, operator, options)
+
+
 def _embedding(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     table = low.tensor(operator, 0)
     if table.data is None:
@@ -416,6 +491,13 @@ METHODS8: dict[str, Method] = {
         fields=lambda low, operator, options: {"function": "leaky_relu", "alpha": float(options.pop("alpha"))},
     ),
     "GATHER": _embedding,
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _conv,
+    "MAX_POOL_2D": _pool,
+    "AVERAGE_POOL_2D": _pool,
+    "MEAN": _reduce("ReduceMean8"),
+    "REDUCE_MAX": _reduce("ReduceMax8"),
+    "PAD": _pad,
     "CONCATENATION": _concatenation,
     "ADD": _joined("add"),
     "SUB": _joined("subtract"),
@@ -506,6 +588,17 @@ def _join8(build: Build, node: Node, settings: Settings, inputs: list[Value | No
     return replace(data, pieces=((tensor, 0),))
 
 
+def _windows8(operation: Operation, *keys: str) -> Operation:
+    """An operation over steps, whose layer `Build8` finds the integers of."""
+
+    def made(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> Value | list[Value]:
+        for key in keys:
+            settings.any(key)
+        return operation(build, replace(node, op=node.op.removesuffix("8")), settings, inputs)
+
+    return made
+
+
 OPERATIONS8: dict[str, Operation] = {
     **{
         name: OPERATIONS[name]
@@ -516,5 +609,9 @@ OPERATIONS8: dict[str, Operation] = {
     "Lstm8": _lstm8,
     "Embedding8": _embedding8,
     "Join8": _join8,
+    "Conv8": _windows8(onnx_windows.conv, "fields", "fused", "params"),
+    **dict.fromkeys(("MaxPool8", "AveragePool8"), _windows8(onnx_windows.pool, "fused", "params")),
+    **dict.fromkeys(("ReduceMean8", "ReduceMax8"), _windows8(onnx_windows.reduce, "params")),
+    "Pad": onnx_windows.pad,
 }
 """How each node becomes layers."""

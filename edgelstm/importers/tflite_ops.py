@@ -281,7 +281,7 @@ def _conv(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
         raise CheckpointError(f"{low.label(operator)}: a kernel of shape {text(kernel.shape)} for {groups} values")
     weights = low.emit(operator, "Transpose", [low.name(operator.inputs[1])], perm=list(order))
     bias = low.name(operator.inputs[2]) if len(operator.inputs) > 2 else ""
-    window = _window(low, operator, options, x, (kernel.shape[1], kernel.shape[2]))
+    window = window_of(low, operator, options, x, (kernel.shape[1], kernel.shape[2]))
     value = low.emit(operator, "Transpose", [low.name(operator.inputs[0])], perm=[0, 3, 1, 2])
     value = low.emit(operator, "Conv", [value, weights, *([bias] if bias else [])], group=groups, **window)
     value = low.emit(operator, "Transpose", [value], perm=[0, 2, 3, 1])
@@ -293,7 +293,7 @@ def _pool(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     x = low.tensor(operator, 0)
     if len(x.shape) != 4 or min(size) < 1:
         raise CheckpointError(f"{low.label(operator)}: windows of {text(size)} over {text(x.shape)}")
-    window = _window(low, operator, options, x, size)
+    window = window_of(low, operator, options, x, size)
     del window["dilations"]
     op = "MaxPool" if operator.op == "MAX_POOL_2D" else "AveragePool"
     value = low.emit(operator, "Transpose", [low.name(operator.inputs[0])], perm=[0, 3, 1, 2])
@@ -302,7 +302,7 @@ def _pool(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     low.activated(operator, options, value, operator.outputs[0])
 
 
-def _window(
+def window_of(
     low: Lowering, operator: Operator, options: dict[str, Any], x: Tensor, size: tuple[int, int]
 ) -> dict[str, Any]:
     """Strides, dilations and padding; along an axis of one row a window of one row does not move."""

@@ -19,6 +19,7 @@ from edgelstm.tfl8 import (
     ROUNDINGS,
     Tfl8Combine,
     Tfl8Constant,
+    Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Map,
     Tfl8Quantize,
@@ -176,7 +177,7 @@ def alone(layer: object, x: Tfl8Tensor, y: Tfl8Tensor) -> Tfl8Model:
 
 
 @pytest.mark.parametrize("runtime,resolver", WAYS)
-def test_of_three_roundings_exactly_the_one_named_is_a_runtimes_own(runtime: str, resolver: str) -> None:
+def test_of_all_roundings_exactly_the_one_named_is_a_runtimes_own(runtime: str, resolver: str) -> None:
     chosen = way(runtime, resolver)
     random = np.random.default_rng(1)
     wrong = dict.fromkeys(ROUNDINGS, 0)
@@ -188,7 +189,32 @@ def test_of_three_roundings_exactly_the_one_named_is_a_runtimes_own(runtime: str
         x = random.integers(-128, 128, (1, 400, inputs), np.int8)
         for rounding in ROUNDINGS:
             wrong[rounding] += differing(variant(model, rounding=rounding), [x], *chosen)
-    assert [r for r in ROUNDINGS if wrong[r] == 0] == [ARITHMETIC[chosen]["rounding"]], wrong
+    own = ARITHMETIC[chosen]["rounding"]
+    # float and single differ once in a million values, and are told apart in the next test
+    assert [r for r in ROUNDINGS if wrong[r] == 0 and {r, own} != {"float", "single"}] == [own], wrong
+
+
+@pytest.mark.parametrize(
+    "runtime,resolver", [way for way in WAYS if ARITHMETIC[way]["rounding"] in ("float", "single")]
+)
+def test_float32_is_told_from_one_rounding(runtime: str, resolver: str) -> None:
+    """Sums and scales on which they differ: those of a matrix of zeros, whose biases they are."""
+    chosen = way(runtime, resolver)
+    random, found = np.random.default_rng(3), []
+    one, x = np.float32(1), Tfl8Tensor("x", 1, "s8", 1.0, 0)
+    while len(found) < 24:
+        scales = (2 ** random.uniform(-20, -16, 1000)).astype(np.float32)
+        sums = random.integers(-(2**23), 2**23, (1000, 1000))
+        m, s = np.array([tfl8_integers.multiplier(float(scale)) for scale in scales]).T
+        single = tfl8_integers.scaled(sums, m, s, "single")
+        differ = single != np.rint(sums.astype(np.float32) * (one * scales / one))
+        found += [(sums[at], scales[at[1]]) for at in map(tuple, np.argwhere(differ & (np.abs(single) < 100)))]
+    bias, scale = (np.array(values) for values in zip(*found, strict=True))
+    kernel = np.zeros((len(bias), 1), np.int8)
+    layer = Tfl8Dense("dense", ("x",), ("y",), kernel, bias, scale)
+    model = alone(layer, x, Tfl8Tensor("y", len(bias), "s8", 1.0, 0))
+    wrong = {r: differing(variant(model, rounding=r), [np.zeros((1, 3, 1), np.int8)], *chosen) for r in ROUNDINGS}
+    assert [r for r in ("single", "float") if wrong[r] == 0] == [ARITHMETIC[chosen]["rounding"]], wrong
 
 
 @pytest.mark.parametrize("runtime,resolver", WAYS)

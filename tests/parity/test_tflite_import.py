@@ -628,8 +628,7 @@ def test_int8_joined_with_a_row_of_the_file(op: str, shape: tuple[int, ...], fir
     y = file.tensor((1, 6, 4), "int8", quantized=(0.06, 5, 0))
     file.into(op, [held, x] if first else [x, held], [y], {"activation": 0}, 2)
     file.outputs(y)
-    # LiteRT's delegate multiplies in a way of its own
-    same_bytes(file.bytes(), runtime, 6, "reference" if op == "MUL" else "default")
+    same_bytes(file.bytes(), runtime, 6)
 
 
 def test_the_schema_is_tensorflows() -> None:
