@@ -448,6 +448,19 @@ AROUND: dict[str, Any] = {
     "every_other_value": sliced((0, 0, 0), (1, 6, 4), (1, 1, 2), (1, 6, 2)),
     "backwards": sliced((0, -1, 0), (1, -7, 4), (1, -1, 1), (1, 6, 4)),
     "slice": lambda f, x: f.op("SLICE", [x, ints(f, 0, 2, 0), ints(f, 1, -1, 3)], (1, 4, 3)),
+    "gather_values": lambda f, x: f.op("GATHER", [x, ints(f, 3, 0, 0)], (1, 6, 3), {"axis": 2}),
+    "gather_step": lambda f, x: f.op("GATHER", [x, f.constant(np.array(2, np.int32))], (1, 4), {"axis": 1}),
+    "joined_values": lambda f, x: f.op("CONCATENATION", [x, x], (1, 6, 8), {"axis": 2}),
+    "joined_rows": lambda f, x: f.op(
+        "CONCATENATION",
+        [f.op("MEAN", [x, ints(f, 1)], (1, 4)), f.op("REDUCE_MAX", [x, ints(f, 1)], (1, 4))],
+        (1, 8),
+        {"axis": 1},
+    ),
+    "relu_0_to_1": unary("RELU_0_TO_1"),
+    "split_steps": lambda f, x: f.op(
+        "SUB", f.op("SPLIT", [f.constant(np.array(1)), x], [(1, 3, 4)] * 2, {"count": 2}), (1, 3, 4)
+    ),
     "split": split,
     "split_v": split_v,
     "packed": packed,
