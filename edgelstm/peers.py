@@ -322,6 +322,61 @@ def _real(y: Array, row: dict[str, Any]) -> Array:
     return real
 
 
+def has_micro() -> bool:
+    """Whether TFLite Micro's package for Python is installed; it has wheels for Linux on x86-64."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
+def run_micro(path: str | os.PathLike[str], xs: Sequence[Array], *, timeout: float = TIMEOUT) -> Answers:
+    """Run a .tflite file in TFLite Micro, which takes as many steps as the file has."""
+    return call("micro_file", Path(path), xs, timeout)
+
+
+def micro_file(path: Path, xs: Sequence[Array]) -> Answers:
+    """A file's answers of TFLite Micro in this process."""
+    try:
+        module: Any = importlib.import_module("tflite_micro").runtime
+    except ImportError as error:
+        raise MissingError(f"TFLite Micro is not installed ({error}): pip install tflite-micro") from None
+    peer = f"tflite-micro {version('tflite-micro')}"
+    model = path.read_bytes()
+    rows: tuple[list[Any], list[Any]] = [], []
+    batches = []
+    for k in range(len(xs[0])):
+        try:
+            interpreter = module.Interpreter.from_bytes(model, arena_size=_MICRO_ARENA)
+            rows = rows if rows[0] else _micro_rows(interpreter, model, xs, repr(path.name))
+            for number, (x, row) in enumerate(zip(xs, rows[0], strict=True)):
+                interpreter.set_input(_integers(x[k : k + 1], row), number)
+            interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise PeerError(f"{peer} cannot run {path.name!r}: {str(error).strip() or 'it does not say why'}") from None
+        batches.append([_real(interpreter.get_output(n), row) for n, row in enumerate(rows[1])])
+    ys = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return Answers(ys, peer, any(row["dtype"] is np.int8 for row in (*rows[0], *rows[1])))
+
+
+_MICRO_ARENA = 1 << 22  # bytes
+
+
+def _micro_rows(interpreter: Any, model: bytes, xs: Sequence[Array], what: str) -> tuple[list[Any], list[Any]]:
+    """Inputs and outputs, as `_integers` and `_real` take them. InputError if the inputs are not the data's."""
+    from .importers.tflite_file import parse
+
+    graph = parse(model).subgraphs[0]
+    found = ([interpreter.get_input_details(n) for n in range(len(graph.inputs))],
+             [interpreter.get_output_details(n) for n in range(len(graph.outputs))])  # fmt: skip
+    shapes = [tuple(int(n) for n in row["shape"]) for row in found[0]]
+    if shapes != [(1, *x.shape[1:]) for x in xs]:
+        given = ", ".join(str((1, *x.shape[1:])) for x in xs)
+        raise InputError(f"{what} has inputs {', '.join(map(str, shapes))} in TFLite Micro; the data's are {given}")
+    for row in (*found[0], *found[1]):
+        scales = row["quantization_parameters"]
+        if len(scales["scales"]):
+            row["quantization"] = float(scales["scales"][0]), int(scales["zero_points"][0])
+    return found
+
+
 # ---- Keras ----
 
 

@@ -62,6 +62,7 @@ OUTSIDE = {  # packages other than NumPy and Python's own, and who may import th
     "keras": {"peers"},
     "tf_keras": {"peers"},
     "tflite_runtime": {"peers"},
+    "tflite_micro": {"peers"},
     "ai_edge_litert": {"peers"},
 }
 FREE = sys.stdlib_module_names | {"numpy", "__version__"}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import arrays, peers
-from ..comparison import DECIBELS, LIMIT, Row, above, also, compare, shown, within
+from ..comparison import DECIBELS, LIMIT, Difference, Row, above, also, compare, shown, within
 from ..errors import InputError
 from ..exporters import tflite
 from ..meta import Array
@@ -123,13 +123,13 @@ def validate(
             subject, answers["tfl8"], against.source, against.integers, xs, runtime, timeout, notes,
             lambda share: tell("ways of rounding", share),
         )  # fmt: skip
-    own_rule = [row for row in arithmetic if row.runtime in expected.peer and row.resolver == "default"]
+    own_rule = exactness.judging(arithmetic, expected.peer)
     rows: list[Row] = []
     for variant in variants:
         for output, y, z in pairs[variant.name]:
             difference = compare(y, z)
             if variant.name == "tfl8" and own_rule:
-                row = _bytes(output, y, z, difference, own_rule[0], exact)
+                row = _bytes(output, difference, own_rule[0], exact)
             elif variant.name == "f32" and not expected.integer:
                 row = within(variant.name, output, difference, limit)
             else:
@@ -281,12 +281,13 @@ def _official(
 # ---- what is judged ----
 
 
-def _bytes(output: str, y: Array, z: Array, difference: Any, rule: Arithmetic, exact: bool) -> Row:
-    """A tfl8 image beside the runtime of its .tflite."""
-    same = bool((y == z).all())
+def _bytes(output: str, difference: Difference, rule: Arithmetic, exact: bool) -> Row:
+    """A tfl8 image beside a runtime on its .tflite."""
+    whose = f"every byte of {rule.runtime}"
     if exact:
-        return Row("tfl8", output, difference, "every byte", same)
-    return Row("tfl8", output, difference, "every byte in a known way of rounding", same or bool(rule.exact))
+        return Row("tfl8", output, difference, whose, not rule.differing)
+    passed = not rule.differing or bool(rule.exact)
+    return Row("tfl8", output, difference, f"{whose} in a known way of rounding", passed)
 
 
 def _applies(

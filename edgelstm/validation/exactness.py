@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..tfl8 import FACTORS
 from ..tfl8_model import ARITHMETIC, SETTINGS, Tfl8Model, arithmetic, variant
 from .variants import Arrays, Variant
 
+MICRO = ("tflite-micro", "reference")
 _DEFAULT = {"flavour": "tflite", "rounding": "double", "factors": "double", "ties": "away"}
 
 
@@ -85,10 +86,15 @@ def measured(
     rows = []
     packages = [runtime] if runtime is not None else peers.runtimes()
     pairs = [(package, resolver) for package in packages for resolver in peers.RESOLVERS]
+    if runtime is None and peers.has_micro():
+        pairs.append(MICRO)
     for done, (package, resolver) in enumerate(pairs):
         progress(done / len(pairs))
         try:
-            expected = peers.run_tflite(path, xs, package, resolver=resolver, timeout=timeout)
+            if (package, resolver) == MICRO:
+                expected = peers.run_micro(path, xs, timeout=timeout)
+            else:
+                expected = peers.run_tflite(path, xs, package, resolver=resolver, timeout=timeout)
         except EdgeLstmError as error:
             notes.append(f"{package} with its {resolver} kernels is not compared: {error}")
             continue
@@ -106,6 +112,13 @@ def measured(
         off = max((float(np.abs(y - z).max()) for y, z in zip(found, expected.ys, strict=False)), default=0.0)
         rows.append(Arithmetic(expected.peer, resolver, platform.machine(), image, wrong, of, exact, off))
     return tuple(rows)
+
+
+def judging(rows: Sequence[Arithmetic], peer: str) -> list[Arithmetic]:
+    """The row by which an image is judged: that of the runtime that answered, or of TFLite Micro if the image has its
+    arithmetic; none where neither ran."""
+    micro = [row for row in rows if row.runtime.startswith(MICRO[0]) and "flavour micro" in row.image]
+    return micro or [row for row in rows if row.runtime in peer and row.resolver == "default"]
 
 
 def _differing(found: Arrays, expected: Arrays) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelstm import importers, peers, quantize, read, save, validate
+from edgelstm import importers, peers, quantize, read, save, validate, variant
 from edgelstm.exporters import tflite
 
 ROOT = Path(__file__).parents[2]
@@ -89,3 +89,17 @@ def test_against_onnx_runtime():
     path = ROOT / "tests" / "golden" / "onnx" / "tf2onnx_bidirectional.onnx"
     report = validate(read(path), path, by="framework", drift_steps=0)
     assert report.passed and "onnxruntime" in report.reference and report.layers
+
+
+@pytest.mark.skipif(not peers.has_micro(), reason="tflite-micro is not installed")
+def test_an_image_for_micro_beside_micro(images):
+    """Of its own arithmetic, that of Micro's runtime is exact, and judged by; of another's it is told."""
+    file = images / "int8.tflite"
+    model = variant(read(file), runtime="tflite-micro")
+    report = validate(model, file, X[:4], exact=True, drift_steps=0)
+    (row,) = [one for one in report.arithmetic if one.runtime.startswith("tflite-micro")]
+    assert report.passed and row.differing == 0 and "flavour micro" in row.image
+    assert report.rows[0].required.startswith("every byte of tflite-micro")
+    report = validate(read(file), file, X[:4], drift_steps=0)
+    (row,) = [one for one in report.arithmetic if one.runtime.startswith("tflite-micro")]
+    assert "flavour micro" in row.exact or not row.differing
