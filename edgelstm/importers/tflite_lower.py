@@ -7,6 +7,7 @@ the numbers they stand for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any, TypeAlias
 
@@ -53,6 +54,7 @@ class Lowering:
         self.evaluated = 0  # operators of the steps of all loops
         self._weights = 0
         self._made = 0
+        self.last: dict[int, str] = {}  # of states that are answers, what cells leave in them
         self._ports: dict[int, str] = {}
         self._taken: set[str] = set()
         self._called: dict[str, int] = {}
@@ -67,8 +69,13 @@ class Lowering:
         for operator in operators:
             self.lower(operator)
         inputs = [self._port(k) for k in self.subgraph.inputs]
-        outputs = []
+        outputs: list[Port] = []
+        states: dict[int, Port] = {}
         for k in self.subgraph.outputs:
+            if k in self.last:
+                states[k] = states.get(k) or self._state_port(k)
+                outputs.append(states[k])
+                continue
             if k in self.subgraph.inputs or k not in self.writers:
                 raise CheckpointError(f"output {shown(self._ports[k])!r} is not computed from what the model reads")
             outputs.append(self._port(k))
@@ -78,6 +85,12 @@ class Lowering:
         tensor = self.subgraph.tensors[k]
         shape: list[int | str] = [n if n >= 0 else f"d{axis}" for axis, n in enumerate(tensor.signature)]
         return Port(self._ports[k], _ANSWERS.get(tensor.dtype, tensor.dtype), tuple(shape))
+
+    def _state_port(self, k: int) -> Port:
+        """A cell's state as an answer: what the cell leaves there, whatever it started from."""
+        name = self._port_name(k) if k in self.subgraph.inputs else self._ports[k]
+        self.nodes.append(Node("Identity", "", name, (self.last[k],), (name,), {}, "Identity"))
+        return replace(self._port(k), name=name)
 
     def _port_name(self, k: int) -> str:
         name = self.file.names.get(k) or plain(self.subgraph.tensors[k].name) or f"tensor_{k}"
@@ -141,9 +154,17 @@ class Lowering:
         self.constants[found] = np.zeros(tensor.shape, np.float32)
         return found
 
+    def left(self, operator: Operator, index: int) -> str:
+        """What the last state of a cell is called where the graph answers it; "" elsewhere."""
+        k = operator.inputs[index] if index < len(operator.inputs) else -1
+        if k not in self.subgraph.outputs:
+            return ""
+        self.last[k] = self.own()
+        return self.last[k]
+
     def state(self, operator: Operator, index: int) -> str:
         """The state a cell starts from; "" for the zeros of a variable. The cell leaves its last one there, which
-        nobody else may see: converters give several the same zeros to start from."""
+        nobody else may see but the graph's answers: converters give several the same zeros to start from."""
         k = operator.inputs[index] if index < len(operator.inputs) else -1
         if k < 0:
             return ""
@@ -152,7 +173,7 @@ class Lowering:
         operators = self.subgraph.operators
         place = next(n for n, o in enumerate(operators) if o is operator)
         late = [o for o in operators[place + 1 :] if k in o.inputs]
-        if late or k in self.subgraph.outputs:
+        if late or (k in self.subgraph.outputs and k not in self.last):
             other, name = self.label(late[0]) if late else "an output", shown(self.subgraph.tensors[k].name)
             raise CheckpointError(
                 f"{self.label(operator)}: it keeps its state in {name!r}, which {other} "

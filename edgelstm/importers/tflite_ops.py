@@ -406,9 +406,11 @@ def _lstm(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     function = ACTIVATIONS.get(options.pop("activation"), "unknown")
     parts = _parts(low, operator, range(1, 18)) + _parts(low, operator, range(20, 24))
     cell = fused_lstm(low.label(operator), parts, options, function)
+    left = [low.left(operator, k) for k in (18, 19)]
     states = [low.state(operator, k) for k in (18, 19)]
     layout = 0 if options.pop("time_major") else 1
-    low.cell(operator, cell, [low.name(operator.inputs[0]), "", *states], [low.name(operator.outputs[0])], layout)
+    outputs = [low.name(operator.outputs[0]), *left]
+    low.cell(operator, cell, [low.name(operator.inputs[0]), "", *states], outputs, layout)
 
 
 def _bidirectional_lstm(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
@@ -460,8 +462,9 @@ def _rnn(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:
     function = ACTIVATIONS.get(options.pop("activation"), "unknown")
     cell = fused_rnn(low.label(operator), _parts(low, operator, range(1, 4)), function)
     layout = 0 if options.pop("time_major") else 1
+    left = low.left(operator, 4)
     inputs = [low.name(operator.inputs[0]), "", low.state(operator, 4)]
-    low.cell(operator, cell, inputs, [low.name(operator.outputs[0])], layout)
+    low.cell(operator, cell, inputs, [low.name(operator.outputs[0]), left], layout)
 
 
 def _bidirectional_rnn(low: Lowering, operator: Operator, options: dict[str, Any]) -> None:

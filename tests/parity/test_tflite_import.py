@@ -540,6 +540,28 @@ def test_states_as_inputs(options: dict[str, Any]) -> None:
     assert model.inputs == ("x", "h", "c") and model.layers[0].initial
 
 
+@pytest.mark.parametrize("steps", [1, 6])
+@pytest.mark.parametrize("doors", [False, True])
+@pytest.mark.parametrize("op", ["UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN"])
+def test_states_as_outputs(op: str, doors: bool, steps: int) -> None:
+    """A cell's state among the graph's outputs, an input or a variable, holds what the cell leaves there."""
+    file = File()
+    x = file.input(1, steps, 3, name="x")
+    count = 2 if op.endswith("LSTM") else 1
+    if doors:
+        states = [file.input(1, 4, name=name, variable=True) for name in ("h", "c")[:count]]
+    else:
+        states = [file.tensor((1, 4), variable=True, name=name) for name in ("h", "c")[:count]]
+    if count == 2:
+        y = lstm(file, x, (1, steps, 3), 4, states=(states[0], states[1]))
+    else:
+        rows = [file.constant(weights(*shape, seed=k)) for k, shape in enumerate([(4, 3), (4, 4), (4,)])]
+        y = file.op(op, [x, *rows, states[0]], (1, steps, 4), {"activation": 4})
+    file.outputs(y, *states)
+    model = agree(file.bytes(), ("default", "reference"))
+    assert len(model.outputs) == 1 + count and len(model.inputs) == 1 + count * doors
+
+
 # ---- what TensorFlow's converter writes ----
 
 
