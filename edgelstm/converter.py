@@ -78,10 +78,7 @@ def convert(
     `timeout` seconds or asks for TensorFlow's own operators is a result. CheckpointError, as of `peers.run_keras`, if
     the checkpoint may not run; MissingError without TensorFlow; PeerError if this is no checkpoint of Keras.
     """
-    kind = "tflite" if peers.is_tflite(Path(path)) else importers.recognise(Path(path))
-    if kind != "keras":
-        raise PeerError(_OTHER_ROADS.get(str(kind), "TensorFlow's converter reads Keras models alone"))
-    by = f"TensorFlow {_version()}'s converter"
+    by = maker(path)
     source = xs if samples is None else samples
     some = np.unique(np.linspace(0, len(source[0]) - 1, SAMPLES).astype(int))
     given = [x[some] for x in source]
@@ -101,6 +98,14 @@ def convert(
                 end = error.end
             found |= {one.kind: one for one in _made(left, Path(folder), by, end)}
     return found
+
+
+def maker(path: str | os.PathLike[str]) -> str:
+    """Who would convert a checkpoint. MissingError without TensorFlow; PeerError if this is no checkpoint of Keras."""
+    kind = "tflite" if peers.is_tflite(Path(path)) else importers.recognise(Path(path))
+    if kind != "keras":
+        raise PeerError(_OTHER_ROADS.get(str(kind), "TensorFlow's converter reads Keras models alone"))
+    return f"TensorFlow {_version()}'s converter"
 
 
 _OTHER_ROADS = {

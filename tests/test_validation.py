@@ -11,14 +11,14 @@ from around import of
 from nets import signal, stack, two_heads
 
 import edgelstm.importers
-from edgelstm import Runner, pack, peers, quantize, reference, save
+from edgelstm import Runner, converter, pack, peers, quantize, recording, reference, save
 from edgelstm.errors import CheckpointError, InputError, MissingError, PeerError
 from edgelstm.exporters import tflite
 from edgelstm.importers import tflite_settings
-from edgelstm.layers import Activation, Embedding, Rnn
+from edgelstm.layers import Activation, Embedding, Lstm, Rnn
 from edgelstm.model import Meta
 from edgelstm.peer_process import Answers
-from edgelstm.validation import longrun, validate
+from edgelstm.validation import beside, longrun, validate
 from edgelstm.validation.data import random_walks
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -307,6 +307,50 @@ def test_a_cell_scale_tflite_cannot_do_is_told(tmp_path, monkeypatch):
     found = tflite_settings.read(path.read_bytes())
     monkeypatch.setattr(tflite_settings, "read", lambda data: [replace(one, cell_scale=2.0**-16) for one in found])
     assert any("skips its tanh" in said for said in validate(MODEL, path, X).advice)
+
+
+@needs_runtime
+def test_what_the_official_converter_makes_is_shown_and_its_clip_told(tmp_path, monkeypatch):
+    """A stand-in that writes a clip and dies of int8."""
+    path = recording.DATA / "machine_temp.keras"
+    model = edgelstm.importers.read(path)
+    x = signal((4, 10, model.width(model.inputs[0])))
+    clipped = replace(
+        model, layers=tuple(replace(a, cell_clip=0.05) if isinstance(a, Lstm) else a for a in model.layers)
+    )
+    file = tflite.build(clipped, steps=10)
+    made = {"float": converter.Conversion("float", "TensorFlow 9's converter", file, "", (0,), (0,))}
+    for kind in ("dynamic", "int8"):
+        made[kind] = converter.Conversion(kind, "TensorFlow 9's converter", None, f"it died on kind {kind}")
+    monkeypatch.setattr(converter, "maker", lambda path: "TensorFlow 9's converter")
+    monkeypatch.setattr(converter, "convert", lambda path, xs, kinds, **more: {kind: made[kind] for kind in kinds})
+    monkeypatch.setattr(peers, "run_checkpoint", lambda path, xs, **more: Answers(reference.run(model, xs), "Keras 3"))
+    report = validate(model, path, x, converter=True)
+    assert report.passed and "converter float" in variants(report) and "converter int8" not in variants(report)
+    assert [one.made for one in report.converted] == [True, False, False]
+    assert "it died on kind int8" in report.lines
+    (said,) = [one for one in report.advice if "clips its cells at 0.05" in one]
+    assert "the float file of TensorFlow 9's converter" in said and "without the clip" in said
+    against = validate(model, path, x, by="converter")
+    assert not against.passed and "the float file of TensorFlow 9's converter" in against.reference
+    with pytest.raises(PeerError, match="it died on kind int8"):
+        validate(model, path, x, by="converter", kind="int8")
+    with pytest.raises(InputError, match="takes a Keras checkpoint"):
+        validate(model, model, x, converter=True)
+
+
+def test_samples_become_as_long_as_what_the_converter_fixes():
+    """It makes files for the data's number of steps, and takes ranges from sequences that long."""
+    x = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
+    data = [np.zeros((4, 2, 3), np.float32)]
+    (found,) = beside.windows(x, data)
+    assert found.shape == (4, 2, 3) and (found[0] == x[0, :2]).all() and (found[3] == x[1, 2:4]).all()
+    assert (beside.windows([x[0], x[1, :3]], data)[0] == np.stack([x[0, :2], x[0, 2:4], x[1, :2]])).all()
+    assert (beside.windows(x[0], data)[0] == x[:1, :4].reshape(2, 2, 3)).all()
+    assert beside.windows(x[:, :1], data) is None and beside.windows(None, data) is None
+    start = [np.zeros((4, 2, 3), np.float32), np.zeros((4, 7), np.float32)]
+    found, state = beside.windows((x, np.ones((2, 7))), start)
+    assert found.shape == (2, 2, 3) and state.shape == (2, 7)
 
 
 # ---- data ----

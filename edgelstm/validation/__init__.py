@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import arrays, peers
+from .. import converter as official_converter
 from ..comparison import DECIBELS, LIMIT, Difference, Row, above, also, compare, shown, within
 from ..errors import InputError
 from ..exporters import tflite
@@ -93,6 +94,10 @@ def validate(
     subject = Variant(runner.description.number_type, runner)
     against = recognised(reference, runner, head, architecture, notes)
     asked = _asked(by, kind, samples, runtime, trust, timeout, runner)
+    if converter or by == "converter":
+        if against.kind != "checkpoint":
+            raise InputError("TensorFlow's converter takes a Keras checkpoint; the reference is none")
+        official_converter.maker(against.source)
     floats = against.model or (model if isinstance(model, Model) else None)
     if asked.samples is not None and floats is None:
         raise InputError("samples need the float model: give its checkpoint as the reference")
@@ -263,8 +268,6 @@ def _as_real(answers: Answers, runner: Runner) -> Answers:
 def _official(
     against: Reference, xs: list[Array], asked: Asked, kinds: tuple[str, ...], notes: list[str], truth: Arrays = ()
 ) -> beside.Official:
-    if against.kind != "checkpoint":
-        raise InputError("TensorFlow's converter takes a Keras checkpoint; the reference is none")
     return beside.official(
         against,
         xs,

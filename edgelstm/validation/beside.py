@@ -92,7 +92,7 @@ def official(
     truth: what they should, where somebody else knows.
     """
     found: dict[str, Arrays] = {}
-    calibrating = _windows(samples, xs)
+    calibrating = windows(samples, xs)
     if samples is not None and calibrating is None and "int8" in kinds:
         notes.append(
             "the converter's int8 took its ranges from the data: the samples are shorter, and it fixes lengths"
@@ -120,20 +120,25 @@ def official(
     return Official(found, tuple(who), tuple(told), tuple(spoilt))
 
 
-def _windows(samples: Any, xs: list[Array]) -> list[Array] | None:
-    """The samples cut to the data's steps, as they begin; None where some are shorter or there are none."""
+def windows(samples: Any, xs: list[Array]) -> list[Array] | None:
+    """Samples, as `quantize` takes them, in stretches of as many steps as the data have: all that follow each other, or
+    the first of each sequence where an input has no steps. None where a sequence is shorter.
+    """
     if samples is None:
         return None
     ports = samples if isinstance(samples, tuple) else (samples,)
-    cut: list[Array] = []
+    stretched = all(x.ndim == 3 and x.shape[1] == xs[0].shape[1] for x in xs)
+    columns = []
     for port, x in zip(ports, xs, strict=True):
-        rows = [
-            np.asarray(one, np.float32)[: x.shape[1]] if x.ndim == 3 else np.asarray(one, np.float32) for one in port
-        ]
-        if not rows or any(row.shape[0] != x.shape[1] or row.size != x[0].size for row in rows):
+        size = x[0].size
+        rows = [port] if isinstance(port, np.ndarray) and port.ndim < x.ndim and port.size % size == 0 else port
+        flat = [np.asarray(row, np.float32).reshape(-1) for row in rows]
+        counts = [len(row) // size if stretched else min(1, len(row) // size) for row in flat]
+        if not flat or 0 in counts:
             return None
-        cut.append(np.stack([row.reshape(x.shape[1:]) for row in rows]))
-    return cut if len({len(x) for x in cut}) == 1 else None
+        parts = [row[: count * size].reshape(count, *x.shape[1:]) for row, count in zip(flat, counts, strict=True)]
+        columns.append(np.concatenate(parts))
+    return columns if len({len(column) for column in columns}) == 1 else None
 
 
 def _mended(one: converter.Conversion, xs: list[Array], runtime: str | None, timeout: float, file: bytes) -> Arrays:
