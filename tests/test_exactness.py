@@ -43,7 +43,7 @@ def test_an_image_tells_its_way(file):
 
 
 @needs_runtime
-def test_which_way_is_exact(file, tmp_path):
+def test_which_way_is_exact(file, tmp_path, monkeypatch):
     """An image that rounds as the runtime does has its bytes; one that rounds otherwise is told whose it has."""
     runtime = peers.runtimes()[0]
     own = ARITHMETIC[runtime, "default", platform.machine()]
@@ -55,6 +55,7 @@ def test_which_way_is_exact(file, tmp_path):
     assert row.differing == 0 and row.values == 40 * 4 and row.exact == row.image
     assert {one.resolver for one in report.arithmetic} == set(peers.RESOLVERS)
 
+    monkeypatch.setattr(peers, "RESOLVERS", {"default": "AUTO"})
     rounding = next(one for one in ("double", "halfup", "single") if one != own["rounding"])
     save(variant(model, **own | {"rounding": rounding}), tmp_path / "other.elstm")
     report = validate(tmp_path / "other.elstm", file, X, **quick)
@@ -67,7 +68,8 @@ def test_which_way_is_exact(file, tmp_path):
 
 
 @needs_runtime
-def test_an_image_of_another_file_has_no_way(file, tmp_path):
+def test_an_image_of_another_file_has_no_way(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "RESOLVERS", {"default": "AUTO"})
     from edgelstm.exporters import tflite
 
     other = tmp_path / "m.tflite"

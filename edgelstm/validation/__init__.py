@@ -167,7 +167,8 @@ def validate(
     real_model = floats
     if floats is None and against.integers is not None:
         real_model = meaning(against.integers)
-        notes.append("layers and drift are beside the numbers that the file's integers stand for, in float64")
+        if real_model is not None:
+            notes.append("layers and drift are beside the numbers that the file's integers stand for, in float64")
     tell("layers", 0.0)
     seen, own = _inside(variants, real_model, xs, expected, notes, tell)
     counted = tuple(one for part in seen for one in part.saturation)

@@ -58,7 +58,10 @@ def recognised(
     if found.kind not in ("checkpoint", "module"):
         if head is not None or architecture is not None:
             raise InputError("`head` and `architecture` describe a checkpoint; the reference is none")
-        found = _of_tflite(found) if found.kind == "tflite" else found
+        if found.kind == "tflite":
+            found = _of_tflite(found)
+            if found.unread:
+                notes.append(f"layers are not compared, since the file cannot be read here: {found.unread}")
     else:
         try:
             read = importers.read(found.source, head=head, architecture=architecture)
