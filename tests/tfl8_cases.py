@@ -13,6 +13,7 @@ from edgelstm.tfl8 import (
     ROUNDINGS,
     TIES,
     Tfl8Combine,
+    Tfl8Dense,
     Tfl8Map,
     Tfl8Pool1d,
     Tfl8Quantize,
@@ -20,6 +21,7 @@ from edgelstm.tfl8 import (
     Tfl8Softmax,
     Tfl8Tensor,
 )
+from edgelstm.tfl8_integers import multiplier, scaled
 from edgelstm.tfl8_model import Tfl8Model, variant
 
 NETS = {
@@ -43,6 +45,21 @@ def case(kind, model, xs, settings):
     for name, setting in settings.items():
         answers[name] = reference_tfl8.run(variant(model, **setting), xs, trace=trace)
     return kind, file.bytes, xs, answers, {file.cells[name]: trace[name][:, -1] for name in file.cells}
+
+
+def told_apart():
+    """A Dense on whose sums one rounding and float32's differ: of a matrix of zeros, and biases that are those sums."""
+    random, found = np.random.default_rng(3), []
+    while len(found) < 24:
+        scales = (2 ** random.uniform(-20, -16, 1000)).astype(np.float32)
+        sums = random.integers(-(2**23), 2**23, (1000, 1000))
+        m, s = np.array([multiplier(float(scale)) for scale in scales]).T
+        once, rounded = scaled(sums, m, s, "single"), scaled(sums, m, s, "float")
+        found += [(sums[at], scales[at[1]]) for at in map(tuple, np.argwhere((once != rounded) & (np.abs(once) < 100)))]
+    bias, scale = (np.array(values) for values in zip(*found, strict=True))
+    layer = Tfl8Dense("dense", ("x",), ("y",), np.zeros((len(bias), 1), np.int8), bias, scale)
+    tensors = (Tfl8Tensor("x", 1, "s8", 1.0), Tfl8Tensor("y", len(bias), "s8", 1.0))
+    return Tfl8Model(tensors, (layer,), ("x",), ("y",)), np.zeros((1, 3, 1), np.int8)
 
 
 def cases():
@@ -118,3 +135,5 @@ def cases():
         layer = Tfl8Reduce("mean", ("x",), ("y",), "mean")
         values = bytes_of(1, int(random.integers(1, 90)), 200)
         yield case("factors, mean", single(layer, x, y), [values], {f: {"factors": f} for f in FACTORS})
+    model, x = told_apart()
+    yield case("rounding", model, [x], {r: {"rounding": r} for r in ROUNDINGS})

@@ -194,9 +194,10 @@ RUNTIMES = (  # wheels for ARM; later ones of LiteRT die under the emulator, and
     ("ai-edge-litert==1.4.0", "ai_edge_litert", "aarch64"),
     ("tflite-runtime==2.14.0", "tflite_runtime", "armv7l"),
 )
-TOLERATED = {("ai-edge-litert", "softmax"): 2, ("tflite-runtime", "ties"): None}
-"""Values that may differ: sums of floats in a softmax; halves, which reference kernels round in a way of their own,
-as all do on 32-bit ARM: 6 % of cases made of halves, where its row in ARITHMETIC is the nearest."""
+TOLERATED = {("ai-edge-litert", "softmax"): 2, ("ai-edge-litert", "factors, mean"): 2, ("tflite-runtime", "ties"): None}
+"""Values that may differ: sums of floats in a softmax, and halves in a mean, of LiteRT 1.4's delegate; halves, which
+reference kernels round in a way of their own, as all do on 32-bit ARM: 6 % of cases made of halves, where its row in
+ARITHMETIC is the nearest."""
 
 
 def test_tflite(root: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import measured_nets
 import numpy as np
 import pytest
+from tfl8_cases import told_apart
 from tfl8_files import answers, exported, micro_answers
 from tfl8_nets import tfl8_bidirectional, tfl8_dense, tfl8_stack
 
@@ -19,7 +20,6 @@ from edgelstm.tfl8 import (
     ROUNDINGS,
     Tfl8Combine,
     Tfl8Constant,
-    Tfl8Dense,
     Tfl8Dequantize,
     Tfl8Map,
     Tfl8Quantize,
@@ -198,22 +198,9 @@ def test_of_all_roundings_exactly_the_one_named_is_a_runtimes_own(runtime: str, 
     "runtime,resolver", [way for way in WAYS if ARITHMETIC[way]["rounding"] in ("float", "single")]
 )
 def test_float32_is_told_from_one_rounding(runtime: str, resolver: str) -> None:
-    """Sums and scales on which they differ: those of a matrix of zeros, whose biases they are."""
     chosen = way(runtime, resolver)
-    random, found = np.random.default_rng(3), []
-    one, x = np.float32(1), Tfl8Tensor("x", 1, "s8", 1.0, 0)
-    while len(found) < 24:
-        scales = (2 ** random.uniform(-20, -16, 1000)).astype(np.float32)
-        sums = random.integers(-(2**23), 2**23, (1000, 1000))
-        m, s = np.array([tfl8_integers.multiplier(float(scale)) for scale in scales]).T
-        single = tfl8_integers.scaled(sums, m, s, "single")
-        differ = single != np.rint(sums.astype(np.float32) * (one * scales / one))
-        found += [(sums[at], scales[at[1]]) for at in map(tuple, np.argwhere(differ & (np.abs(single) < 100)))]
-    bias, scale = (np.array(values) for values in zip(*found, strict=True))
-    kernel = np.zeros((len(bias), 1), np.int8)
-    layer = Tfl8Dense("dense", ("x",), ("y",), kernel, bias, scale)
-    model = alone(layer, x, Tfl8Tensor("y", len(bias), "s8", 1.0, 0))
-    wrong = {r: differing(variant(model, rounding=r), [np.zeros((1, 3, 1), np.int8)], *chosen) for r in ROUNDINGS}
+    model, x = told_apart()
+    wrong = {r: differing(variant(model, rounding=r), [x], *chosen) for r in ROUNDINGS}
     assert [r for r in ("single", "float") if wrong[r] == 0] == [ARITHMETIC[chosen]["rounding"]], wrong
 
 

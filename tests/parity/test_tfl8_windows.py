@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 from test_tfl8 import ARITHMETIC, WAYS, differing, way
+from tfl8_files import micro_answers
 from tfl8_nets import tfl8_conv, tfl8_windows
 
+from edgelstm import reference_tfl8
 from edgelstm.layers import Pad
 from edgelstm.tfl8 import CONV_ROUNDINGS, FUSED, Tfl8Pool1d, Tfl8Reduce, Tfl8Tensor
 from edgelstm.tfl8_model import Tfl8Model, variant
@@ -82,6 +86,30 @@ def test_reductions(runtime: str, resolver: str) -> None:
         assert differing(variant(mean, **ARITHMETIC[chosen]), [values], *chosen) == 0, k
         most = alone(Tfl8Reduce("max", ("x",), ("y",), "max"), x, Tfl8Tensor("y", 300, "s8", x.scale, x.zero_point))
         assert differing(most, [values], *chosen) == 0, k
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is not installed")
+@pytest.mark.parametrize("kind", ["convolution", "depthwise", "max", "average", "mean", "most", "pad"])
+def test_micro(kind: str) -> None:
+    random, made = np.random.default_rng(10), []
+    if kind in ("convolution", "depthwise"):  # no kernel of it clamps to -1 ... 1
+        made = [pair for pair in convolutions(kind == "depthwise") if pair[0].layers[0].activation != "relu_n1_to_1"]  # type: ignore[union-attr]
+    for k in range(12 if not made else 0):
+        x = Tfl8Tensor("x", 100, "s8", float(random.uniform(0.01, 0.1)), zero(random))
+        same = Tfl8Tensor("y", 100, "s8", x.scale, x.zero_point)
+        other = Tfl8Tensor("y", 100, "s8", x.scale * float(random.uniform(0.2, 2)), zero(random))
+        layer, y = {
+            "max": (Tfl8Pool1d("pool", ("x",), ("y",), "max", 1 + k % 5, same=k % 3 == 0), same),
+            "average": (Tfl8Pool1d("pool", ("x",), ("y",), "average", 1 + k % 5, same=k % 3 == 0), same),
+            "mean": (Tfl8Reduce("mean", ("x",), ("y",), "mean"), (same, other)[k % 2]),
+            "most": (Tfl8Reduce("most", ("x",), ("y",), "max"), same),
+            "pad": (Pad("pad", ("x",), ("y",), 1, k % 3), same),
+        }[kind]
+        made.append((alone(layer, x, y), bytes_of(random, 1, 1 + 5 * k, 100)))
+    for model, values in made:
+        model = variant(model, runtime="tflite-micro")
+        (found,) = reference_tfl8.run(model, [values])
+        assert np.array_equal(found, micro_answers(model, [values]).reshape(found.shape))
 
 
 @pytest.mark.parametrize("runtime,resolver", WAYS)
