@@ -267,11 +267,18 @@ def _fit(interpreter: Any, what: str, xs: Sequence[Array]) -> tuple[int, int]:
     resizable = any(int(row["shape_signature"][1]) == -1 for row in rows)
     if all(shape[1] == 1 for shape in shapes) and not resizable:
         steps = 1
+    if any(shape[1] != steps for shape in shapes) and _counts(interpreter):
+        raise InputError(f"{what} counts its steps: it takes sequences of {shapes[0][1]}, the data have {steps}")
     for row, shape in zip(rows, shapes, strict=True):
         if (size, steps) != shape[:2]:
             interpreter.resize_tensor_input(row["index"], (size, steps, shape[2]))
     interpreter.allocate_tensors()
     return size, steps
+
+
+def _counts(interpreter: Any) -> bool:
+    """Whether a model has loops, whose number of steps does not grow with its inputs."""
+    return any(row["op_name"] == "WHILE" for row in interpreter._get_ops_details())
 
 
 def _batch(

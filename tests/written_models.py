@@ -193,6 +193,8 @@ AROUND = {
         for name, first in {"": (dense(writes="a"),), ", one for all": (Last("last", ("x",), ("a",)),)}.items()
     },
     "average of three": net(dense(writes="a"), dense(writes="b"), Combine("join", ("x", "a", "b"), ("y",), "average")),
+    "product of three": net(dense(writes="a"), dense(writes="b"), Combine("join", ("x", "a", "b"), ("y",), "multiply")),
+    "constant": net(Constant("row", ("x",), ("a",), w(WIDTH)), Combine("join", ("x", "a"), ("y",), "add")),
     "a value for all": net(dense(writes="a", units=1), Combine("join", ("x", "a"), ("y",), "multiply")),
     **{f"conv{name}": conv(**options) for name, options in _WINDOWS.items()},
     "conv dilated": conv(dilation=2),

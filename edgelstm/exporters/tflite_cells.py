@@ -110,11 +110,18 @@ def write(a: Assembly, layer: Cell) -> None:
             if alone:
                 shape = (batch, 1, 1)
                 mask = a.sheet.op("RESHAPE", [mask, a.sheet.whole("shape", shape)], "mask", shape, kind="bool")
-        starts = [a.index[name] for name in layer.reads[1 + layer.masked :]]
+        starts = [_start(a, name) for name in layer.reads[1 + layer.masked :]]
         y, *rest = loop(a.sheet, a.inner, layer, x, mask, starts, plan.streams, layer.name)
         a.last.update(zip(layer.writes[1:], rest, strict=False))
         a.index.update(zip(layer.writes[1:], rest if alone else (), strict=False))
     a.index[target] = a.reshape(y, plan.shape(target), target) if alone else y
+
+
+def _start(a: Assembly, name: str) -> int:
+    """A state to start from; a constant is a row for each sequence."""
+    k, batch = a.index[name], a.plan.batch
+    data = a.sheet.graph.tensors[k].data
+    return k if data is None or batch == 1 else a.sheet.row(name, np.repeat(data, batch, axis=0))
 
 
 # ---- the operators ----

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .. import reference_steps
 from ..layers import Combine, Constant
 from .flatbuffer import Table
-from .tflite_assembly import Assembly
+from .tflite_assembly import Assembly, covering
 from .tflite_graph import Quantization
 from .tflite_int8 import symmetric
 from .tflite_moves import repeated
@@ -21,17 +22,13 @@ _SAME = ("concatenate", "maximum", "minimum")  # whose int8 kernels take and giv
 
 def refused(layer: Combine | Constant, plan: Plan) -> Iterator[str]:
     """Why a join cannot be written."""
-    if plan.kind == "int8" and isinstance(layer, Combine) and len(layer.reads) > 2 and layer.kind not in _SAME:
-        yield f"TFLite's int8 {layer.kind} takes two tensors, this one {len(layer.reads)}; write it as float or dynamic"
-    if plan.kind == "int8" and isinstance(layer, Combine) and layer.kind == "average":
-        yield "TFLite has no int8 average of tensors; write it as float or dynamic"
     if isinstance(layer, Constant) and layer.writes[0] in plan.model.outputs:
         yield "an output that no input has a part in"
 
 
 def constant(a: Assembly, layer: Constant) -> None:
-    """A row [N, width]."""
-    rows = np.tile(layer.value, (a.plan.batch, 1))
+    """A row [1, width], for all sequences."""
+    rows = layer.value[None]
     if a.calibration is None:
         a.index[layer.writes[0]] = a.sheet.row(layer.name, rows)
     else:
@@ -49,7 +46,7 @@ def combine(a: Assembly, layer: Combine) -> None:
             if layer.kind == "concatenate":
                 x = repeated(a, x, shape[1], f"{layer.name}/{k}")
             else:
-                x = a.reshape(x, (a.plan.batch, 1, a.plan.model.width(name)), f"{layer.name}/{k}")
+                x = a.reshape(x, (sheet.shape(x)[0], 1, a.plan.model.width(name)), f"{layer.name}/{k}")
         parts.append(x)
     parameters = a.seen(target)
     if parameters is not None and layer.kind in _SAME:
@@ -60,12 +57,31 @@ def combine(a: Assembly, layer: Combine) -> None:
         a.index[target] = sheet.graph.operator("CONCATENATION", 1 if parameters is None else 2, parts, y, options)
         return
     made, *others = parts
-    for k, x in enumerate(others):
-        name = target if k == len(others) - 1 and layer.kind != "average" else f"{layer.name}/sum/{k}"
-        made = _joined(a, layer.kind, made, x, name, parameters)
+    for k, x in enumerate(others, 2):
+        whole = k == len(parts)
+        name = target if whole and layer.kind != "average" else f"{layer.name}/{k} joined"
+        own = parameters if layer.kind in _SAME or name == target else _sum(a, layer, k)
+        made = _joined(a, layer.kind, made, x, name, own)
     if layer.kind == "average":
-        made = sheet.join("MUL", made, sheet.number(1 / len(parts)), target)
+        made = _joined(a, "multiply", made, _share(a, len(parts)), target, parameters)
     a.index[target] = made
+
+
+def _sum(a: Assembly, layer: Combine, count: int) -> Quantization | None:
+    """The int8 of the first tensors joined."""
+    if a.calibration is None:
+        return None
+    kind = "add" if layer.kind == "average" else layer.kind
+    columns = zip(*(a.calibration.each(name) for name in layer.reads[:count]), strict=True)
+    return covering([reference_steps.combine(kind, list(values)) for values in columns])
+
+
+def _share(a: Assembly, count: int) -> int:
+    """1 / count."""
+    if a.calibration is None:
+        return a.sheet.number(1 / count)
+    integers, scales = symmetric(np.array([[1 / count]]))
+    return a.sheet.graph.constant(f"1/{count}", integers[0], scales)
 
 
 def _joined(a: Assembly, kind: str, left: int, right: int, name: str, parameters: Quantization | None) -> int:

@@ -78,7 +78,7 @@ def padded(a: Assembly, x: int, left: int, right: int, name: str) -> int:
 
 def repeated(a: Assembly, x: int, count: int, name: str) -> int:
     """A row [N, width] as `count` steps."""
-    batch, width = a.sheet.shape(x)
-    row = a.reshape(x, (batch, 1, width), f"{name}/row")
-    shape = (batch, count, width)
+    rows, width = a.sheet.shape(x)
+    row = a.reshape(x, (rows, 1, width), f"{name}/row")
+    shape = (a.plan.batch, count, width)
     return a.sheet.moved("BROADCAST_TO", [row, a.sheet.whole(f"{name}/shape", shape)], name, shape, version=2)

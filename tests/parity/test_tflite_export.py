@@ -131,7 +131,7 @@ def test_int8(name: str) -> None:
     try:
         again = importer.reading(file, "").model
     except CheckpointError as error:
-        assert "no layer does" in str(error)
+        assert "no layer does" in str(error) or (name == "constant" and "a constant where" in str(error))
         again = None
     streams = Plan(model, "int8", 1).streams and not tflite.refusals(model, "int8", 1) and "behind" not in name
     for runtime, resolver in WAYS:
