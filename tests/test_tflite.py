@@ -14,7 +14,7 @@ from edgelstm import peers, reference
 from edgelstm.errors import CheckpointError, ExportError, InputError, MissingError, QuantizeError
 from edgelstm.exporters import tflite, tflite_dense
 from edgelstm.importers import tflite_settings
-from edgelstm.layers import LINEAR, TANH, Activate, Activation, Conv1d, Dense, Last, Pad, Reduce, Reverse
+from edgelstm.layers import LINEAR, TANH, Activate, Activation, Dense, Last, Pad, Pool1d, Reduce, Reverse
 from edgelstm.model import Meta, Model, Tensor
 
 RUNTIMES = peers.runtimes()
@@ -193,8 +193,8 @@ def test_a_file_of_one_step_has_no_layers_that_look_at_others():
     layers = (Pad("padded", ("x",), ("a",), 1, 0), Reduce("pooled", ("a",), ("y",), "mean"))
     model = Model(tuple(Tensor(name, 2) for name in "xay"), layers, ("x",), ("y",))
     assert not tflite.refusals(model, steps=5)
-    conv = Conv1d("windows", ("x",), ("a",), np.ones((2, 3, 2)), np.zeros(2), left=2)
-    model = Model(tuple(Tensor(name, 2) for name in "xay"), (conv, replace(layers[1])), ("x",), ("y",))
+    pool = Pool1d("windows", ("x",), ("a",), "max", 3, left=2)
+    model = Model(tuple(Tensor(name, 2) for name in "xay"), (pool, layers[1]), ("x",), ("y",))
     with pytest.raises(ExportError, match="windows: a file of one step .*; pooled: a file of one step"):
         tflite.build(model, steps=1)
     turned = replace(model, layers=(Reverse("turned", ("x",), ("a",)), layers[1]))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from written_models import AROUND, CELLS, NUMBERS, REFUSED, STEPS, data
+from written_models import AROUND, CELLS, NUMBERS, REFUSED, STEPS, data, every_step, streamed
 
 from edgelstm import importers, reference, save
 from edgelstm.cli import main
@@ -56,6 +56,16 @@ def test_what_is_written_reads_back(name):
     assert all(y.any() for y in expected)  # zeros would agree with anything
     _, error = read_back(tflite.build(model, steps=STEPS, batch=2), xs, expected)
     assert error <= LIMIT
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if streamed(model)])
+def test_a_file_of_one_step_reads_back_as_the_model(name):
+    """Its states and the steps that it keeps are those of a run."""
+    model = MODELS[name]
+    xs = data(model)
+    again = importer.reading(tflite.build(model, steps=1), "").model
+    for y, z in zip(reference.run(again, xs, every_step=True), every_step(model, xs), strict=True):
+        assert np.abs((y[:, -1] if z.ndim < 3 else y) - z).max() <= LIMIT * max(1, np.abs(z).max())
 
 
 @pytest.mark.parametrize("name", CELLS)

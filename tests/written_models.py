@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgelstm import reference
+from edgelstm.exporters import tflite
 from edgelstm.layers import (
     ACTIVATIONS,
     LINEAR,
@@ -38,6 +40,7 @@ from edgelstm.layers import (
 from edgelstm.model import Model, Tensor
 
 STEPS, WIDTH, UNITS, WORDS = 8, 4, 5, 7
+RELU = Activation("relu")
 _random = np.random.default_rng(0)
 
 
@@ -168,9 +171,6 @@ _WINDOWS = {
 }  # fmt: skip
 
 
-RELU = Activation("relu")
-
-
 def conv(groups=1, units=6, taps=3, activation=RELU, **options):
     kernel = w(units, taps, WIDTH // groups)
     return net(Conv1d("conv", ("x",), ("y",), kernel, w(units), activation, groups, **options))
@@ -181,6 +181,10 @@ AROUND = {
     **{f"{f} alone": net(Activate("f", ("x",), ("y",), Activation(f, *NUMBERS.get(f, ())))) for f in FUNCTIONS},
     "dense": net(dense()),
     "log sigmoid": net(Activate("f", ("x",), ("y",), LOG_SIGMOID)),
+    "convs, lstm": net(
+        Conv1d("first", ("x",), ("a",), w(6, 3, WIDTH), w(6), RELU, dilation=2, left=4),
+        Conv1d("second", ("a",), ("b",), w(WIDTH, 2, 6), w(WIDTH), TANH, left=1), lstm(reads=("b",)),
+    ),
     "embedding": net(Embedding("words", ("x",), ("y",), w(WORDS, 3)), x=1),
     "embedding, two a step": net(Embedding("words", ("x",), ("y",), w(WORDS, 3)), x=2),
     "embedding, lstm": net(Embedding("words", ("x",), ("e",), w(WORDS, WIDTH)), lstm(reads=("e",)), x=1),
@@ -270,6 +274,18 @@ REFUSED = {
     "constant": (net(Constant("row", ("x",), ("y",), w(3))), "row: an output that no input has a part in"),
 }  # fmt: skip
 """Models that are not written, and what their refusal says."""
+
+
+def streamed(model):
+    """Whether a file of one step is written, its inputs all sequences."""
+    plan = tflite.planned(model, steps=1) if model.timing.causal else None
+    return plan and plan.streams and not tflite.refusals(model, steps=1) and not any(t.single for t in model.tensors)
+
+
+def every_step(model, xs):
+    """What stepping gives at last: behind a Last, cells step on."""
+    ys = reference.run(model, xs, every_step=True)
+    return [y[:, -1] if name in model.timing.single else y for name, y in zip(model.outputs, ys, strict=True)]
 
 
 def data(model, count=2, steps=STEPS, seed=1):

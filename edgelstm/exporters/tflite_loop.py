@@ -71,7 +71,7 @@ def loop(
     handles: list[int] = []
     for k, given in enumerate(states):
         if given < 0 and keeps:
-            made = _variable(graph, inner.once, f"{handle}/{k}", zeros)
+            made = variable(graph, inner.once, f"{handle}/{k}", zeros)
             handles.append(made)
             states[k] = sheet.op("READ_VARIABLE", [made], f"{name}/start", zeros.shape)
         elif given < 0:
@@ -95,7 +95,7 @@ def loop(
     return [h, made_[3]] if isinstance(layer, Lstm) else [h]
 
 
-def _variable(graph: Graph, once: Graph, name: str, zeros: Array) -> int:
+def variable(graph: Graph, once: Graph, name: str, zeros: Array) -> int:
     """A variable that starts from zeros."""
     options: Table = {0: "", 1: name}
     first = once.operator("VAR_HANDLE", 1, [], once.tensor(name, (), "resource"), options)

@@ -17,6 +17,7 @@ from .tflite_dense import activated
 from .tflite_dense import refused as activation_refused
 from .tflite_graph import Quantization
 from .tflite_int8 import least_output_scale
+from .tflite_loop import variable
 from .tflite_moves import padded
 from .tflite_plan import Plan
 from .tflite_sheet import FUSED
@@ -28,7 +29,7 @@ def refused(layer: Conv1d | Pool1d | Reduce, plan: Plan) -> Iterator[str]:
     """Why a window or a reduction cannot be written."""
     if isinstance(layer, Conv1d):
         yield from activation_refused(layer, plan)
-    if plan.streams and (isinstance(layer, Reduce) or layer.reach > 1):
+    if plan.streams and (isinstance(layer, Reduce) or (isinstance(layer, Pool1d) and layer.size > 1)):
         yield "a file of one step would not know the steps before; write it with the steps of a whole sequence"
     if plan.kind == "int8" and isinstance(layer, Reduce) and layer.kind == "sum":
         yield "TFLite's int8 sum leaves the scales out in its plain kernels; write it as float or dynamic"
@@ -66,7 +67,9 @@ def conv1d(a: Assembly, layer: Conv1d) -> None:
     """CONV_2D, or DEPTHWISE_CONV_2D where each group has one value; groups of several are one with zeros between."""
     target, name, activation = layer.writes[0], layer.name, layer.activation
     x, steps = _periods(a, layer, layer.inputs), _steps(layer, a.plan)
-    if not layer.same:
+    if a.plan.streams and layer.left:
+        x = _kept(a, x, layer.left, name)
+    elif not layer.same:
         x = padded(a, x, layer.left, layer.right, f"{name}/padded")
     count, sequences = windows(layer, steps), a.sheet.shape(x)[0]
     image = a.reshape(x, (sequences, 1, a.sheet.shape(x)[1], layer.inputs), f"{name}/image")
@@ -87,6 +90,21 @@ def conv1d(a: Assembly, layer: Conv1d) -> None:
     a.sheet.graph.operator(operator, version, [image, weights, bias], z, options)
     y = a.reshape(z, (a.plan.batch, a.plan.rows(target), layer.units), target if fused else f"{name}/rows")
     a.index[target] = y if fused else activated(a, activation, y, target)
+
+
+def _kept(a: Assembly, x: int, count: int, name: str) -> int:
+    """The steps of the calls before, kept in a variable that starts from zeros, and this call's."""
+    sheet, (batch, steps, width) = a.sheet, a.sheet.shape(x)
+    parameters = sheet.parameters(x)
+    kind, zero = ("float32", 0) if parameters is None else ("int8", parameters.zero)
+    handle = variable(sheet.graph, a.inner.once, name, np.full((batch, count, width), zero, kind))
+    before = a.value(f"{name}/before", (batch, count, width), parameters)
+    sheet.graph.operator("READ_VARIABLE", 1, [handle], before)
+    options: Table = {0: np.int32(1), 1: np.int8(0)}
+    joined = sheet.moved("CONCATENATION", [before, x], f"{name}/joined", (batch, count + steps, width), options)
+    after = sheet.cut(joined, 1, steps, count + steps, f"{name}/after")
+    sheet.graph.several("ASSIGN_VARIABLE", 1, [handle, after], [])
+    return joined
 
 
 _OPERATORS = {

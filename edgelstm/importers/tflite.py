@@ -19,7 +19,7 @@ from .onnx import Reading, contents, finished, outputs_of, parts
 from .onnx_build import Build
 from .onnx_merge import padded
 from .onnx_ops import OPERATIONS
-from .tflite_cells import masked, norm, recurrent
+from .tflite_cells import before, masked, norm, recurrent
 from .tflite_distributed import distribute
 from .tflite_file import File, parse
 from .tflite_int8 import METHODS8, OPERATIONS8, REFUSED8, Build8, is_integer, lstm8, params_of
@@ -116,4 +116,4 @@ def lowered(file: File) -> Lowering:
 
 
 _LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
-_OPERATIONS = {**OPERATIONS, "Recurrent": recurrent, "Masked": masked, "Norm": norm}
+_OPERATIONS = {**OPERATIONS, "Recurrent": recurrent, "Masked": masked, "Norm": norm, "Before": before}

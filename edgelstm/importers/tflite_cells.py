@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..layers import TANH, Activation, Last, Lstm, Mask, Rnn
+from ..layers import TANH, Activation, Last, Lstm, Mask, Pad, Rnn
 from ..model import Array
 from .onnx_build import Build
 from .onnx_cells import node_writes
@@ -262,6 +262,20 @@ def masked(build: Build, node: Node, settings: Settings, inputs: list[Value | No
     counted, mask = build.emit_all(Mask, node, (data.pieces[0][0],), (data.width, 1), value=value)
     axes = [*data.axes[:-1], ()] if values else data.axes
     return [replace(data, pieces=((counted, 0),)), Data(((mask, 0),), data.steps, data.split, ()).seen(axes)]
+
+
+def before(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> Value:
+    """A sequence behind so many steps of zeros."""
+    count, data = settings.int("count"), inputs[0]
+    if not isinstance(data, Data) or len(data.axes) != 3:
+        raise CheckpointError(f"{node.label}: it keeps steps of what is no sequence that the model reads")
+    data = build.sequence(node, build.settle(node, data, data.axes[2]))
+    if data.axes[1] != tuple(a for a in data.steps if a.size != 1):
+        raise CheckpointError(f"{node.label}: axis 1 of {text(data.shape)} is not its steps")
+    tensor = build.move(Pad, node, build.read(node, data), data.width, left=count, right=0)
+    made = Atom(data.shape[1] + count)
+    view = replace(data, pieces=((tensor, 0),), order=(made, *data.values), split=1)
+    return view.seen([data.axes[0], (made,), data.axes[2]])
 
 
 def norm(build: Build, node: Node, settings: Settings, inputs: list[Value | None]) -> Value:

@@ -524,6 +524,7 @@ METHODS: dict[str, Method] = {
     "turned": _own("Transpose", "perm"),
     "same": _function("Identity"),
     "masked": _own("Masked", "value", "values"),
+    "before": _own("Before", "count"),
     "normalised": _own("Norm", "over", "scale", "offset", "epsilon"),
     "WHILE": loop,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,

@@ -100,6 +100,8 @@ def _variables(graph: Graph, file: File) -> None:
         if held is None or held.data is None:
             reason = f"variable {shown(name)!r}: the file does not tell what it holds at the start"
             graph.tensors[k] = replace(graph.tensors[k], refused=reason)
+        elif name in written and _before(graph, k, written[name], held):
+            continue
         elif name in written and not _carried(graph, k, written[name], held):
             reason = f"variable {shown(name)!r} is kept from one call to the next and is no state of a recurrent layer "
             graph.tensors[k] = replace(graph.tensors[k], refused=f"{reason}that starts from zeros")
@@ -129,6 +131,36 @@ def _carried(graph: Graph, k: int, writer: Operator, held: Tensor) -> bool:
     loop = readers[0]
     places = [index for index, source in enumerate(loop.inputs) if source == k]
     return len(places) == 1 and places[0] < len(loop.outputs) and loop.outputs[places[0]] == writer.inputs[1]
+
+
+def _before(graph: Graph, k: int, writer: Operator, held: Tensor) -> bool:
+    """Steps of the calls before that are put in front of this call's, zeros at the start: then they are a padding."""
+    readers = [o for o in graph.operators if k in o.inputs]
+    joined = readers[0] if len(readers) == 1 else None
+    after = graph.written(writer.inputs[1], "STRIDED_SLICE")
+    if joined is None or after is None or joined.op != "CONCATENATION" or joined.inputs[:1] != (k,):
+        return False
+    shape, x = graph.tensors[k].shape, graph.tensors[joined.inputs[-1]].shape
+    along = len(joined.inputs) == 2 and joined.options["axis"] == 1 and not joined.options["activation"]
+    zeros = held.dtype == "float32" and held.array().shape == shape and not held.array().any()
+    if not (along and zeros and len(shape) == len(x) == 3 and shape[::2] == x[::2]):
+        return False
+    if after.inputs[0] != joined.outputs[0] or not _last_steps(graph, after, shape[1], x[1] + shape[1]):
+        return False
+    graph.put(joined, Operator("before", 1, joined.inputs[1:], joined.outputs, (), {"count": shape[1]}))
+    return True
+
+
+def _last_steps(graph: Graph, operator: Operator, count: int, steps: int) -> bool:
+    """Whether a STRIDED_SLICE takes the last so many of the steps."""
+    bounds = [graph.constant(k) for k in operator.inputs[1:]]
+    if len(bounds) != 3 or any(b is None or b.shape != (3,) or b.dtype.kind not in "iu" for b in bounds):
+        return False
+    first, last, stride = ([int(n) for n in b] for b in bounds if b is not None)
+    options = operator.options
+    whole = all(options[f"{key}_mask"] == 0b101 for key in ("begin", "end"))  # of the other axes
+    more = any(options[f"{key}_mask"] for key in ("ellipsis", "new_axis", "shrink")) or options["offset"]
+    return whole and not more and (first[1], last[1]) == (steps - count, steps) and stride == [1, 1, 1]
 
 
 # ---- word numbers ----
