@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,22 @@ import numpy as np
 
 from .. import arrays, peers
 from .. import converter as official_converter
-from ..comparison import DECIBELS, LIMIT, Difference, Row, above, also, compare, shown, within
+from ..comparison import DECIBELS, LIMIT, Row, above, also, compare, shown, within
 from ..errors import InputError
 from ..exporters import tflite
 from ..meta import Array
 from ..model import Model
 from ..peer_process import TIMEOUT, Answers
 from ..quantization import quantize
-from ..report import REFERENCE, Arithmetic, Check, Drift, Report, Saturation, Task, Trace
+from ..report import REFERENCE, Arithmetic, Report, Task
 from ..runner import Runner, Source
-from . import beside, exactness, inspection, longrun, tasks
+from . import beside, exactness, inspection, judging, longrun, tasks
 from .advice import Found, advice
 from .data import Data, generated, given, is_path
 from .meaning import meaning
 from .references import BY, Asked, Reference, answered, paired, recognised
-from .variants import Arrays, Variant, real
-
-TRACED, CHANNELS = 400, 3  # steps, and channels of an output, that a report keeps for figures
-
-Progress = Callable[[str, float], object]
-"""Told what is being done and which share of it is done, 0 ... 1."""
+from .traces import traced
+from .variants import Arrays, Progress, Variant, real
 
 
 def validate(
@@ -134,13 +129,13 @@ def validate(
         for output, y, z in pairs[variant.name]:
             difference = compare(y, z)
             if variant.name == "tfl8" and own_rule:
-                row = _bytes(output, difference, own_rule[0], exact)
+                row = judging.beside_its_file(output, difference, own_rule[0], exact)
             elif variant.name == "f32" and not expected.integer:
                 row = within(variant.name, output, difference, limit)
             else:
                 row = above(variant.name, output, difference, decibels)
             rows.append(also(row, cosine, agreement))
-    _applies(rows, cosine, agreement, exact, own_rule)
+    judging.refuse(rows, cosine, agreement, exact, own_rule)
     if against.kind in ("checkpoint", "module", "model") and floats is not None:
         tell("TFLite", 0.0)
         left_out = asked.kind if asked.by == "tflite" else None
@@ -170,9 +165,9 @@ def validate(
         if real_model is not None:
             notes.append("layers and drift are beside the numbers that the file's integers stand for, in float64")
     tell("layers", 0.0)
-    seen, own = _inside(variants, real_model, xs, expected, notes, tell)
+    seen, own = inspection.all_of(variants, real_model, xs, expected, notes, tell)
     counted = tuple(one for part in seen for one in part.saturation)
-    over_time = _drift(variants, real_model, used, drift_steps, notes, tell)
+    over_time = longrun.all_of(variants, real_model, used, drift_steps, notes, tell)
     notes.append(f"ours ran with {runner.kernels} kernels")
     layers = tuple(layer for part in seen for layer in part.layers)
     found = Found(
@@ -192,10 +187,10 @@ def validate(
         tasks=tuple(measured),
         arithmetic=arithmetic,
         converted=official.converted,
-        checks=(*_saturation_checks(counted, saturation), *_drift_checks(over_time, drift)),
+        checks=(*judging.saturation(counted, saturation), *judging.drift(over_time, drift)),
         advice=advice(found),
         notes=tuple(notes),
-        traces=_traces(runner, ys, answers, [variant.name for variant in variants]),
+        traces=traced(runner, ys, answers, [variant.name for variant in variants]),
         independent=not remedy,
         remedy=remedy,
     )
@@ -282,32 +277,6 @@ def _official(
     )
 
 
-# ---- what is judged ----
-
-
-def _bytes(output: str, difference: Difference, rule: Arithmetic, exact: bool) -> Row:
-    """A tfl8 image beside a runtime on its .tflite."""
-    whose = f"every byte of {rule.runtime}"
-    if exact:
-        return Row("tfl8", output, difference, whose, not rule.differing)
-    passed = not rule.differing or bool(rule.exact)
-    return Row("tfl8", output, difference, f"{whose} in a known way of rounding", passed)
-
-
-def _applies(
-    rows: list[Row], cosine: float | None, agreement: float | None, exact: bool, own_rule: list[Arithmetic]
-) -> None:
-    """InputError for a demand on what does not exist."""
-    if agreement is not None and all(row.difference.agreement is None for row in rows):
-        raise InputError("a limit on agreement of arg max needs an output of several values")
-    if cosine is not None and not -1 <= cosine <= 1:
-        raise InputError(f"the least cosine is {cosine:g}, expected -1 to 1")
-    if agreement is not None and not 0 <= agreement <= 1:
-        raise InputError(f"the least agreement is {agreement:g}, expected 0 to 1")
-    if exact and not own_rule:
-        raise InputError("`exact` compares a full-int8 image with its .tflite in a runtime; give that as the reference")
-
-
 def _tasks(
     labels: Any,
     task: str | None,
@@ -327,142 +296,6 @@ def _tasks(
     for name, others in answers.items():
         found += tasks.measured(name, fitted, others)
     return tasks.judged(found, *demands)
-
-
-def _drift_checks(found: tuple[Drift, ...], least: float | None) -> tuple[Check, ...]:
-    """Signal to error over the long run, where that is limited."""
-    if least is None:
-        return ()
-    if not found:
-        raise InputError("a limit on drift needs a long run, and there is none; the notes without that limit say why")
-    return tuple(
-        Check(
-            f"{one.variant}: drift of output {one.output} over {one.points[-1].step:,} steps",
-            f"{one.points[-1].decibels:.1f} dB",
-            f"at least {least:g} dB",
-            one.points[-1].decibels >= least,
-        )
-        for one in found
-    )
-
-
-def _saturation_checks(counted: tuple[Saturation, ...], most: float | None) -> tuple[Check, ...]:
-    """Saturation, where it is limited."""
-    if most is None:
-        return ()
-    if not 0 <= most <= 1:
-        raise InputError(f"the largest share of saturated values is {most:g}, expected 0 to 1")
-    checks = []
-    for one in counted:
-        place = f"{one.layer}, {one.tensor}" if one.layer else f"input {one.tensor}"
-        found = f"{one.share:.3%} ({one.low + one.high:,} of {one.values:,})"
-        checks.append(
-            Check(f"{one.variant}: saturated values of {place}", found, f"at most {most:.3%}", one.share <= most)
-        )
-    return tuple(check for check in checks if not check.passed) or (
-        Check("saturated values of all tensors", f"at most {max((o.share for o in counted), default=0):.3%}",
-              f"at most {most:.3%}", True),
-    )  # fmt: skip
-
-
-# ---- inside, and over time ----
-
-
-def _inside(
-    variants: list[Variant],
-    floats: Model | None,
-    xs: list[Array],
-    expected: Answers,
-    notes: list[str],
-    tell: Progress,
-) -> tuple[list[inspection.Inside], Any]:
-    """What stands in the tensors of each variant; and how far the float64 reference is from the answers."""
-    some = inspection.chosen(floats, variants[0], xs)
-    traced = {} if floats is None else inspection.trace(floats, some)
-    if floats is None:
-        notes.append("layers are not compared: there is no float model of the reference to compare them with")
-    if len(some[0]) < len(xs[0]):
-        notes.append(f"layers and saturation are of {len(some[0])} of the {len(xs[0])} sequences, at even distances")
-    seen = []
-    for done, variant in enumerate(variants):
-        tell("layers", (done + 0.5) / (len(variants) + 0.5))
-        seen.append(inspection.inspected(variant, floats, traced, some))
-    if floats is None or not traced:
-        return seen, None
-    keep = np.linspace(0, len(xs[0]) - 1, len(some[0])).round().astype(int)
-    single = floats.timing.single
-    ours = [traced[name][:, -1] if name in single else traced[name] for name in floats.outputs if name in traced]
-    theirs = [y[keep] for y in expected.ys if len(y) == len(xs[0])]
-    if len(ours) != len(theirs) or any(y.shape != z.shape for y, z in zip(ours, theirs, strict=True)):
-        return seen, None
-    return seen, max((compare(y, z) for y, z in zip(theirs, ours, strict=True)), key=lambda d: d.max_error)
-
-
-def _drift(
-    variants: list[Variant],
-    floats: Model | None,
-    used: Data,
-    steps: int | None,
-    notes: list[str],
-    tell: Progress,
-) -> tuple[Drift, ...]:
-    """The long run; why there is none becomes a note."""
-    if steps == 0:
-        return ()
-    if steps is not None and steps < 0:
-        raise InputError(f"drift_steps is {steps}, expected 0 or more")
-    refused = longrun.refusal(variants, floats)
-    if refused or floats is None:
-        if steps is not None:
-            raise InputError(f"no long run: {refused}")
-        notes.append(f"no long run with carried state: {refused}")
-        return ()
-    total = max((x.shape[0] * x.shape[1] for x in used.xs if x.ndim == 3), default=1)
-    count = steps or longrun.default_steps(floats, None if used.generated else total)
-    xs = used.xs
-    if used.generated and count > total:
-        integer = next((v.runner for v in variants if v.name != "f32"), None)
-        xs = generated(variants[0].runner, floats, None, integer, {}, count, 1).xs
-    elif count > total:
-        notes.append(f"the long run repeats the {total:,} steps of the data to have {count:,}")
-    elif used.sequences > 1:
-        notes.append(f"the long run joins the sequences end to end, {count:,} steps with carried state")
-    tell("a long run", 0.0)
-    found = longrun.measured(variants, floats, longrun.joined(xs, count), lambda share: tell("a long run", share))
-    notes.append("drift is measured against this package's float64 reference, which carries its state as ours do")
-    return found
-
-
-# ---- for figures ----
-
-
-def _traces(runner: Runner, ys: Arrays, answers: dict[str, Arrays], judged: list[str]) -> tuple[Trace, ...]:
-    """The channels that are furthest off in the sequence whose answers are furthest off, a few of each output."""
-    traces = []
-    last = [name for name in judged if name in answers][-1]
-    for k, (name, y) in enumerate(zip(runner.description.output_names, ys, strict=True)):
-        error = np.abs(np.nan_to_num(answers[last][k] - y, nan=np.inf, posinf=np.inf, neginf=np.inf))
-        worst = int(error.reshape(len(y), -1).max(axis=1).argmax())
-        if y.ndim == 2:  # a row a sequence: the sequences are what there is to draw
-            rows, off = y, error
-            worst, found = 0, {who: others[k] for who, others in answers.items()}
-        else:
-            rows, off = y[worst], error[worst]
-            found = {who: others[k][worst] for who, others in answers.items()}
-        start = max(0, min(int(off.max(axis=1).argmax()) - TRACED // 2, len(rows) - TRACED))
-        span = slice(start, start + TRACED)
-        port = runner.meta.outputs[k] if runner.meta.outputs else None
-        names = (port.channels or port.labels) if port is not None else ()
-        for channel in sorted(np.argsort(-off.max(axis=0), kind="stable")[:CHANNELS].tolist()):
-            title = names[channel] if len(names) == y.shape[-1] else str(channel)
-            values = tuple((who, _floats(others[span, channel])) for who, others in found.items())
-            along = "sequence" if y.ndim == 2 else "step"
-            traces.append(Trace(name, title, worst, start, _floats(rows[span, channel]), values, along))
-    return tuple(traces)
-
-
-def _floats(values: Array) -> tuple[float, ...]:
-    return tuple(map(float, values))
 
 
 def _subject(model: Source, runner: Runner) -> str:

@@ -13,9 +13,10 @@ from ..comparison import compare
 from ..errors import InputError
 from ..layers import Gru, Lstm, Mask, Rnn
 from ..model import Array, Model
+from ..peer_process import Answers
 from ..report import Layer, Saturation
 from . import probe
-from .variants import Variant
+from .variants import Progress, Variant
 
 MOST = 1 << 22  # numbers that a trace of the reference may hold; 32 MiB
 MOVERS = ("last", "reverse", "crop", "pad", "repeat", "split", "group", "transpose", "mask", "concatenate")
@@ -164,3 +165,33 @@ def trace(model: Model, xs: Sequence[Array]) -> dict[str, Array]:
     except InputError:
         return {}
     return {name: values for name, values in traced.items() if np.isfinite(values).all()}
+
+
+def all_of(
+    variants: list[Variant],
+    floats: Model | None,
+    xs: list[Array],
+    expected: Answers,
+    notes: list[str],
+    tell: Progress,
+) -> tuple[list[Inside], Any]:
+    """What stands in the tensors of each variant; and how far the float64 reference is from the answers."""
+    some = chosen(floats, variants[0], xs)
+    traced = {} if floats is None else trace(floats, some)
+    if floats is None:
+        notes.append("layers are not compared: there is no float model of the reference to compare them with")
+    if len(some[0]) < len(xs[0]):
+        notes.append(f"layers and saturation are of {len(some[0])} of the {len(xs[0])} sequences, at even distances")
+    seen = []
+    for done, variant in enumerate(variants):
+        tell("layers", (done + 0.5) / (len(variants) + 0.5))
+        seen.append(inspected(variant, floats, traced, some))
+    if floats is None or not traced:
+        return seen, None
+    keep = np.linspace(0, len(xs[0]) - 1, len(some[0])).round().astype(int)
+    single = floats.timing.single
+    ours = [traced[name][:, -1] if name in single else traced[name] for name in floats.outputs if name in traced]
+    theirs = [y[keep] for y in expected.ys if len(y) == len(xs[0])]
+    if len(ours) != len(theirs) or any(y.shape != z.shape for y, z in zip(ours, theirs, strict=True)):
+        return seen, None
+    return seen, max((compare(y, z) for y, z in zip(theirs, ours, strict=True)), key=lambda d: d.max_error)

@@ -8,9 +8,11 @@ import numpy as np
 
 from .. import reference as float64
 from ..drift import curve, drift
+from ..errors import InputError
 from ..model import Array, Model
 from ..report import Drift
-from .variants import Arrays, Variant
+from .data import Data, generated
+from .variants import Arrays, Progress, Variant
 
 STEPS = 10_000  # unless told others, or fewer that are round
 MOST = 1 << 28  # multiplications of the reference that this default may cost in all; a second or two
@@ -73,3 +75,38 @@ def measured(
             found.append(Drift(variant.name, name, drift(y, z), drift(y, z, curve(count))))
         progress(0.7 + 0.3 * (done + 1) / len(variants))
     return tuple(found)
+
+
+def all_of(
+    variants: list[Variant],
+    floats: Model | None,
+    used: Data,
+    steps: int | None,
+    notes: list[str],
+    tell: Progress,
+) -> tuple[Drift, ...]:
+    """The long run; why there is none becomes a note."""
+    if steps == 0:
+        return ()
+    if steps is not None and steps < 0:
+        raise InputError(f"drift_steps is {steps}, expected 0 or more")
+    refused = refusal(variants, floats)
+    if refused or floats is None:
+        if steps is not None:
+            raise InputError(f"no long run: {refused}")
+        notes.append(f"no long run with carried state: {refused}")
+        return ()
+    total = max((x.shape[0] * x.shape[1] for x in used.xs if x.ndim == 3), default=1)
+    count = steps or default_steps(floats, None if used.generated else total)
+    xs = used.xs
+    if used.generated and count > total:
+        integer = next((v.runner for v in variants if v.name != "f32"), None)
+        xs = generated(variants[0].runner, floats, None, integer, {}, count, 1).xs
+    elif count > total:
+        notes.append(f"the long run repeats the {total:,} steps of the data to have {count:,}")
+    elif used.sequences > 1:
+        notes.append(f"the long run joins the sequences end to end, {count:,} steps with carried state")
+    tell("a long run", 0.0)
+    found = measured(variants, floats, joined(xs, count), lambda share: tell("a long run", share))
+    notes.append("drift is measured against this package's float64 reference, which carries its state as ours do")
+    return found

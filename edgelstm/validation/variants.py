@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from ..model import Array
 from ..runner import Runner
 
 Arrays = tuple[Array, ...]
+
+Progress = Callable[[str, float], object]
+"""Told what is being done and which share of it is done, 0 ... 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,66 @@
+"""Verdicts of a validation that rest on more than one array beside another, and demands on what does not exist."""
+
+from __future__ import annotations
+
+from ..comparison import Difference, Row
+from ..errors import InputError
+from ..report import Arithmetic, Check, Drift, Saturation
+
+
+def beside_its_file(output: str, difference: Difference, rule: Arithmetic, exact: bool) -> Row:
+    """A tfl8 image beside a runtime on its .tflite."""
+    whose = f"every byte of {rule.runtime}"
+    if exact:
+        return Row("tfl8", output, difference, whose, not rule.differing)
+    passed = not rule.differing or bool(rule.exact)
+    return Row("tfl8", output, difference, f"{whose} in a known way of rounding", passed)
+
+
+def refuse(
+    rows: list[Row], cosine: float | None, agreement: float | None, exact: bool, own_rule: list[Arithmetic]
+) -> None:
+    """InputError for a demand on what does not exist."""
+    if agreement is not None and all(row.difference.agreement is None for row in rows):
+        raise InputError("a limit on agreement of arg max needs an output of several values")
+    if cosine is not None and not -1 <= cosine <= 1:
+        raise InputError(f"the least cosine is {cosine:g}, expected -1 to 1")
+    if agreement is not None and not 0 <= agreement <= 1:
+        raise InputError(f"the least agreement is {agreement:g}, expected 0 to 1")
+    if exact and not own_rule:
+        raise InputError("`exact` compares a full-int8 image with its .tflite in a runtime; give that as the reference")
+
+
+def drift(found: tuple[Drift, ...], least: float | None) -> tuple[Check, ...]:
+    """Signal to error over the long run, where that is limited."""
+    if least is None:
+        return ()
+    if not found:
+        raise InputError("a limit on drift needs a long run, and there is none; the notes without that limit say why")
+    return tuple(
+        Check(
+            f"{one.variant}: drift of output {one.output} over {one.points[-1].step:,} steps",
+            f"{one.points[-1].decibels:.1f} dB",
+            f"at least {least:g} dB",
+            one.points[-1].decibels >= least,
+        )
+        for one in found
+    )
+
+
+def saturation(counted: tuple[Saturation, ...], most: float | None) -> tuple[Check, ...]:
+    """Saturation, where it is limited."""
+    if most is None:
+        return ()
+    if not 0 <= most <= 1:
+        raise InputError(f"the largest share of saturated values is {most:g}, expected 0 to 1")
+    checks = []
+    for one in counted:
+        place = f"{one.layer}, {one.tensor}" if one.layer else f"input {one.tensor}"
+        found = f"{one.share:.3%} ({one.low + one.high:,} of {one.values:,})"
+        checks.append(
+            Check(f"{one.variant}: saturated values of {place}", found, f"at most {most:.3%}", one.share <= most)
+        )
+    return tuple(check for check in checks if not check.passed) or (
+        Check("saturated values of all tensors", f"at most {max((o.share for o in counted), default=0):.3%}",
+              f"at most {most:.3%}", True),
+    )  # fmt: skip
