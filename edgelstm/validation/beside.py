@@ -131,7 +131,8 @@ def windows(samples: Any, xs: list[Array]) -> list[Array] | None:
     columns = []
     for port, x in zip(ports, xs, strict=True):
         size = x[0].size
-        rows = [port] if isinstance(port, np.ndarray) and port.ndim < x.ndim and port.size % size == 0 else port
+        alone = isinstance(port, np.ndarray) and port.ndim < x.ndim and port.shape[-1] == x.shape[-1]
+        rows = [port] if alone and x.ndim == 3 else port
         flat = [np.asarray(row, np.float32).reshape(-1) for row in rows]
         counts = [len(row) // size if stretched else min(1, len(row) // size) for row in flat]
         if not flat or 0 in counts:
