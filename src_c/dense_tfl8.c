@@ -37,9 +37,10 @@ static int check(const elstm_op *op, const elstm_io *io) {
 static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *kernels,
                   uint32_t streams, elstm_sizes *sizes) {
     const uint64_t rows = elstm_rows_s8(&op->as.dense_tfl8.kernel);
-    (void)io, (void)streams;
+    const uint64_t block = io->in[0].rows < ELSTM_BLOCK_STEPS ? io->in[0].rows : ELSTM_BLOCK_STEPS;
+    (void)streams;
     sizes->prepared = (kernels->prepare_s8 == NULL ? 0 : rows * sizeof(int32_t)) + rows;
-    sizes->scratch = rows * sizeof(int32_t);
+    sizes->scratch = block * rows * sizeof(int32_t);
 }
 
 static void prepare(const elstm_runner *runner, elstm_op *op) {
@@ -48,19 +49,34 @@ static void prepare(const elstm_runner *runner, elstm_op *op) {
     d->rescale.shift = (const int8_t *)at; /* zeros, as all of a fresh arena */
 }
 
+/* `rounding` is a constant where this is called, so that no loop asks for it. */
+static inline void answers(const elstm_dense_tfl8 *d, const int32_t *acc, uint32_t rounding,
+                           int8_t *y) {
+    for (uint32_t j = 0; j < d->units; ++j) {
+        const elstm_factor f = {d->multiplier[j], d->shift[j]};
+        const int64_t v = (int64_t)elstm_scaled_tfl8(acc[j], f, rounding) + d->zero;
+        y[j] = (int8_t)(v < d->low ? d->low : v > d->high ? d->high : v);
+    }
+}
+
 static void rows(elstm_runner *runner, const elstm_op *op, uint32_t count) {
     const elstm_dense_tfl8 *d = &op->as.dense_tfl8;
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
-    int32_t *acc = runner->scratch;
-    for (uint32_t k = 0; k < count; ++k) {
-        int8_t *y = (int8_t *)out->data + (size_t)k * out->stride;
+    const uint32_t padded = elstm_rows_s8(&d->kernel);
+    for (uint32_t at = 0; at < count; at += ELSTM_BLOCK_STEPS) {
+        const uint32_t block = count - at < ELSTM_BLOCK_STEPS ? count - at : ELSTM_BLOCK_STEPS;
+        const int32_t *acc = runner->scratch;
         runner->kernels->matmul_s8(&d->kernel, &d->rescale,
-                                   (const int8_t *)in->data + (size_t)k * in->stride, in->stride,
-                                   acc, 1);
-        for (uint32_t j = 0; j < d->units; ++j) {
-            const elstm_factor f = {d->multiplier[j], d->shift[j]};
-            const int64_t v = (int64_t)elstm_scaled_tfl8(acc[j], f, d->rounding) + d->zero;
-            y[j] = (int8_t)(v < d->low ? d->low : v > d->high ? d->high : v);
+                                   (const int8_t *)in->data + (size_t)at * in->stride, in->stride,
+                                   runner->scratch, block);
+        for (uint32_t k = at; k < at + block; ++k, acc += padded) {
+            int8_t *y = (int8_t *)out->data + (size_t)k * out->stride;
+            switch (d->rounding) {
+            case ELSTM_ROUND_DOUBLE: answers(d, acc, ELSTM_ROUND_DOUBLE, y); break;
+            case ELSTM_ROUND_SINGLE: answers(d, acc, ELSTM_ROUND_SINGLE, y); break;
+            case ELSTM_ROUND_HALFUP: answers(d, acc, ELSTM_ROUND_HALFUP, y); break;
+            default: answers(d, acc, ELSTM_ROUND_FLOAT, y);
+            }
         }
     }
 }

@@ -502,8 +502,6 @@ int elstm_row_s8_holds(const elstm_row_s8 *row, int wide, int32_t most);
 
 elstm_factor elstm_read_factor(elstm_reader *reader);
 int elstm_factor_holds(elstm_factor factor);
-/* A sum times a factor, rounded as tfl8.h lists them. */
-int32_t elstm_scaled_tfl8(int32_t v, elstm_factor f, uint32_t rounding);
 /* Sums of a product, its bias among them, stay below 2^30, and its padding is 0; rows of `units`.
  */
 int elstm_sums_tfl8_hold(const elstm_matrix_s8 *w, const int32_t *bias, uint32_t units,

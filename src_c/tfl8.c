@@ -14,15 +14,6 @@ elstm_factor elstm_read_factor(elstm_reader *reader) {
     return f;
 }
 
-int32_t elstm_scaled_tfl8(int32_t v, elstm_factor f, uint32_t rounding) {
-    if (rounding == ELSTM_ROUND_DOUBLE) return elstm_times(v, f);
-    if (rounding == ELSTM_ROUND_SINGLE) return elstm_times_once(v, f);
-    if (rounding == ELSTM_ROUND_FLOAT) return elstm_times_float(v, f);
-    const uint32_t right = (uint32_t)(f.s < 0 ? -f.s : 0);
-    const int32_t left = (int32_t)((uint32_t)v << (f.s > 0 ? f.s : 0));
-    return (int32_t)(((int64_t)elstm_high(left, f.m) + ((1u << right) >> 1)) >> right);
-}
-
 int elstm_sums_tfl8_hold(const elstm_matrix_s8 *w, const int32_t *bias, uint32_t units,
                          uint32_t columns) {
     for (uint32_t row = 0; row < elstm_rows_s8(w); ++row) {

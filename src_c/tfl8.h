@@ -26,6 +26,16 @@ enum {
     ELSTM_ROUNDINGS
 };
 
+/* A sum times a factor, in one of these ways but the last. */
+static inline int32_t elstm_scaled_tfl8(int32_t v, elstm_factor f, uint32_t rounding) {
+    if (rounding == ELSTM_ROUND_DOUBLE) return elstm_times(v, f);
+    if (rounding == ELSTM_ROUND_SINGLE) return elstm_times_once(v, f);
+    if (rounding == ELSTM_ROUND_FLOAT) return elstm_times_float(v, f);
+    const uint32_t right = (uint32_t)(f.s < 0 ? -f.s : 0);
+    const int32_t left = (int32_t)((uint32_t)v << (f.s > 0 ? f.s : 0));
+    return (int32_t)(((int64_t)elstm_high(left, f.m) + ((1u << right) >> 1)) >> right);
+}
+
 typedef struct {
     elstm_matrix_s8 kernel;
     elstm_rescale rescale; /* as above */
