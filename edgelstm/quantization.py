@@ -93,8 +93,9 @@ def _narrowed(
     if not found:
         return covering, ()
     made = maker.make(replace(plan, narrowed={one.span.key: one.factor for one in found}))
-    judge = Judge(covering.model, maker.calibration)
-    return (made, found) if judge(made.model).all < judge(covering.model).all else (covering, ())
+    judge = Judge(maker.model, maker.calibration)
+    before, after = judge(covering.model), judge(made.model)
+    return (made, found) if after.all < before.all and after.fresh < before.fresh else (covering, ())
 
 
 def _told(one: Narrowed) -> str:

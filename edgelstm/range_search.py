@@ -6,16 +6,17 @@ answers. Half of the sequences choose; the other half must not lose by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from . import reference_s8
-from .calibration import Calibration
+from .calibration import LARGEST, Calibration
 from .errors import EdgeLstmError
 from .image import pack
-from .model import Array, QuantizedModel
+from .model import Array, Model, QuantizedModel
 from .quantization_layers import MadeModel, Maker
 from .ranges import Plan, Span
 from .runner import Runner
@@ -32,11 +33,12 @@ SMALL = 0.05  # of the error: what is not worth a look
 @dataclass(frozen=True, slots=True)
 class Errors:
     """Energy of the error over that of the answers, the mean over outputs: of the sequences that choose, of those that
-    check, and of all."""
+    check, and of all. Where sequences were also run end to end, the geometric mean of both ways."""
 
     chosen: float
     checked: float
     all: float
+    fresh: float  # of all, each sequence from a reset state
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +51,45 @@ class Narrowed:
     gain: float  # what taking it back would multiply the error by; no more than what taking back all would
 
 
-class Judge:
-    """Runs integer models over the samples, from a reset state to the end of each sequence."""
+_Batch: TypeAlias = "tuple[list[Array], dict[str, Array]]"
+"""The inputs of sequences of one length, [N, T, width] each, and by name what the float model answers."""
 
-    def __init__(self, model: QuantizedModel, calibration: Calibration, most: float = np.inf) -> None:
+
+class Judge:
+    """Runs integer models over the samples: each sequence from a reset state; and where a model may carry its state on,
+    all of them end to end too."""
+
+    def __init__(self, exact: Model, calibration: Calibration, most: float = np.inf) -> None:
         """`most`: products that a judgement may take; a larger model is judged on fewer sequences."""
-        weights = [getattr(layer, name, None) for layer in model.layers for name in ("kernel", "recurrent")]
+        weights = [getattr(layer, name, None) for layer in exact.layers for name in ("kernel", "recurrent")]
         products = sum(w.size for w in weights if w is not None)
         steps = sum(max(x.shape[0] * x.shape[1] for x in xs) for xs in calibration.inputs)
-        every = max(1, round(products * steps / most))
-        self.batches = [
-            ([x[::every] for x in xs], {name: trace[name][::every] for name in model.outputs})
+        carries = _carries(exact)
+        every = max(1, round((1 + carries) * products * steps / most))
+        self.batches: list[_Batch] = [
+            ([x[::every] for x in xs], {name: trace[name][::every] for name in exact.outputs})
             for xs, trace in zip(calibration.inputs, calibration.traces, strict=True)
         ]
-        energies = {name: sum(float(np.square(ys[name]).sum()) for _, ys in self.batches) for name in model.outputs}
-        self.energies = {name: energy for name, energy in energies.items() if energy}
+        self.energies = _energies(self.batches, exact)
         self.sequences = sum(len(xs[0]) for xs, _ in self.batches)
+        self.joined = _joined(exact, self.batches) if carries and self.sequences > 1 else None
+        self.joined_energies = _energies([self.joined] if self.joined else [], exact)
 
     def __call__(self, model: QuantizedModel) -> Errors:
-        runner, halves, before = Runner(pack(replace(model, notes=()), example=False)), np.zeros(2), 0
-        for xs, wanted in self.batches:
-            for name, y in zip(model.outputs, answers(runner, model, xs), strict=True):
-                if name in self.energies:
-                    real = y.reshape(wanted[name].shape) * reference_s8.tensor(model, name).scale
-                    energy = np.square(real - wanted[name]).sum(axis=2) / self.energies[name] / len(self.energies)
-                    halves += self._halves(energy, before)
-            before += len(xs[0])
-        total = float(halves.sum())
+        runner = Runner(pack(replace(model, notes=()), example=False))
+        halves, before = np.zeros(2), 0
+        for batch in self.batches:
+            for energy in _errors(runner, model, batch, self.energies):
+                halves += self._halves(energy, before)
+            before += len(batch[0][0])
+        fresh = total = float(halves.sum())
+        if self.joined is not None:
+            carried = np.zeros(2)
+            for energy in _errors(runner, model, self.joined, self.joined_energies):
+                carried += self._parts(energy[0])
+            halves, total = np.sqrt(halves * carried), float(np.sqrt(total * carried.sum()))
         chosen, checked = (halves if halves.all() else np.full(2, total / 2)).tolist()
-        return Errors(chosen, checked, total)
+        return Errors(chosen, checked, total, fresh)
 
     def _halves(self, energy: Array, before: int) -> Array:
         """Energies [N, rows] of sequences after so many others, summed over every other sequence; of a single one over
@@ -87,6 +99,53 @@ class Judge:
             return np.array([energy[:, :middle].sum(), energy[:, middle:].sum()])
         even = (np.arange(len(energy)) + before) % 2 == 0
         return np.array([energy[even].sum(), energy[~even].sum()])
+
+    def _parts(self, energy: Array) -> Array:
+        """Energies [rows] of all sequences end to end, likewise."""
+        lengths = [max(x.shape[1] for x in xs) for xs, _ in self.batches for _ in range(len(xs[0]))]
+        even = np.repeat(np.arange(self.sequences) % 2 == 0, lengths)[: len(energy)]
+        return np.array([energy[even].sum(), energy[~even].sum()])
+
+
+def _carries(model: Model) -> bool:
+    """Whether the model may run on and on: it answers every step, and was not made for windows."""
+    sequences = set(model.inputs) - {t.name for t in model.tensors if t.single}
+    plain = model.timing.causal and not model.timing.uneven and model.meta.window is None
+    return plain and bool(sequences) and not set(model.outputs) <= model.timing.single
+
+
+def _joined(model: Model, batches: list[_Batch]) -> _Batch | None:
+    """All sequences end to end, and what the float model answers; None where it leaves all bounds. Of an input with one
+    row a run the first sequence's counts."""
+    single = {t.name for t in model.tensors if t.single}
+    xs = []
+    for k, name in enumerate(model.inputs):
+        parts = [x[k] for x, _ in batches]
+        joined = [part.reshape(1, -1, part.shape[2]) for part in parts]
+        xs.append(parts[0][:1] if name in single else np.concatenate(joined, axis=1))
+    given = tuple(x[:, 0] if name in single else x for x, name in zip(xs, model.inputs, strict=True))
+    try:
+        ys = Runner(pack(model, example=False)).run(given, every_step=True)
+    except EdgeLstmError:  # ids beyond their vocabulary
+        return None
+    wanted = dict(zip(model.outputs, ys if isinstance(ys, tuple) else (ys,), strict=True))
+    fine = all(np.abs(y).max() < LARGEST for y in wanted.values())
+    return (xs, {name: y.astype(np.float64) for name, y in wanted.items()}) if fine else None
+
+
+def _energies(batches: list[_Batch], model: Model) -> dict[str, float]:
+    """Of the answers of each output that is not always zero."""
+    sums = {name: sum(float(np.square(wanted[name]).sum()) for _, wanted in batches) for name in model.outputs}
+    return {name: energy for name, energy in sums.items() if energy}
+
+
+def _errors(runner: Runner, model: QuantizedModel, batch: _Batch, energies: dict[str, float]) -> Iterator[Array]:
+    """Energies of the errors of each output, [N, rows], as shares of all that count."""
+    xs, wanted = batch
+    for name, y in zip(model.outputs, answers(runner, model, xs), strict=True):
+        if name in energies:
+            real = y.reshape(wanted[name].shape) * reference_s8.tensor(model, name).scale
+            yield np.square(real - wanted[name]).sum(axis=2) / energies[name] / len(energies)
 
 
 def answers(runner: Runner, model: QuantizedModel, xs: list[Array]) -> tuple[Array, ...]:
@@ -107,7 +166,7 @@ class Search:
 
     def __init__(self, maker: Maker, covering: MadeModel, plan: Plan) -> None:
         self.maker, self.plan = maker, replace(plan, narrowed={})
-        self.judge = Judge(covering.model, maker.calibration, MOST_PRODUCTS)
+        self.judge = Judge(maker.model, maker.calibration, MOST_PRODUCTS)
         self.known: dict[tuple[tuple[tuple[str, str], float], ...], Errors] = {}
         spans = [span for span in covering.spans if span.noise and span.most * _step(span) >= 1]
         error = self.judge(covering.model).all if spans else 0.0

@@ -11,8 +11,9 @@ from simulate import decibels
 
 from edgelstm import calibration, reference, reference_s8
 from edgelstm.errors import QuantizeError
+from edgelstm.horizon import horizon
 from edgelstm.layers import Activation, Dense, Embedding
-from edgelstm.model import Model, Tensor
+from edgelstm.model import Meta, Model, Tensor
 from edgelstm.quantization import quantize
 from edgelstm.quantization_layers import Maker
 from edgelstm.range_search import Judge, Search
@@ -80,7 +81,8 @@ def searching(model, samples, **options):
 
 
 def test_a_judgement_is_the_error_of_the_reference():
-    """On every output of every sequence, in two halves; an output that is always zero has no say."""
+    """On every output of every sequence, in two halves, and of all of them end to end; an output that is always zero
+    has no say."""
     random = np.random.default_rng(2)
     model = random_model(random, 3, [6], outputs=2)
     idle = Dense("idle", ("h0",), ("zero",), np.zeros((1, 6)), np.zeros(1))
@@ -89,21 +91,39 @@ def test_a_judgement_is_the_error_of_the_reference():
     )
     samples = [*walk(random, 5, 30, 3), *walk(random, 2, 7, 3)]
     _, covering, found = searching(model, samples)
-    errors = Judge(covering.model, found)(covering.model)
-    energies = {"y": np.zeros(3), "h0": np.zeros(3)}
+    errors = Judge(model, found)(covering.model)
+    ends = np.cumsum([0, *map(len, samples)])
+    joined = np.concatenate(samples)[None]
+    whole = [f(m, (joined,), True) for f, m in ((reference.run, model), (reference_s8.run_float, covering.model))]
+    fresh, carried = ({"y": np.zeros(3), "h0": np.zeros(3)} for _ in range(2))
     for k, x in enumerate(samples):
         pairs = [f(m, (x[None],), True) for f, m in ((reference.run, model), (reference_s8.run_float, covering.model))]
-        for name, y, z in zip(energies, *pairs, strict=False):
-            energies[name] += [np.square(y).sum(), *(np.square(y - z).sum() * (k % 2 == half) for half in (0, 1))]
-    halves = np.mean([e[1:] / e[0] for e in energies.values()], axis=0)
-    np.testing.assert_allclose([errors.chosen, errors.checked, errors.all], [*halves, halves.sum()], rtol=1e-5)
+        parts = [[y[:, ends[k] : ends[k + 1]] for y in ys] for ys in whole]
+        for energies, (ys, zs) in ((fresh, pairs), (carried, parts)):
+            for name, y, z in zip(energies, ys, zs, strict=False):
+                energies[name] += [np.square(y).sum(), *(np.square(y - z).sum() * (k % 2 == half) for half in (0, 1))]
+    halves = [np.mean([e[1:] / e[0] for e in energies.values()], axis=0) for energies in (fresh, carried)]
+    wanted = [*np.sqrt(halves[0] * halves[1]), np.sqrt(halves[0].sum() * halves[1].sum()), halves[0].sum()]
+    found = [errors.chosen, errors.checked, errors.all, errors.fresh]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_the_state_is_carried_but_where_windows_are_meant(windows):
+    """In a run without a reset c counts further, and from there it must come back."""
+    model, samples, _, _, _ = watching()
+    model = replace(model, meta=Meta(window=600 if windows else None))
+    small = quantize(model, samples)
+    wide = quantize(model, samples, ranges="covering")
+    last, covering = (horizon(model, m, samples).rows[-1].difference.decibels for m in (small, wide))
+    assert (last > covering + 5) != windows
 
 
 def test_a_single_sequence_is_halved():
     random = np.random.default_rng(2)
     model, x = random_model(random, 3, [6], outputs=2), walk(random, 1, 31, 3)
     _, covering, found = searching(model, x)
-    errors = Judge(covering.model, found)(covering.model)
+    errors = Judge(model, found)(covering.model)
     (y,), (z,) = reference.run(model, (x,)), reference_s8.run_float(covering.model, (x,))
     shares = [np.square(part).sum() / np.square(y).sum() for part in ((y - z)[:, :15], (y - z)[:, 15:])]
     np.testing.assert_allclose([errors.chosen, errors.checked], shares, rtol=1e-5)
@@ -199,9 +219,9 @@ def lstms(model):
 
 def test_large_models_are_judged_on_fewer_sequences():
     model, x = random_model(np.random.default_rng(1), 3, [8], outputs=2), walk(np.random.default_rng(2), 12, 30, 3)
-    _, covering, found = searching(model, x)
-    products = 4 * 8 * (3 + 8) + 2 * 8
-    assert [Judge(covering.model, found, products * 30 * n).sequences for n in (12, 4, 1)] == [12, 4, 1]
+    _, _, found = searching(model, x)
+    products = 2 * (4 * 8 * (3 + 8) + 2 * 8)  # from resets and end to end
+    assert [Judge(model, found, products * 30 * n).sequences for n in (12, 4, 1)] == [12, 4, 1]
 
 
 def test_ids_beyond_their_vocabulary_are_judged_all_the_same():
@@ -211,7 +231,7 @@ def test_ids_beyond_their_vocabulary_are_judged_all_the_same():
     layers = (embedding, replace(cell, reads=("e",)))
     model = Model((Tensor("x", 1), Tensor("e", 3), Tensor("h0", 8)), layers, ("x",), ("h0",))
     _, covering, found = searching(model, random.integers(0, 9, (4, 60, 1)))
-    assert 0 < Judge(covering.model, found)(covering.model).all < 0.1
+    assert 0 < Judge(model, found)(covering.model).all < 0.1
 
 
 def test_ranges_are_of_two_kinds():

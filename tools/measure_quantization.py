@@ -1,4 +1,4 @@
-"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as six Markdown tables.
+"""Measure what int8 costs and how far wrong models are off, in dB of signal to error, as seven Markdown tables.
 
 Nets and data: tests/measured_nets.py. From the root of the repository, with a TFLite runtime installed:
 PYTHONPATH=. python tools/measure_quantization.py
@@ -12,6 +12,7 @@ import numpy as np
 
 from edgelstm import peers, reference, reference_s8
 from edgelstm.exporters import tflite
+from edgelstm.horizon import HORIZONS, horizon
 from edgelstm.layers import Gru, Lstm
 from edgelstm.quantization import quantize, quantize_with_rows
 
@@ -62,6 +63,20 @@ def chosen_ranges(model, samples, data):
             figures.append(beside_all(exact, reference_s8.run_float(quantized, data, every_step=True)))
             narrowed |= any("saturates beyond" in note for note in quantized.notes)
     return figures, narrowed
+
+
+def long_runs():
+    """dB after more and more steps of the trained regimes' samples, by how ranges are chosen."""
+    model, samples, _ = regimes()
+    windows = replace(model, meta=replace(model.meta, window=samples.shape[1]))
+    ways = {
+        "covering": quantize(model, samples, ranges="covering"),
+        "by the answers": quantize(model, samples),
+        "by the answers from resets alone": quantize(windows, samples),
+    }
+    return {
+        way: [row.difference.decibels for row in horizon(model, small, samples).rows] for way, small in ways.items()
+    }
 
 
 BEYOND = ("random 9-64", "relu cell 3-50-1", "trained sines 1-32-32-1")  # a bounded h, an unbounded one, a trained net
@@ -161,6 +176,9 @@ def main():
     for bits, found in zip((8, 16), np.transpose(gains), strict=True):
         reached = f"{min(found):.2f} to {max(found):.2f}, median {np.median(found):.2f}"
         print(f"\n{bits} bits, {len(found)} nets: gain {reached}")
+    print(f"\n| ranges | {' | '.join(f'{steps:,}' for steps in HORIZONS)} |\n|{'---|' * (len(HORIZONS) + 1)}")
+    for way, found in long_runs().items():
+        print(f"| {way} | {' | '.join(f'{db:.1f}' for db in found)} |", flush=True)
 
 
 if __name__ == "__main__":
