@@ -19,9 +19,11 @@ from ..model import Array, Model
 from ..peer_process import Answers
 from ..runner import Runner
 from ..tfl8_model import Tfl8Model
+from ..timing import numbers_made
 from .data import is_path, steps_of
 from .variants import Arrays
 
+MOST = 1 << 22  # numbers that the float64 reference holds at once
 BY = ("framework", "tflite", "converter")
 """Who may be asked to answer for a checkpoint; see `validate`."""
 
@@ -139,7 +141,7 @@ def answered(against: Reference, xs: list[Array], asked: Asked, notes: list[str]
         case "model":
             if asked.by == "framework":
                 raise InputError("the reference is a Model, which no framework runs; give its checkpoint")
-            return Answers(float64.run(against.source, xs), "the model in float64"), "give its checkpoint"
+            return Answers(in_float64(against.source, xs), "the model in float64"), "give its checkpoint"
         case "recorded":
             return Answers(against.source, "recorded answers"), ""
         case "tflite":
@@ -158,11 +160,18 @@ def answered(against: Reference, xs: list[Array], asked: Asked, notes: list[str]
         if asked.by == "framework":
             raise
         notes.append(f"the checkpoint did not run in its own framework: {error}")
-        own = Answers(float64.run(against.model, xs), f"{path.name} in float64, by this package's own reference")
+        own = Answers(in_float64(against.model, xs), f"{path.name} in float64, by this package's own reference")
         return own, _remedy(error)
     if against.unread:
         notes.append(f"only the reference's own framework can read it: {against.unread}")
     return Answers(answers.ys, f"{path.name} in {answers.peer}", answers.integer), ""
+
+
+def in_float64(model: Model, xs: list[Array]) -> Arrays:
+    """Our own reference's answers, as many sequences at once as memory is no matter for."""
+    size = max(1, MOST // numbers_made(model, steps_of(xs)))
+    parts = [float64.run(model, [x[first : first + size] for x in xs]) for first in range(0, len(xs[0]), size)]
+    return tuple(np.concatenate(ys) for ys in zip(*parts, strict=True))
 
 
 def _in_runtime(path: Path, xs: list[Array], asked: Asked) -> Answers:
