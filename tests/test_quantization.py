@@ -15,7 +15,7 @@ from edgelstm.balance import balance
 from edgelstm.comparison import DECIBELS
 from edgelstm.errors import QuantizeError
 from edgelstm.layers import ACTIVATIONS, OVER_VALUES, Activate, Activation, Dense, Last, Lstm
-from edgelstm.model import Model, Tensor
+from edgelstm.model import Meta, Model, Tensor
 from edgelstm.quantization import quantize, quantize_with_rows
 from edgelstm.quantization_cells import FINEST, FINEST_16
 from edgelstm.quantized import QuantizedDense, QuantizedLstm
@@ -165,6 +165,7 @@ def test_every_activation_everywhere(name, place):
         tensors = (*model.tensors, Tensor("a", 3))
         layers = (*model.layers, Activate("alone", ("y",), ("a",), activation))
         model = Model(tensors, layers, ("x",), ("a",))
+    model = replace(model, meta=Meta(window=25))  # what is measured here starts from resets
     samples, data = walk(random, 24, 25, 3), walk(random, 24, 25, 3)
     quantized, rows = quantize_with_rows(model, samples)
     (exact,) = reference.run(model, (data,), every_step=True)
