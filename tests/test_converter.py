@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgelstm import converter, importers, peers
+from edgelstm import converter, importers, peer_process, peers
 from edgelstm.errors import CheckpointError, MissingError, PeerError
 from edgelstm.peer_process import Answers, Died
 
@@ -107,6 +107,23 @@ def test_answers_stand_in_the_checkpoints_order(monkeypatch: pytest.MonkeyPatch)
     assert seen == [1, 0] and [int(y[0]) for y in answers.ys] == [0, 1, 2]
     with pytest.raises(PeerError, match="3 outputs"):
         converter.run(converter.Conversion("float", "it", b"TFL3", "", (0, 1), (0,)), [np.zeros(1), np.ones(1)])
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "died by signal 11 (Segmentation fault)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "as a system does that runs out of memory)"),
+        ("import sys; print('a', file=sys.stderr); sys.exit(3)", "ended with code 3: a"),
+        ("import time; time.sleep(60)", "was still running after 1 s and was stopped"),
+    ],
+)
+def test_how_a_process_ended_is_told(start: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_process, "_START", start)
+    monkeypatch.setattr(converter, "_version", lambda: "9.9")
+    made = converter.convert(KERAS, X, ["int8"], timeout=1.0 if "sleep" in start else 60.0)
+    assert made["int8"].failure.startswith("TensorFlow 9.9's converter ") and end in made["int8"].failure
+    assert made["int8"].failure.endswith(" on kind int8")
 
 
 def test_what_is_not_keras_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
