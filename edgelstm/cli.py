@@ -330,7 +330,8 @@ def export_tflite(
     write_whole(output, data)
     for note in model.notes:
         _note(note)
-    what = "1 step a call, states are kept" if plan.streams else f"{plan.steps} steps a call"
+    kept = plan.streams and not any(tensor.single for tensor in model.tensors)
+    what = "1 step a call, states are kept" if kept else f"{plan.steps} step{'s' * (plan.steps > 1)} a call"
     out.print(f"{output}: {kind}, {what}, {_bytes(len(data))}", markup=False, soft_wrap=True)
     if proof is not None:
         out.print(f"reading {proof}", style="green" if proof.peer else "yellow", markup=False, soft_wrap=True)

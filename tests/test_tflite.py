@@ -205,7 +205,15 @@ def test_a_file_of_one_step_has_no_layers_that_look_at_others():
 def test_arguments_are_honoured_or_refused():
     model = stack(2, (3,), 1)
     x = inputs(model)[0]
-    for wrong in ({"kind": "int4"}, {"kind": "int8"}, {"samples": x}, {"steps": 0}, {"batch": 1.5}, {"steps": 2**31}):
+    for wrong in (
+        {"kind": "int4"},
+        {"kind": "int8"},
+        {"samples": x},
+        {"steps": 0},
+        {"batch": 1.5},
+        {"steps": 2**31},
+        {"steps": 2**24},
+    ):
         with pytest.raises(InputError):
             tflite.build(model, **wrong)
     with pytest.raises(QuantizeError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ..calibration import calibrate
@@ -40,7 +41,7 @@ from ..layers import (
     Transpose,
 )
 from ..model import Model
-from ..timing import check_run
+from ..timing import MOST_NUMBERS, check_run, numbers_made
 from . import tflite_cells, tflite_dense, tflite_joins, tflite_moves, tflite_norms, tflite_windows
 from .tflite_assembly import Assembly
 from .tflite_plan import KINDS as KINDS
@@ -72,6 +73,9 @@ def build(model: Model, kind: str = "float", samples: Any = None, steps: int | N
     if (samples is not None) != (kind == "int8") and kind in KINDS:
         raise InputError(f"kind {kind} takes no samples" if samples is not None else "kind int8 needs samples")
     plan = planned(model, kind, steps, batch)
+    numbers = plan.batch * numbers_made(model, plan.steps)
+    if numbers > MOST_NUMBERS:
+        raise InputError(f"{plan.steps} steps of {batch} sequences make {numbers:,} numbers a call; give fewer")
     if reasons := _refusals(plan):
         raise ExportError(f"TFLite cannot express this model: {'; '.join(reasons)}")
     return assembled(plan, samples).pack()
@@ -102,18 +106,21 @@ def _refusals(plan: Plan) -> list[str]:
     return [f"{layer.name}: {reason}" for layer in plan.model.layers for reason in _family(layer)[1](layer, plan)]
 
 
-class Written:
+@dataclass(frozen=True, slots=True, eq=False)
+class Assembled:
     """A graph that is ready, and where its inputs and outputs stand."""
 
-    def __init__(self, assembly: Assembly, inputs: list[int], outputs: list[int]) -> None:
-        self.assembly, self.inputs, self.outputs = assembly, inputs, outputs
+    assembly: Assembly
+    inputs: list[int]
+    outputs: list[int]
 
     def pack(self) -> bytes:
+        """The file's bytes."""
         inner = self.assembly.inner
         return self.assembly.sheet.graph.pack(self.inputs, self.outputs, "EdgeLSTM", inner.graphs)
 
 
-def assembled(plan: Plan, samples: Any) -> Written:
+def assembled(plan: Plan, samples: Any) -> Assembled:
     """The graph of a plan that nothing refuses."""
     calibration = calibrate(plan.model, samples) if plan.kind == "int8" else None
     assembly = Assembly(plan, calibration, Sheet(plan.kind))
@@ -122,7 +129,7 @@ def assembled(plan: Plan, samples: Any) -> Written:
         _family(layer)[0](assembly, layer)
     outputs = [assembly.output(name) for name in plan.model.outputs]
     assembly.finish()
-    return Written(assembly, inputs, outputs)
+    return Assembled(assembly, inputs, outputs)
 
 
 Writer = Callable[[Assembly, Any], None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..calibration import Calibration
-from ..layers import LINEAR, Activation
+from ..layers import LINEAR, Activation, Embedding
 from ..model import Array
 from .flatbuffer import Table
 from .tflite_graph import ABSENT, Operator, Quantization
@@ -39,7 +39,8 @@ class Assembly:
         shape, graph = self.plan.shape(name), self.sheet.graph
         if name in self.plan.ids:
             given = self.numbers[name] = graph.tensor(name, shape, "int32")
-            if any(layer.reads.count(name) for layer in self.plan.readers(name) if not hasattr(layer, "table")):
+            others = [layer for layer in self.plan.readers(name) if not isinstance(layer, Embedding)]
+            if others or name in self.plan.model.outputs:
                 self.index[name] = self.sheet.op("CAST", [given], f"{name}/real", shape, _TO_FLOAT)
             return given
         given = graph.tensor(name, shape, "float32")

@@ -20,7 +20,6 @@ from .tflite_sheet import differs
 _FUNCTIONS = {"relu": 1, "relu6": 3, "tanh": 4}
 """Functions that the operators' cells compute, by TFLite's numbers. Without one (0) an LSTM's cell is not linear."""
 
-
 NORM_EPSILON = 1e-8
 """Of the norms inside the operator's cells."""
 

@@ -80,7 +80,8 @@ def loop(
     if mask is not None:
         order = sheet.whole(f"{name}/mask/order", (1, 0, 2))
         sequences.append(sheet.op("TRANSPOSE", [mask, order], f"{name}/mask", (steps, batch, 1), kind="bool"))
-    every = graph.constant(f"{name}/every", np.zeros((steps, batch, layer.units), np.float32))
+    shape = (steps, batch, layer.units)
+    every = sheet.op("FILL", [sheet.whole(f"{name}/shape", shape), sheet.number(0)], f"{name}/every", shape)
     values = [sheet.whole(f"{name}/count", 0), every, *states, *sequences]
     condition, body = _condition(graph, values, steps), _body(sheet, layer, values, mask is not None)
     options: Table = {
