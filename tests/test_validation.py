@@ -310,6 +310,24 @@ def test_a_cell_scale_tflite_cannot_do_is_told(tmp_path, monkeypatch):
 
 
 @needs_runtime
+def test_a_file_without_its_clip_runs_where_the_file_did(tmp_path, monkeypatch):
+    """The first runtime may not know its operators."""
+    path = tmp_path / "m.tflite"
+    clipped = replace(MODEL, layers=(replace(MODEL.layers[0], cell_clip=0.2), *MODEL.layers[1:]))
+    tflite.write(clipped, path, steps=12)
+    run, known = peers.run_tflite, peers.runtimes()[0]
+
+    def second(path, xs, runtime=None, **more):
+        if runtime != known:
+            raise PeerError("Didn't find op")
+        return run(path, xs, runtime, **more)
+
+    monkeypatch.setattr(peers, "runtimes", lambda: ["older", known])
+    monkeypatch.setattr(peers, "run_tflite", second)
+    assert any("without the clip" in said for said in validate(pack(MODEL), path, X).advice)
+
+
+@needs_runtime
 def test_what_the_official_converter_makes_is_shown_and_its_clip_told(tmp_path, monkeypatch):
     """A stand-in that writes a clip and dies of int8."""
     path = recording.DATA / "machine_temp.keras"

@@ -196,4 +196,6 @@ def in_runtime(path: Path, xs: list[Array], runtime: str | None, timeout: float,
     with tempfile.TemporaryDirectory(prefix="edgelstm.") as folder:
         other = Path(folder) / path.name
         other.write_bytes(file)
+        if runtime is None and peers.runtimes():
+            return peers.any_runtime(other, xs, timeout=timeout).ys
         return peers.run_tflite(other, xs, runtime, timeout=timeout).ys
