@@ -210,7 +210,7 @@ def _mean(k: constants.ReduceConstants, x: Tfl8Tensor, y: Tfl8Tensor, total: Arr
     if k.ratio:
         n, zero = np.float32(count), np.float32(x.zero_point)
         factor = k.ratio / n
-        v = np.rint(total.astype(np.float32) * factor + (np.float32(y.zero_point) - zero * n * factor))
+        v = np.rint(sat32(total).astype(np.float32) * factor + (np.float32(y.zero_point) - zero * n * factor))
     else:
         m, s = k.factor
         places = min(count.bit_length() - 1, 31 + s)

@@ -21,13 +21,13 @@ from ..tfl8_model import ARITHMETIC, SETTINGS, Tfl8Model, arithmetic, variant
 from .variants import Arrays, Variant
 
 MICRO = ("tflite-micro", "reference")
-_DEFAULT = {"flavour": "tflite", "rounding": "double", "factors": "double", "ties": "away"}
+_DEFAULT = ARITHMETIC["tflite-runtime", "reference", "x86_64"]
 
 
 def ways(model: Tfl8Model) -> list[dict[str, str]]:
     """All ways that runtimes have, as far as they are different ones for the layers of this model."""
     own = arithmetic(model)
-    found = [{k: ({"flavour": "tflite"} | way)[k] for k in SETTINGS if k in own} for way in ARITHMETIC.values()]
+    found = [{k: way[k] for k in SETTINGS if k in own} for way in ARITHMETIC.values()]
     return [way for k, way in enumerate(found) if way not in found[:k]]
 
 
