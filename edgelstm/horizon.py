@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .calibration import sequences
+from .calibration import LARGEST, sequences
 from .comparison import Difference, compare
 from .model import Array, Model, QuantizedModel
 from .runner import Runner
@@ -78,12 +78,16 @@ def horizon(
         if progress is not None:
             progress(min(1.0, (at + CHUNK) / steps))
     answers = [[np.concatenate(parts) for parts in zip(*chunks, strict=True)] for chunks in found]
+    most = min(_bounded(wanted) for wanted in answers[0])
     rows = [
         Row(name, n, compare(wanted[n // 2 : n], got[n // 2 : n]))
         for name, wanted, got in zip(model.outputs, *answers, strict=True)
         for n in HORIZONS
+        if n <= most
     ]
     notes = [_ran(len(given), total, steps)]
+    if most < steps:
+        notes.append(f"the float model's own answers grow beyond all bounds after {most:,} steps without a reset")
     if model.meta.window is not None:
         notes.append(
             f"the model was made for windows of {model.meta.window} steps; run in those, each from a reset state, none "
@@ -102,6 +106,13 @@ def _reason(model: Model) -> str:
     if all(name in single for name in model.inputs):
         return "no input of the model is a sequence"
     return ""
+
+
+def _bounded(answers: Array) -> int:
+    """How many steps of a run go by before an answer is as large as no sound model's."""
+    with np.errstate(invalid="ignore"):
+        beyond = ~(np.abs(answers) < LARGEST).reshape(len(answers), -1).all(axis=1)
+    return int(beyond.argmax()) if beyond.any() else len(answers)
 
 
 def _ran(count: int, total: int, steps: int) -> str:

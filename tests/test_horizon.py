@@ -10,8 +10,8 @@ from edgelstm import reference, reference_s8
 from edgelstm.comparison import compare
 from edgelstm.errors import QuantizeError
 from edgelstm.horizon import HORIZONS, horizon
-from edgelstm.layers import Reverse
-from edgelstm.model import Meta, Tensor
+from edgelstm.layers import Activation, Reverse, Rnn
+from edgelstm.model import Meta, Model, Tensor
 from edgelstm.quantization import quantize
 
 
@@ -49,6 +49,19 @@ def test_an_error_that_grows_is_seen():
     x = np.zeros((1, 100, 1), np.float32)
     rows = horizon(model, quantize(model, x), x).rows
     assert rows[-1].difference.rms_error > 3 * rows[1].difference.rms_error
+
+
+def test_a_model_that_grows_beyond_all_bounds_has_rows_as_far_as_it_goes():
+    """A relu cell that grows by a twentieth a step, which 20 steps from a reset do not mind."""
+    cell = Rnn(
+        "r", ("x",), ("h",), kernel=np.full((2, 2), 0.3), recurrent=1.05 * np.eye(2), bias=np.zeros(2),
+        activation=Activation("relu"),
+    )  # fmt: skip
+    model = Model((Tensor("x", 2), Tensor("h", 2)), (cell,), ("x",), ("h",))
+    x = np.abs(walk(np.random.default_rng(2), 10, 20, 2))
+    found = horizon(model, quantize(model, x), x)
+    assert [row.steps for row in found.rows] == [10, 100]
+    assert "grow beyond all bounds after" in found.notes[1]
 
 
 @pytest.mark.parametrize(
