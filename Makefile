@@ -45,7 +45,7 @@ test-arm-tflite: ## TFLite's own runtimes on emulated ARM beside tfl8, every byt
 instructions:    ## how many a step takes, on emulated CPUs, against the committed table
 	$(PYTHON) tools/count_instructions.py
 
-parity:          ## against live Keras, PyTorch, ONNX Runtime and TFLite: pip install -e ".[parity]"
+parity:          ## against live Keras, PyTorch, ONNX Runtime, TFLite and Chromium: pip install -e ".[parity]"
 	$(PYTHON) -m pytest tests/parity -n 2
 
 parity-full:     ## the same and what takes long
