@@ -3,6 +3,7 @@ how it is said, and int8 files as the integers they hold."""
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -324,6 +325,35 @@ def test_int8_of_what_no_layer_computes_is_refused_by_name() -> None:
     file.into("SLICE", [x, file.constant(np.array([0, 0, 1])), file.constant(np.array([1, 6, 1999]))], [y])
     file.outputs(y)
     refused(file.bytes(), r"\(SLICE\): it takes some of 2000 values, which no layer does; import the float")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("op", ["STRIDED_SLICE", "SOFTMAX", "SLICE", "REVERSE_V2", "RESHAPE"])
+def test_axes_of_any_size_take_no_memory(op: str, axis: int, dtype: str) -> None:
+    """A shape is a few bytes of a file, whatever it says."""
+    shape = [1, 6, 4]
+    shape[axis] = 2130706436
+    file = File()
+    more: dict[str, Any] = {"quantized": (0.1, 3, 0)} if dtype == "int8" else {}
+    x = file.input(*shape, dtype=dtype, **more)
+    y = file.tensor(shape, dtype, **more)
+    rows = {
+        "STRIDED_SLICE": [(0, 1, 0), (1, 1 << 30, 4), (1, 1, 1)],
+        "SLICE": [(0, 0, 1), (1, -1, -1)],
+        "REVERSE_V2": [(1,)],
+        "RESHAPE": [(1, -1)],
+    }
+    file.into(op, [x, *(file.constant(np.array(row)) for row in rows.get(op, []))], [y])
+    file.outputs(y)
+    tracemalloc.start()
+    try:
+        tflite.reading(file.bytes(), "")
+    except CheckpointError as error:
+        assert len(str(error)) < 500
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
 
 
 def test_unsigned_integers_are_refused() -> None:

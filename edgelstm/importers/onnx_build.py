@@ -27,6 +27,7 @@ from ..layers import (
     Split,
     Transpose,
 )
+from ..meta import MAX_WIDTH
 from ..model import Array, Tensor
 from .onnx_file import Node
 from .onnx_fold import text
@@ -80,6 +81,8 @@ class Build:
         return found
 
     def tensor(self, name: str, width: int, single: bool = False) -> str:
+        if width > MAX_WIDTH:  # said here, before anybody makes a list of them
+            raise CheckpointError(f"tensor {name!r} has {width} values, expected at most {MAX_WIDTH}")
         self.tensors[name] = Tensor(name, width, single)
         return name
 

@@ -267,13 +267,13 @@ def _sliced(build: Build, node: Node, data: Data, axis: int, start: Dim, end: Di
     if start == 0 and step == 1 and (end == size or (isinstance(end, int) and end >= (1 << 31) - 1)):
         return data
     if isinstance(size, int) and isinstance(start, int) and isinstance(end, int):
-        indices = list(range(size))[slice(start, end, step)]
-        if indices == list(range(size)):
+        indices = range(size)[slice(start, end, step)]  # not listed: a file may say any size
+        if indices == range(size):
             return data
         if not indices:
             raise CheckpointError(f"{node.label}: it leaves nothing of {text(data.shape)}")
         if all(atom in data.values for atom in atoms):
-            return build.chosen(node, data, axis, indices)
+            return build.chosen(node, data, axis, list(indices))
         start, end = indices[0], indices[-1] + (1 if step > 0 else -1)
     placed = build.step_axis(node, data, axis)
     if placed is None:
