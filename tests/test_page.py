@@ -143,6 +143,13 @@ def test_what_is_many_is_drawn_in_part_and_listed_whole() -> None:
     assert text.count('<tr><th scope="row" class="name">encoder.') >= 60
 
 
+def test_an_error_is_drawn_where_there_is_one() -> None:
+    report = full()
+    traces = tuple(replace(one, channel="2", found=(("s8", one.expected),)) for one in report.traces)
+    exact = page.render(replace(report, traces=traces))
+    assert ": the error" in page.render(report) and ": the error" not in exact and ", value 2 in sequence 7" in exact
+
+
 def test_curves_leave_out_what_an_axis_cannot_show() -> None:
     log, plain = Axis("step", True), Axis("answer")
     assert chart("t", [Line(0, ((0.0, 1.0), (-1.0, 1.0)))], log, log) == ""

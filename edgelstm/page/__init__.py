@@ -224,10 +224,13 @@ def _traces(report: Report, colours: dict[str, int]) -> Iterable[Figure]:
         where = f" in sequence {trace.sequence}, the worst" if trace.along == "step" else ""
         lines = [_line(trace, colours[name], values) for name, values in found]
         names = tuple((colours[name], name) for name, _ in found)
-        title = f"Output {trace.output}, {trace.channel}{where}: expected and found"
+        channel = f"value {trace.channel}" if trace.channel.isdecimal() else trace.channel
+        title = f"Output {trace.output}, {channel}{where}: expected and found"
         both = [_line(trace, -1, trace.expected), *lines]
         yield Figure(title, chart(title, both, x, Axis("answer")), ((-1, "expected"), *names))
-        title = f"Output {trace.output}, {trace.channel}{where}: the error"
+        if all(values == trace.expected for _, values in found):
+            continue
+        title = f"Output {trace.output}, {channel}{where}: the error"
         off = [
             _line(trace, colours[name], [z - y for y, z in zip(trace.expected, values, strict=True)])
             for name, values in found
