@@ -68,6 +68,10 @@ static inline int32_t elstm_times_once(int32_t v, elstm_factor f) {
     return y < -65536 ? -65536 : y > 65536 ? 65536 : (int32_t)y;
 }
 
+static inline int32_t elstm_held(int64_t v) {
+    return v < INT32_MIN ? INT32_MIN : v > INT32_MAX ? INT32_MAX : (int32_t)v;
+}
+
 /* v / 2^e to nearest, ties to even, e <= 62. */
 static inline int64_t elstm_even(int64_t v, uint32_t e) {
     if (e == 0) return v;

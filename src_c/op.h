@@ -217,7 +217,8 @@ typedef struct {
     /* of a tfl8 model: of a mean, by the factor, or where the ratio is not 0 in float32 */
     elstm_factor factor;
     float ratio;
-    int32_t zero; /* of what it writes */
+    int32_t zero;      /* of what it writes */
+    uint32_t in_float; /* 1: by the ratio */
 } elstm_reduce;
 
 typedef struct {
@@ -506,6 +507,9 @@ int elstm_factor_holds(elstm_factor factor);
  */
 int elstm_sums_tfl8_hold(const elstm_matrix_s8 *w, const int32_t *bias, uint32_t units,
                          uint32_t columns);
+/* The mean of so many rows as a delegate computes it, in float32. */
+void elstm_mean_f32(const elstm_reduce *reduce, const int64_t *sum, uint32_t count, int8_t *y,
+                    const elstm_tensor *in);
 /* QUANTIZE of one number, ties as in tfl8.h; DEQUANTIZE of a row. */
 int32_t elstm_quantize_tfl8(float x, const elstm_tensor *to, uint32_t ties);
 void elstm_dequantize_tfl8(const elstm_tensor *of, uint32_t row, float *y);

@@ -14,7 +14,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     if (reader->failed || r->masked || in->type != ELSTM_S8 || out->type != ELSTM_S8 ||
         r->ratio < 0.0f || (r->ratio > 0.0f && r->factor.m != 0))
         return 0;
-    if (r->kind == ELSTM_MAX) return elstm_alike(in, out) && r->factor.m == 0 && !(r->ratio > 0.0f);
+    if (r->kind == ELSTM_MAX) return elstm_alike(in, out) && r->factor.m == 0 && !r->in_float;
     return r->kind == ELSTM_MEAN;
 }
 
@@ -39,28 +39,10 @@ static void add(const elstm_reduce *reduce, elstm_reduced *reduced, const void *
 
 static int8_t clamped(int64_t v) { return (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v); }
 
-/* To nearest, ties to even, of what may be any size. */
-static int32_t nearest(float v) {
-    if (v > 1024.0f) return 1024;
-    if (!(v > -1024.0f)) return -1024;
-    const float raised = v + 12582912.0f;
-    return (int32_t)(raised - 12582912.0f);
-}
-
-static int32_t held(int64_t v) {
-    return v < INT32_MIN ? INT32_MIN : v > INT32_MAX ? INT32_MAX : (int32_t)v;
-}
-
 static void mean(const elstm_reduce *reduce, const int64_t *sum, uint32_t count, int8_t *y,
                  const elstm_tensor *in) {
-    if (reduce->ratio > 0.0f) {
-        const float n = (float)count, factor = reduce->ratio / n;
-        const float zeros = (float)in->zero * n;
-        const float taken = zeros * factor, bias = (float)reduce->zero - taken;
-        for (uint32_t u = 0; u < in->width; ++u) {
-            const float product = (float)held(sum[u]) * factor;
-            y[u] = clamped(nearest(product + bias));
-        }
+    if (reduce->in_float) {
+        elstm_mean_f32(reduce, sum, count, y, in);
         return;
     }
     uint32_t places = 0;
@@ -70,7 +52,7 @@ static void mean(const elstm_reduce *reduce, const int64_t *sum, uint32_t count,
     const elstm_factor f = {(int32_t)(((int64_t)reduce->factor.m << places) / (int64_t)count),
                             reduce->factor.s - (int32_t)places};
     for (uint32_t u = 0; u < in->width; ++u) {
-        const int32_t v = held(sum[u] - (int64_t)in->zero * count);
+        const int32_t v = elstm_held(sum[u] - (int64_t)in->zero * count);
         y[u] = clamped((int64_t)elstm_times(v, f) + reduce->zero);
     }
 }

@@ -55,6 +55,26 @@ int32_t elstm_quantize_tfl8(float x, const elstm_tensor *to, uint32_t ties) {
     return whole < least ? least : whole > most ? most : whole;
 }
 
+/* To nearest, ties to even, of what may be any size. */
+static int32_t nearest_f32(float v) {
+    if (v > 1024.0f) return 1024;
+    if (!(v > -1024.0f)) return -1024;
+    const float raised = v + 12582912.0f;
+    return (int32_t)(raised - 12582912.0f);
+}
+
+void elstm_mean_f32(const elstm_reduce *reduce, const int64_t *sum, uint32_t count, int8_t *y,
+                    const elstm_tensor *in) {
+    const float n = (float)count, factor = reduce->ratio / n;
+    const float zeros = (float)in->zero * n;
+    const float taken = zeros * factor, bias = (float)reduce->zero - taken;
+    for (uint32_t u = 0; u < in->width; ++u) {
+        const float product = (float)elstm_held(sum[u]) * factor;
+        const int32_t v = nearest_f32(product + bias);
+        y[u] = (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);
+    }
+}
+
 void elstm_dequantize_tfl8(const elstm_tensor *of, uint32_t row, float *y) {
     const unsigned char *at = (const unsigned char *)of->data + (size_t)row * of->row;
     for (uint32_t k = 0; k < of->width; ++k) {
