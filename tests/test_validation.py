@@ -343,13 +343,13 @@ def test_what_the_official_converter_makes_is_shown_and_its_clip_told(tmp_path, 
     monkeypatch.setattr(converter, "maker", lambda path: "TensorFlow 9's converter")
     monkeypatch.setattr(converter, "convert", lambda path, xs, kinds, **more: {kind: made[kind] for kind in kinds})
     monkeypatch.setattr(peers, "run_checkpoint", lambda path, xs, **more: Answers(reference.run(model, xs), "Keras 3"))
-    report = validate(model, path, x, converter=True)
+    report = validate(model, path, x, converter=True, drift_steps=0)
     assert report.passed and "converter float" in variants(report) and "converter int8" not in variants(report)
     assert [one.made for one in report.converted] == [True, False, False]
     assert "it died on kind int8" in report.lines
     (said,) = [one for one in report.advice if "clips its cells at 0.05" in one]
     assert "the float file of TensorFlow 9's converter" in said and "without the clip" in said
-    against = validate(model, path, x, by="converter")
+    against = validate(model, path, x, by="converter", drift_steps=0)
     assert not against.passed and "the float file of TensorFlow 9's converter" in against.reference
     with pytest.raises(PeerError, match="it died on kind int8"):
         validate(model, path, x, by="converter", kind="int8")
