@@ -306,14 +306,14 @@ def made() -> dict[str, tuple[str, Callable[[], bytes]]]:
         "operator_writes_a_constant": ("twice", bad(operator, 2, i32(1))),
         "options_of_another": ("options", bad(operator, 3, np.uint8(8))),
         "options_unknown": ("does not know", bad(operator, 4, {9: np.int32(1)})),
-        "circle": ("circles|written by no", circle),
+        "circle": ("written behind it", circle),
         "ten_thousand_operators": ("more than|layers", lambda: chain(10_000)),
         "twenty_thousand_operators": ("more than", lambda: chain(20_000)),
         # cells
         "lstm_without_weights": ("weights and not others", lambda: spoiled(lambda t: put(t, operator, 1, _absent(t)))),
         "lstm_of_other_shapes": ("shape", bad(lambda t: tensors(t)[5], 0, i32(2, 8))),
         "lstm_clips_at_nan": ("clips", lambda: good(cell_clip=float("nan"))),
-        "lstm_normalises": ("layer normalisation", lambda: good(norm=True)),
+        "lstm_normalises": (None, lambda: good(norm=True)),
         "lstm_of_another_function": ("sign_bit", lambda: good(activation=5)),
         # sizes
         "reshape_to_anything": ("cannot be followed|shape", lambda: graph(
@@ -338,7 +338,7 @@ def made() -> dict[str, tuple[str, Callable[[], bytes]]]:
         "strides_of_zero": ("bounds", lambda: graph(
             lambda f, x: f.op("STRIDED_SLICE", [x, ints(f, 0, 0, 0), ints(f, 1, 6, 4), ints(f, 1, 0, 1)], (1, 6, 4))
         )),
-        "split_into_nothing": ("parts|damaged", lambda: graph(
+        "split_into_nothing": ("2 tensors where it says 0", lambda: graph(
             lambda f, x: f.op("SPLIT_V", [x, ints(f, -5, 9), f.constant(np.int32(2))], [(1, 6, 2), (1, 6, 2)], {})
         )),
         "an_axis_not_there": ("axis", lambda: graph(
