@@ -9,6 +9,7 @@ from nets import signal, stack
 from tfl8_nets import tfl8_stack
 
 from edgelstm import Runner, pack, quantize, reference, reference_s8, reference_tfl8
+from edgelstm.layers import SIGMOID
 from edgelstm.meta import Port, Scaler
 from edgelstm.model import Meta
 from edgelstm.validation import probe
@@ -117,8 +118,6 @@ def test_scalers_stay_where_they_are():
 
 def test_ends_that_count():
     """Where a function ends by itself nothing saturates."""
-    from edgelstm.layers import SIGMOID
-
     ends = {t.name: (t.least, t.most) for t in probe.tensors(pack(quantize(MODEL, X))) if t.tensor in ("y", "")}
     assert ends["x"] == (-32767, 32767) and ends["dense"] == (-32767, 32767)
     bounded = quantize(stack(3, (4,), 2, head_activation=SIGMOID), X)
