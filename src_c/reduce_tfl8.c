@@ -11,8 +11,9 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     r->factor = elstm_read_factor(reader);
     r->ratio = elstm_read_f32(reader);
     r->zero = out->zero;
+    r->in_float = r->ratio > 0.0f;
     if (reader->failed || r->masked || in->type != ELSTM_S8 || out->type != ELSTM_S8 ||
-        r->ratio < 0.0f || (r->ratio > 0.0f && r->factor.m != 0))
+        r->ratio < 0.0f || (r->in_float && r->factor.m != 0))
         return 0;
     if (r->kind == ELSTM_MAX) return elstm_alike(in, out) && r->factor.m == 0 && !r->in_float;
     return r->kind == ELSTM_MEAN;
