@@ -70,6 +70,7 @@ def test_convert_for_a_tflite_runtime(here):
     for options, shown in (
         ((), "flavour tflite, rounding double, ties even"),
         (("--rounding", "halfup"), "flavour tflite, rounding halfup, ties even"),
+        (("--rounding", "float"), "flavour tflite, rounding float, ties even"),
         (("--for", "tflite-runtime:reference"), "flavour tflite, rounding double, ties away"),
         (("--for", "ai-edge-litert", "--rounding", "double"), "flavour tflite, rounding double, ties even"),
         (("--for", "tflite-micro"), "flavour micro, rounding double, ties away"),
@@ -80,6 +81,10 @@ def test_convert_for_a_tflite_runtime(here):
     for option, value in (("--for", "tflite-runtime"), ("--rounding", "double"), ("--flavour", "tflite")):
         said = call("convert", KERAS / "keras315_stack.keras", "-o", "f.elstm", option, value, code=2)
         assert f"{option} is for full-int8 .tflite files" in said and not Path("f.elstm").exists()
+    spoilt = file.with_name("keras2_int8_spoilt.tflite")
+    assert "--compat tflite" in call("convert", spoilt, "-o", "s.elstm", code=2)
+    assert "input gate and the output gate" in call("convert", spoilt, "-o", "s.elstm", "--compat", "tflite")
+    assert "compat is for" in call("convert", KERAS / "keras315_stack.keras", "-o", "f", "--compat", "tflite", code=2)
     assert "expected PACKAGE:RESOLVER:MACHINE" in call("convert", file, "-o", "n", "--for", "tensorflow", code=2)
     assert "Invalid value for '--rounding'" in call("convert", file, "-o", "n", "--rounding", "even", code=2)
 
