@@ -60,6 +60,8 @@ def quantize_with_rows(
     progress: Callable[[float], None] | None = None,
 ) -> tuple[QuantizedModel, dict[str, Rows]]:
     """`quantize`, and per layer with weights the rows with the real values of their integers, for simulations."""
+    if not isinstance(model, Model):
+        raise QuantizeError(f"a {type(model).__name__} is no float model; quantize what `read` makes of the checkpoint")
     if hidden_bits not in HIDDEN_TYPES:
         raise QuantizeError(f"hidden_bits is {hidden_bits}, expected 8 or 16")
     if ranges not in RANGES:

@@ -363,6 +363,13 @@ def test_an_int16_h_is_as_coarse_as_its_sums_need():
     assert quantized.layers[0].hidden_multiplier < FINEST_16
 
 
+def test_what_is_no_float_model_is_refused():
+    model = random_model(np.random.default_rng(1), 2, [6], outputs=2)
+    x = walk(np.random.default_rng(2), 2, 30, 2)
+    with pytest.raises(QuantizeError, match="a QuantizedModel is no float model"):
+        quantize(quantize(model, x), x)
+
+
 def test_hidden_bits_are_8_or_16():
     model, x = model_of(2, [4]), walk(np.random.default_rng(1), 3, 20, 2)
     with pytest.raises(QuantizeError, match="hidden_bits is 12, expected 8 or 16"):
