@@ -36,7 +36,7 @@ from .quantized import (
     QuantizedTensor,
     Rescale,
 )
-from .ranges import WORTH_FLAT, WORTH_ROOMY, WORTH_TIGHT, Plan, Span, rounding_noise
+from .ranges import WORTH, WORTH_FLAT, Plan, Span, rounding_noise
 from .rounding import Met, Operand, Peephole, Rows, quantize_rows, requantization
 
 HIDDEN_TYPES = {8: "s8", 16: "s16"}  # by the bits of h
@@ -248,7 +248,7 @@ def _lstm(layer: Lstm, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) 
         period=layer.period,
     )
     cs, flat = seen.calibration.each(f"{layer.name}.c"), bounded(layer.cell_activation or layer.activation)
-    worth = WORTH_FLAT if flat else WORTH_ROOMY
+    worth = WORTH_FLAT if flat else WORTH
     span = seen.span("c", cell.full, cs, worth, grows=True, most=cell.full / narrowest)
     # Under such a function how large c becomes says little of how fine it must be.
     spans = [replace(span, noise=np.inf if flat else span.noise)]
@@ -260,9 +260,7 @@ def _hidden_spans(kind: str, fixed: bool, scale: float, seen: Seen) -> list[Span
     """An int8 h without bounds could reach less far."""
     if kind != "s8" or fixed:
         return []
-    span = seen.span(
-        "h", 32768 * scale, seen.calibration.each(seen.layer.writes[0]), WORTH_TIGHT, grows=True, coarse=False
-    )
+    span = seen.span("h", 32768 * scale, seen.calibration.each(seen.layer.writes[0]), WORTH, grows=True, coarse=False)
     return [replace(span, full=127 * scale)]
 
 
@@ -427,7 +425,7 @@ def _gru(layer: Gru, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
         period=layer.period,
     )  # fmt: skip
     hs = seen.calibration.each(layer.writes[0])
-    spans = [] if fixed else [seen.span("state", reach, hs, WORTH_ROOMY, grows=True)]
+    spans = [] if fixed else [seen.span("state", reach, hs, WORTH, grows=True)]
     return Made(quantized, rows, ((kind, scale),), (*spans, *_hidden_spans(kind, fixed, scale, seen)))
 
 
@@ -489,7 +487,7 @@ def _rnn(layer: Rnn, reads: Sequence[QuantizedTensor], kind: str, seen: Seen) ->
         period=layer.period,
     )
     hs = seen.calibration.each(layer.writes[0])
-    spans = [] if fixed else [seen.span("state", function.out, hs, WORTH_ROOMY)]
+    spans = [] if fixed else [seen.span("state", function.out, hs, WORTH)]
     return Made(quantized, {layer.name: rows}, ((kind, scale),), (*spans, *_hidden_spans(kind, fixed, scale, seen)))
 
 

@@ -39,7 +39,7 @@ from .quantized import (
     QuantizedReduce,
     QuantizedTensor,
 )
-from .ranges import WORTH_ROOMY, Plan, Span, rounding_noise
+from .ranges import WORTH, Plan, Span, rounding_noise
 from .reference_s8 import to_int16
 from .reference_s8_steps import gathered
 from .rounding import Met, Operand, Rows, quantize_rows, requantization
@@ -68,7 +68,7 @@ def roomy(layer: Any, scale: float, calibration: Calibration, finest: float = 0.
     """The range of what a layer writes in 16 bits of this scale, as one that could be narrower, down to the scale
     `finest`."""
     values, full = list(calibration.each(layer.writes[0])), 32768 * scale
-    span = Span(layer.name, "output", full, reach(values), rounding_noise(full, values), WORTH_ROOMY)
+    span = Span(layer.name, "output", full, reach(values), rounding_noise(full, values), WORTH)
     return (replace(span, most=scale / finest) if finest else span,)
 
 

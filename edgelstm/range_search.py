@@ -27,6 +27,7 @@ HARDLY_WORSE = 1.02  # the widest range whose error is within this factor of the
 STEEP = 1.5  # an error so many times the least: still narrower ranges are worse
 FINE, COARSE = 0.8, 0.5  # from one candidate to the next
 GROWING, PASSING = 1e4, 100.0  # how much larger rounding errors may become, which add up from step to step or do not
+LEAST = 1e-30  # of an error's energy over that of all answers
 SMALL = 0.05  # of the error: what is not worth a look
 
 
@@ -39,6 +40,7 @@ class Errors:
     checked: float
     all: float
     fresh: float  # of all, each sequence from a reset state
+    typical: float  # likewise, the geometric mean over the sequences, in which no single one counts for much
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,14 @@ class Judge:
     def __call__(self, model: QuantizedModel) -> Errors:
         runner = Runner(pack(replace(model, notes=()), example=False))
         halves, before = np.zeros(2), 0
+        each = []
         for batch in self.batches:
+            own = np.zeros(len(batch[0][0]))
             for energy in _errors(runner, model, batch, self.energies):
                 halves += self._halves(energy, before)
-            before += len(batch[0][0])
+                own += energy.sum(axis=1)
+            each.append(own)
+            before += len(own)
         fresh = total = float(halves.sum())
         if self.joined is not None:
             carried = np.zeros(2)
@@ -89,7 +95,8 @@ class Judge:
                 carried += self._parts(energy[0])
             halves, total = np.sqrt(halves * carried), float(np.sqrt(total * carried.sum()))
         chosen, checked = (halves if halves.all() else np.full(2, total / 2)).tolist()
-        return Errors(chosen, checked, total, fresh)
+        typical = float(np.exp(np.log(np.maximum(np.concatenate(each), LEAST)).mean()))
+        return Errors(chosen, checked, total, fresh, typical)
 
     def _halves(self, energy: Array, before: int) -> Array:
         """Energies [N, rows] of sequences after so many others, summed over every other sequence; of a single one over
@@ -226,6 +233,7 @@ class Search:
         best = max(factor for factor, errors in tried.items() if errors.chosen <= most)
         wide, narrow = tried[1.0], tried[best]
         agreed = narrow.checked <= HARDLY_WORSE * wide.checked and wide.all >= span.worth * narrow.all
+        agreed &= wide.typical >= span.worth * narrow.typical
         return best if agreed else 1.0
 
 

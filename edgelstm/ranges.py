@@ -10,8 +10,7 @@ import numpy as np
 from .meta import Array
 
 WORTH_FLAT = 1.02  # what narrowing must divide the error by, where a function goes flat: such values lose nothing else
-WORTH_TIGHT = 1.12  # 0.5 dB, where covering leaves little room for live data beyond the samples
-WORTH_ROOMY = 2.0  # where it leaves room for 4 times them: 3 dB
+WORTH = 2.0  # 3 dB, of any other: for less, the room that covering leaves for live data beyond the samples is not sold
 
 
 @dataclass(frozen=True, slots=True)
