@@ -92,6 +92,7 @@ class Arithmetic:
     values: int  # of how many
     exact: str  # a rule with which all bytes are the runtime's; "" where no known one is
     error: float = 0.0  # largest, of the image's answers as they are
+    same: bool = True  # whether the image holds this file's numbers; `exact` tells of the file alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,13 +64,22 @@ def test_which_way_is_exact(file, tmp_path, monkeypatch):
 
 
 @needs_runtime
-def test_an_image_of_another_file_has_no_way(file, tmp_path, monkeypatch):
+def test_an_image_of_another_file_fails(file, tmp_path, monkeypatch):
+    """Other weights, all of them or one alone; which way of rounding the file has saves none."""
     monkeypatch.setattr(peers, "RESOLVERS", {"default": "AUTO"})
     other = tmp_path / "m.tflite"
     tflite.write(stack(3, (9,), 16, seed=1, last=False), other, "int8", X, steps=12)
-    report = validate(read(other), file, X, runtime=peers.runtimes()[0], drift_steps=0)
-    assert not report.arithmetic[0].exact or report.arithmetic[0].image == "unknown"
-    assert any("another file" in note for note in report.notes)
+    model = read(file)
+    kernel = model.layers[1].kernel.copy()
+    kernel[0, 0, 0] ^= 64
+    layers = (model.layers[0], replace(model.layers[1], kernel=kernel), *model.layers[2:])
+    for image in (read(other), replace(model, layers=layers)):
+        report = validate(image, file, X, runtime=peers.runtimes()[0], drift_steps=0)
+        (row,) = report.arithmetic
+        assert row.image == "unknown" and not row.same and row.differing and row.exact
+        assert not report.passed and not report.rows[0].passed
+        assert any("another file" in note for note in report.notes)
+        assert any("convert" in text for text in report.advice) and not any("--for" in text for text in report.advice)
     with pytest.raises(InputError, match="full-int8"):
         validate(stack(3, (9,), 16, last=False), file, X, exact=True)
 

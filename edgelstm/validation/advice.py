@@ -248,6 +248,12 @@ def _rules(found: Found) -> list[str]:
     for one in found.arithmetic:
         if not one.differing or not one.exact or one.exact == one.image:
             continue
+        if not one.same:
+            said.append(
+                f"tfl8: the image was made of another file, and {one.differing:,} of {one.values:,} answers are other "
+                f"bytes than {one.runtime}'s with {one.resolver} kernels; convert the .tflite again"
+            )
+            continue
         package = one.runtime.split()[0]
         said.append(
             f"tfl8: {one.differing:,} of {one.values:,} answers are other bytes than {one.runtime}'s with "

@@ -110,7 +110,8 @@ def measured(
                 break
         wrong, of = _differing(found, expected.ys)
         off = max((float(np.abs(y - z).max()) for y, z in zip(found, expected.ys, strict=False)), default=0.0)
-        rows.append(Arithmetic(expected.peer, resolver, platform.machine(), image, wrong, of, exact, off))
+        machine, same = platform.machine(), way is not None
+        rows.append(Arithmetic(expected.peer, resolver, machine, image, wrong, of, exact, off, same))
     return tuple(rows)
 
 
