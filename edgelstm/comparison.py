@@ -40,7 +40,9 @@ def compare(expected: Array, found: Array) -> Difference:
         raise InputError(f"answers have shape {z.shape}, expected {y.shape}")
     if not np.isfinite(y).all():
         raise InputError("the expected answers hold NaN or infinite values")
-    agreement = float((y.argmax(-1) == z.argmax(-1)).mean()) if y.ndim and y.shape[-1] > 1 else None
+    agreement = None
+    if y.ndim and y.shape[-1] > 1:
+        agreement = float(((y.argmax(-1) == z.argmax(-1)) & np.isfinite(z).all(axis=-1)).mean())
     largest = float(np.abs(y).max())
     if not np.isfinite(z).all():
         return Difference(math.inf, math.inf, -math.inf, agreement, largest)

@@ -31,6 +31,8 @@ def test_agreement_counts_rows():
     z[1] = [0.0, 1.0, 0.0]
     assert compare(y, z).agreement == 0.75
     assert compare(y[:, :1], z[:, :1]).agreement is None
+    z[2] = [0.0, 0.0, np.nan]
+    assert compare(y, z).agreement == 0.5
 
 
 def test_limits_of_the_figures():

@@ -53,6 +53,14 @@ def test_answers_that_are_no_probabilities():
                         found["cross-entropy"].value) and not notes  # fmt: skip
 
 
+def test_answers_that_are_no_numbers_are_wrong():
+    labels, answers = np.array([0, 3, 1]), ANSWERS.copy()
+    assert metrics(labels, answers)["accuracy"].value == 1
+    answers[0, 0] = np.nan
+    found = tasks.measured("s8", fitted(labels, ANSWERS), (answers,))[0]
+    assert found.metric == "accuracy" and math.isclose(found.value, 2 / 3)
+
+
 def test_two_classes_of_one_value():
     model = stack(3, (5,), 1, head_activation=SIGMOID)
     y = np.array([[0.9], [0.2], [0.6]])

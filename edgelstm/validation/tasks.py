@@ -169,7 +169,7 @@ def _of_classes(labels: Labels, y: Array) -> list[tuple[str, float, str]]:
         y = y / y.sum(-1, keepdims=True)
     elif labels.outright == "logarithms":
         y = np.exp(y)
-    right = float((y.argmax(-1) == labels.values).mean())
+    right = float(((y.argmax(-1) == labels.values) & np.isfinite(y).all(axis=-1)).mean())
     own = np.take_along_axis(y, labels.values[..., None], axis=-1)
     entropy = float(-np.log(np.clip(np.nan_to_num(own, nan=0.0), _LEAST, 1)).mean())
     return [("accuracy", right, ""), ("cross-entropy", entropy, "nats")]
