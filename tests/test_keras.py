@@ -17,7 +17,7 @@ import pytest
 
 from edgelstm import importers, reference
 from edgelstm.errors import CheckpointError
-from edgelstm.importers.keras_fold import merge
+from edgelstm.importers.keras_fold import merge, settled
 from edgelstm.layers import LARGEST, LINEAR, Activate, Activation, Dense, Last, Lstm
 from edgelstm.model import Model
 
@@ -128,6 +128,17 @@ def test_activations_join_the_dense_before_them(name: str) -> None:
     assert set(dense) == {"softmax", "leaky_relu", "elu"}
     assert dense["leaky_relu"].alpha == pytest.approx(0.3) and dense["elu"].alpha == 0.5
     assert model.inputs == ("sensor",) and model.outputs[0] == "label" and model.meta.window == 6
+
+
+def test_a_cell_state_that_nothing_reads_is_left_out() -> None:
+    """As of `y, h, c = LSTM(4, return_state=True)(x)`, which goes on with y."""
+    ones = np.ones((4, 2, 2), np.float32)
+    cell = Lstm("l", ("x",), ("h", "c"), ones, ones, np.zeros((4, 2), np.float32))
+    ends = [Last("y", ("h",), ("y",)), Last("z", ("c",), ("z",))]
+    layers, _ = settled([cell, *ends], ["y"])
+    assert [layer.writes for layer in layers] == [("h",), ("y",)]
+    layers, _ = settled([cell, *ends], ["y", "z"])
+    assert layers[0].writes == ("h", "c")
 
 
 def test_an_activation_stays_alone_where_the_dense_has_another_reader() -> None:

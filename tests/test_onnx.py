@@ -19,6 +19,7 @@ from edgelstm import importers, reference
 from edgelstm.errors import CheckpointError, InputError, MissingError
 from edgelstm.importers import onnx as importer
 from edgelstm.importers import onnx_feeds
+from edgelstm.layers import Lstm
 from edgelstm.model import Model
 
 LIMIT = 5e-6
@@ -129,6 +130,23 @@ def test_exported(path: Path) -> None:
     for ys in (reference.run(made.model, xs), ran):
         for y, z in zip(ys, wanted, strict=True):
             assert y.shape == z.shape and np.abs(y - z).max() <= LIMIT * max(1.0, np.abs(z).max())
+
+
+def test_cell_states_that_nothing_reads_are_left_out() -> None:
+    """PyTorch's exporter and tf2onnx name Y_c of each LSTM, whoever reads it."""
+    found = 0
+    for path in sorted(GOLDEN.glob("*.onnx")):
+        try:
+            model = importers.read(path)
+        except CheckpointError:
+            continue
+        read_ = {*model.outputs, *(name for layer in model.layers for name in layer.reads)}
+        cells = [layer for layer in model.layers if isinstance(layer, Lstm)]
+        found += len(cells)
+        assert all(name in read_ for layer in cells for name in layer.writes[1:]), path.name
+    assert found > 20
+    (layer,) = read(cell("LSTM", outputs=["Y_c"])).layers[:1]
+    assert len(layer.writes) == 2
 
 
 # ---- what a graph may hold ----

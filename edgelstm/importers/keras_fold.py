@@ -11,6 +11,7 @@ import numpy as np
 
 from ..layers import LINEAR, Activate, Conv1d, Dense, Group, Gru, Layer, Lstm, Rnn, Split
 from ..model import Array
+from .alive import alive
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +30,7 @@ class Affine:
 def settled(layers: Iterable[Any], outputs: Sequence[str]) -> tuple[list[Layer], list[str]]:
     """The layers of a model, and the tensors that are its outputs."""
     found, given = _without_pairs(list(layers), list(outputs))
-    return merge(_alive(folded(found, given), given), given), given
+    return merge(alive(folded(found, given), given), given), given
 
 
 def _readers(layers: Sequence[Any], outputs: Sequence[str]) -> dict[str, int]:
@@ -148,14 +149,3 @@ def _without_pairs(layers: list[Any], outputs: list[str]) -> tuple[list[Any], li
         if isinstance(kept[-1], Group) and not kept[-1].single:
             groups[kept[-1].writes[0]] = kept[-1]
     return kept, [same.get(t, t) for t in outputs]
-
-
-def _alive(layers: list[Layer], outputs: Sequence[str]) -> list[Layer]:
-    """The layers an output depends on, in their order."""
-    needed = set(outputs)
-    kept = []
-    for layer in reversed(layers):
-        if needed.intersection(layer.writes):
-            needed.update(layer.reads)
-            kept.append(layer)
-    return kept[::-1]

@@ -17,9 +17,10 @@ from ..errors import CheckpointError, ModelError
 from ..layers import LINEAR, Activate
 from ..model import Meta, Model, Source, Tensor
 from . import onnx_graph
+from .alive import alive
 from .onnx_build import MAX_WEIGHTS, Build, Feed
 from .onnx_file import Graph, Node, parse
-from .onnx_merge import merge, needed
+from .onnx_merge import merge
 from .onnx_values import Atom, Data, Refused
 from .torch_pickle import shown
 
@@ -118,7 +119,7 @@ class Parts:
 
 def parts(build: Build, names: tuple[str, ...], join: Callable[[list[Any]], list[Any]]) -> Parts:
     """The layers, tensors and inputs that outputs need, `join` still to put layers together."""
-    found = needed(build.layers, names)
+    found = alive(build.layers, names)
     held = (getattr(layer, field.name) for layer in found for field in fields(layer))
     weights = sum(value.size for value in held if isinstance(value, np.ndarray))
     if weights > MAX_WEIGHTS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +11,6 @@ import numpy as np
 from ..layers import LINEAR, Activate, Conv1d, Dense, Gru, Layer, LayerNorm, Lstm, Pad, Rnn
 from ..model import Array
 from ..tfl8 import Tfl8Conv1d
-
-
-def needed(layers: Sequence[Layer], outputs: Iterable[str]) -> list[Layer]:
-    """The layers that outputs need."""
-    wanted, kept = set(outputs), []
-    for layer in reversed(layers):
-        if wanted & set(layer.writes):
-            kept.append(layer)
-            wanted.update(layer.reads)
-    return kept[::-1]
 
 
 def merge(layers: Sequence[Layer], outputs: Sequence[str], affine: set[str]) -> list[Layer]:

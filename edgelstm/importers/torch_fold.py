@@ -10,12 +10,13 @@ import numpy as np
 
 from ..layers import LINEAR, Activate, Conv1d, Crop, Dense, Gru, Last, Layer, LayerNorm, Lstm, Pad, Rnn
 from ..model import Array
+from .alive import alive
 
 
 def simplified(layers: list[Layer], outputs: list[str]) -> tuple[list[Layer], list[str]]:
     """The layers that are left, and the outputs' tensors, which may now be others."""
     ends = list(outputs)
-    layers = _needed(layers, set(ends))
+    layers = alive(layers, ends)
     position = 0
     while position < len(layers):
         readers = Counter(name for layer in layers for name in layer.reads)
@@ -38,19 +39,6 @@ def simplified(layers: list[Layer], outputs: list[str]) -> tuple[list[Layer], li
         layers = before + kept + rest
         position = max(0, first - 1)
     return layers, ends
-
-
-def _needed(layers: list[Layer], wanted: set[str]) -> list[Layer]:
-    """Without layers that no output needs, and without the cell states nothing reads."""
-    kept: list[Layer] = []
-    for layer in reversed(layers):
-        if not wanted.intersection(layer.writes):
-            continue
-        if isinstance(layer, Lstm) and layer.writes[-1] not in wanted:
-            layer = replace(layer, writes=layer.writes[:1])
-        wanted.update(layer.reads)
-        kept.append(layer)
-    return kept[::-1]
 
 
 def _reading(layer: Layer, gone: str, now: str) -> Layer:

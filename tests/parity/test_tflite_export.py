@@ -25,6 +25,7 @@ from edgelstm.cli import main
 from edgelstm.errors import CheckpointError, ExportError, InputError
 from edgelstm.exporters import tflite
 from edgelstm.importers import tflite as importer
+from edgelstm.importers.tflite_file import parse
 from edgelstm.proof_tflite import beside
 from edgelstm.random_inputs import draw
 from edgelstm.tfl8_model import ARITHMETIC, Tfl8Model, variant
@@ -145,6 +146,34 @@ def test_int8(name: str) -> None:
         if streams:
             stepped = peers.run_tflite(int8(name, 1), xs, runtime, resolver=resolver, as_read=False).ys
             assert all(np.array_equal(y, z) for y, z in zip(stepped, found.ys, strict=True)), (runtime, resolver)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_lstm_that_pytorch_exports_to_onnx_is_the_operator_in_int8(tmp_path: Path) -> None:
+    """Its exporter names h and c of the last step, whoever reads them."""
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells, self.head = torch.nn.LSTM(3, 6, 2, batch_first=True), torch.nn.Linear(6, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.cells(x)[0])
+
+    torch.manual_seed(0)
+    given, dynamic = torch.randn(4, STEPS, 3), {"x": {0: "N", 1: "T"}, "y": {0: "N", 1: "T"}}
+    torch.onnx.export(
+        Net().eval(), given, str(tmp_path / "m.onnx"), dynamo=False, input_names=["x"], output_names=["y"],
+        dynamic_axes=dynamic,
+    )  # fmt: skip
+    np.save(tmp_path / "X.npy", given.numpy())
+    for kind, more in (("int8", ("--samples", tmp_path / "X.npy")), ("float", ())):
+        said = export(tmp_path / "m.onnx", "-o", tmp_path / "m.tflite", "--kind", kind, "--steps", STEPS, *more)
+        assert "file run by tflite-runtime" in said
+        graphs = parse((tmp_path / "m.tflite").read_bytes()).subgraphs
+        written = [operator.op for graph in graphs for operator in graph.operators]
+        assert written.count("UNIDIRECTIONAL_SEQUENCE_LSTM") == 2 and "WHILE" not in written
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
