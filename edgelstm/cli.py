@@ -522,7 +522,9 @@ class _Told(click.Command):
     "--reference", type=FILE, required=True, help="The checkpoint, a .tflite, or answers recorded in Y.npy or .npz."
 )
 @click.option("--data", type=FILE, help="X.npy, scaled as in training; random walks unless given.")
-@click.option("--raw", is_flag=True, help="Data and labels are in the sensor's numbers, for the image's scalers.")
+@click.option(
+    "--raw", is_flag=True, help="Data, labels and samples are in the sensor's numbers, for the image's scalers."
+)
 @click.option("--labels", type=FILE, help="L.npy of the data: class numbers, one-hot rows, or numbers.")
 @click.option("--task", type=click.Choice(["classes", "numbers"]), help="What the labels are, if they do not tell.")
 @click.option("--samples", type=FILE, help="X.npy: quantize a float MODEL beside it; ranges for TFLite's int8.")

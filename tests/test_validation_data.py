@@ -38,6 +38,25 @@ def test_the_sensors_numbers(tmp_path):
         validate(model, model, raw=True)
 
 
+def test_samples_in_the_sensors_numbers(tmp_path):
+    """They make the same int8 model as when scaled by hand, as an array, a list of sequences or a file."""
+    scaler = Scaler(np.full(3, 0.01), np.array([-5.0, -4.0, -6.0]))
+    model = stack(3, (9,), 4, meta=Meta((Port(scaler=scaler),), (Port(),)))
+    raw = (X - scaler.offset) / scaler.scale
+    np.save(tmp_path / "raw.npy", raw)
+    by_hand = validate(model, model, X, samples=X)
+    assert any("taken as scaled" in note for note in by_hand.notes)
+    for samples in (raw, list(raw), tmp_path / "raw.npy"):
+        found = validate(model, model, raw, samples=samples, raw=True)
+        assert found.passed and not any("taken as scaled" in note for note in found.notes)
+        for row, other in zip(found.rows, by_hand.rows, strict=True):
+            assert row.variant == other.variant
+            assert abs(row.difference.decibels - other.difference.decibels) < 0.5 or row.variant == "f32"
+    assert validate(model, model, samples=raw, raw=True).passed  # the data are made in the samples' range
+    plain = stack(3, (9,), 4)
+    assert not any("taken as scaled" in note for note in validate(plain, plain, X, samples=X).notes)
+
+
 @pytest.mark.parametrize("name", ["lstm, all options", "gru, masked, started", "rnn, masked, started", "lstm, periods"])
 def test_masks_and_states_of_models_and_of_images_alone(name):
     model = case(name)

@@ -22,7 +22,7 @@ from ..report import REFERENCE, Arithmetic, Report, Task
 from ..runner import Runner, Source
 from . import beside, exactness, inspection, judging, longrun, tasks
 from .advice import Found, advice
-from .data import Data, generated, given, is_path
+from .data import Data, generated, given, is_path, scaled
 from .meaning import meaning
 from .references import BY, Asked, Reference, answered, paired, recognised
 from .traces import traced
@@ -71,8 +71,8 @@ def validate(
     data: what `Runner.run` takes, or a file; scaled as the model was trained, or with `raw` in the sensor's numbers,
     for the image's scalers; of a tfl8 image with int8 inputs real numbers or int8. None: seeded slow random walks,
     within the samples' range, or that of an int8 image, or -1 ... 1.
-    samples: as `quantize` takes them, or a file; they make an s8 model of a float one, and give TFLite's int8 its
-    ranges, which else come from the data.
+    samples: as `quantize` takes them, or a file, scaled as the data are; they make an s8 model of a float one, and give
+    TFLite's int8 its ranges, which else come from the data.
     labels: of the data, as tasks.read takes them; numbers scaled as in training, or with `raw` in the sensor's unit.
     task: what they are, "classes" or "numbers", where their shape and values do not tell.
     Judged are f32, by `limit` times max(1, max|y|) on its largest error, s8 and tfl8, by `decibels` of signal to error
@@ -88,7 +88,7 @@ def validate(
     runner = Runner(model, kernels)
     subject = Variant(runner.description.number_type, runner)
     against = recognised(reference, runner, head, architecture, notes)
-    asked = _asked(by, kind, samples, runtime, trust, timeout, runner)
+    asked = _asked(by, kind, samples, raw, runtime, trust, timeout, runner)
     if converter or by == "converter":
         if against.kind != "checkpoint":
             raise InputError("TensorFlow's converter takes a Keras checkpoint; the reference is none")
@@ -98,6 +98,10 @@ def validate(
         raise InputError("samples need the float model: give its checkpoint as the reference")
     tell("quantizing", 0.0)
     variants = _variants(subject, floats, asked.samples)
+    if not raw and (data is not None or samples is not None) and any(port.scaler for port in runner.meta.inputs):
+        notes.append(
+            "what was given was taken as scaled already; `raw` is for data, labels and samples of the sensor's"
+        )
     used = _data(data, raw, against, variants, subject, floats, asked.samples, notes)
     xs = used.xs
     tell("the reference", 0.0)
@@ -200,7 +204,14 @@ def validate(
 
 
 def _asked(
-    by: str | None, kind: str | None, samples: Any, runtime: str | None, trust: bool, timeout: float, runner: Runner
+    by: str | None,
+    kind: str | None,
+    samples: Any,
+    raw: bool,
+    runtime: str | None,
+    trust: bool,
+    timeout: float,
+    runner: Runner,
 ) -> Asked:
     if by is not None and by not in BY:
         raise InputError(f"unknown `by` {by!r}; known: {', '.join(BY)}")
@@ -209,6 +220,8 @@ def _asked(
     if kind is not None and kind not in tflite.KINDS:
         raise InputError(f"unknown kind {kind!r}; known: {', '.join(tflite.KINDS)}")
     loaded = arrays.load(samples, runner.description.input_names) if is_path(samples) else samples
+    if raw and loaded is not None:
+        loaded = scaled(loaded, runner.meta)
     return Asked(by, kind or "float", loaded, runtime, trust, timeout)
 
 
@@ -235,7 +248,7 @@ def _data(
 ) -> Data:
     if data is not None:
         return given(data, subject.runner, raw)
-    if raw:
+    if raw and samples is None:
         raise InputError("`raw` is for data of yours; what is generated is scaled already")
     if against.kind == "recorded":
         raise InputError("recorded answers need the data they were recorded on")

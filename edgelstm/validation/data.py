@@ -15,7 +15,8 @@ from ..calibration import calibrate
 from ..curves import HEADROOM
 from ..description import MASK
 from ..errors import InputError
-from ..model import Array, Model
+from ..meta import Array, Meta
+from ..model import Model
 from ..random_inputs import fit, fitting_steps
 from ..runner import Runner
 from .variants import integers, real
@@ -57,6 +58,16 @@ def given(data: Any, subject: Runner, raw: bool) -> Data:
         data = subject.meta.scale_inputs(data)
         name += ", scaled"
     return Data(_sequences(data, subject), name, False)
+
+
+def scaled(samples: Any, meta: Meta) -> Any:
+    """Samples in the sensor's numbers, as `quantize` takes them, brought to the model's."""
+    ports = samples if isinstance(samples, tuple) else (samples,)
+    if not any(isinstance(port, list) for port in ports):
+        return meta.scale_inputs(samples)
+    rows = [meta.scale_inputs(row) for row in zip(*ports, strict=True)]
+    columns = tuple(list(column) for column in zip(*rows, strict=True))
+    return columns if isinstance(samples, tuple) else columns[0]
 
 
 def _sequences(data: Any, subject: Runner) -> list[Array]:
