@@ -18,6 +18,10 @@ LIMIT = 5e-6
 """How far f32 may be from another framework, times max(1, max|y|)."""
 
 
+MOST, LEAST = "max error at most", "at least"
+"""How what a row is judged by begins."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How far one array of answers is from another."""
@@ -79,19 +83,21 @@ class Row:
 def within(variant: str, output: str, difference: Difference, limit: float) -> Row:
     """Judged by its largest error: at most `limit` times max(1, max|y|)."""
     most = limit * max(1.0, difference.largest)
-    return Row(variant, output, difference, f"max error at most {most:.2g}", difference.max_error <= most)
+    return Row(variant, output, difference, f"{MOST} {most:.2g}", difference.max_error <= most)
 
 
 def above(variant: str, output: str, difference: Difference, decibels: float) -> Row:
     """Judged by its signal to error ratio: at least `decibels`."""
-    return Row(variant, output, difference, f"at least {decibels:g} dB", difference.decibels >= decibels)
+    return Row(variant, output, difference, f"{LEAST} {decibels:g} dB", difference.decibels >= decibels)
 
 
 def also(row: Row, cosine: float | None = None, agreement: float | None = None) -> Row:
-    """Judged by these too, where they are given and the output has them: at least so much of each."""
+    """Judged by these too, where they are given and the output has them: at least so much of each. Answers that are all
+    zeros have no direction: none is as good as another's only where they are equal."""
     d = row.difference
+    direction = -math.inf if d.cosine is None and d.max_error > 0 else d.cosine
     for wanted, found, text in (
-        (cosine, d.cosine, f"cosine at least {cosine}"),
+        (cosine, direction, f"cosine at least {cosine}"),
         (agreement, d.agreement, f"arg max agrees in at least {agreement or 0:.2%}"),
     ):
         if wanted is not None and found is not None:

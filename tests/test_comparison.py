@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from edgelstm.comparison import above, compare, shown, within
+from edgelstm.comparison import above, also, compare, shown, within
 from edgelstm.errors import InputError
 
 
@@ -67,6 +67,13 @@ def test_float_is_judged_by_its_largest_error():
         row = within("f32", "y", compare(y, y + [[0, error]]), 5e-6)
         assert row.passed is passed
         assert "max error at most" in row.required
+
+
+def test_zeros_have_no_direction_to_agree_in():
+    y = np.array([[1.0, 2.0]])
+    assert not also(above("s8", "y", compare(y, 0 * y), 0), cosine=0.9).passed
+    assert not also(above("s8", "y", compare(0 * y, y), -999), cosine=-1.0, agreement=0.0).passed
+    assert also(above("s8", "y", compare(0 * y, 0 * y), 0), cosine=0.9).passed
 
 
 def test_int8_is_judged_by_decibels():

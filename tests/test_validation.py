@@ -1,5 +1,6 @@
 """Validation: sound models pass, planted faults fail, and what is missing is said in one line."""
 
+import math
 import re
 import sys
 from dataclasses import replace
@@ -294,7 +295,7 @@ def test_a_clip_in_the_reference_is_told(tmp_path):
     clipped_at, lifted = (float(n) for n in re.findall(r"(-?[\d.]+) dB", report.advice[0]))
     assert abs(clipped_at - row.difference.decibels) < 2 and lifted > 110
     assert "changes its answers by up to" in report.advice[0]
-    assert any("clips" in said for said in validate(pack(MODEL), path, 1e-3 * X, decibels=0).advice)
+    assert any("clips" in said for said in validate(pack(MODEL), path, 1e-3 * X).advice)
     tflite.write(replace(MODEL, layers=(replace(MODEL.layers[0], cell_clip=50.0), *MODEL.layers[1:])), path)
     (note,) = [note for note in validate(pack(MODEL), path, X).notes if "clips" in note]
     assert "changes nothing" in note
@@ -441,6 +442,35 @@ def test_random_walks_are_slow():
 def test_data_that_do_not_fit_are_refused(data):
     with pytest.raises(InputError):
         validate(MODEL, MODEL, data)
+
+
+@pytest.mark.usefixtures("no_tflite")
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"decibels": 99}, "`decibels` is of int8"),
+        ({"runtime": "ai-edge-litert"}, "`runtime` chooses"),
+        ({"runtime": "nonsense"}, "unknown TFLite runtime"),
+        ({"trust": True}, "`trust` lets"),
+        *(({name: math.nan}, f"`{name}` is nan") for name in ("limit", "decibels", "cosine", "agreement", "drift")),
+        *(({name: math.nan}, f"`{name}` is nan") for name in ("accuracy_drop", "rmse_rise", "saturation", "timeout")),
+        *(({name: -1}, f"`{name}` is -1") for name in ("limit", "agreement", "accuracy_drop", "rmse_rise")),
+        *(({name: 2}, f"`{name}` is 2, expected") for name in ("cosine", "agreement", "saturation")),
+    ],
+)
+def test_demands_that_judge_nothing_are_refused(options, told):
+    with pytest.raises(InputError, match=told):
+        validate(MODEL, Runner(MODEL).run(X), X, **options)
+
+
+@pytest.mark.usefixtures("no_tflite")
+def test_a_limit_of_floats_needs_floats():
+    small = quantize(MODEL, X)
+    y = Runner(small).run(X)
+    with pytest.raises(InputError, match="`limit` is of f32"):
+        validate(small, y, X, limit=0)
+    assert validate(small, y, X, decibels=99).passed
+    assert validate(small, MODEL, X, limit=1, decibels=1).passed  # the float model stands beside it
 
 
 @pytest.mark.usefixtures("no_tflite")

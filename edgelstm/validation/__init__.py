@@ -40,8 +40,8 @@ def validate(
     raw: bool = False,
     by: str | None = None,
     kind: str | None = None,
-    limit: float = LIMIT,
-    decibels: float = DECIBELS,
+    limit: float | None = None,
+    decibels: float | None = None,
     cosine: float | None = None,
     agreement: float | None = None,
     accuracy_drop: float | None = None,
@@ -75,25 +75,28 @@ def validate(
     TFLite's int8 its ranges, which else come from the data.
     labels: of the data, as tasks.read takes them; numbers scaled as in training, or with `raw` in the sensor's unit.
     task: what they are, "classes" or "numbers", where their shape and values do not tell.
-    Judged are f32, by `limit` times max(1, max|y|) on its largest error, s8 and tfl8, by `decibels` of signal to error
-    (f32 too against a reference that computes in int8), and tfl8 beside the .tflite it was made of by whether the
+    Judged are f32, by `limit` (5e-6) times max(1, max|y|) on its largest error, s8 and tfl8, by `decibels` (20) of
+    signal to error (f32 too against a reference that computes in int8), and tfl8 beside the .tflite it was made of by whether the
     runtime has its bytes in some known way of rounding, or with `exact` in the image's own. `cosine` and `agreement`
     are the least of those, of every output; `accuracy_drop` and `rmse_rise` the most that a metric may be worse than
     the reference's, in points and as a share; `saturation` the largest share of any tensor's values; `drift` the
-    least signal to error, in dB, over the long run.
+    least signal to error, in dB, over the long run. A demand that is given and would judge nothing is refused.
     drift_steps: steps of the long run with carried state; as many as the data have unless given, 0 for none.
     """
+    judging.check(limit=limit, decibels=decibels, cosine=cosine, agreement=agreement, accuracy_drop=accuracy_drop,
+                  rmse_rise=rmse_rise, saturation=saturation, drift=drift, timeout=timeout)  # fmt: skip
     tell = progress or (lambda what, share: None)
     notes: list[str] = []
     runner = Runner(model, kernels)
     subject = Variant(runner.description.number_type, runner)
     against = recognised(reference, runner, head, architecture, notes)
     asked = _asked(by, kind, samples, raw, runtime, trust, timeout, runner)
+    floats = against.model or (model if isinstance(model, Model) else None)
+    _refuse_unused(against, asked, floats, converter)
     if converter or by == "converter":
         if against.kind != "checkpoint":
             raise InputError("TensorFlow's converter takes a Keras checkpoint; the reference is none")
         official_converter.maker(against.source)
-    floats = against.model or (model if isinstance(model, Model) else None)
     if asked.samples is not None and floats is None:
         raise InputError("samples need the float model: give its checkpoint as the reference")
     tell("quantizing", 0.0)
@@ -135,11 +138,11 @@ def validate(
             if variant.name == "tfl8" and own_rule:
                 row = judging.beside_its_file(output, difference, own_rule[0], exact)
             elif variant.name == "f32" and not expected.integer:
-                row = within(variant.name, output, difference, limit)
+                row = within(variant.name, output, difference, LIMIT if limit is None else limit)
             else:
-                row = above(variant.name, output, difference, decibels)
+                row = above(variant.name, output, difference, DECIBELS if decibels is None else decibels)
             rows.append(also(row, cosine, agreement))
-    judging.refuse(rows, cosine, agreement, exact, own_rule)
+    judging.refuse(rows, limit, decibels, agreement, exact, own_rule)
     if against.kind in ("checkpoint", "module", "model") and floats is not None:
         tell("TFLite", 0.0)
         left_out = asked.kind if asked.by == "tflite" else None
@@ -219,10 +222,21 @@ def _asked(
         raise InputError("`kind` is of a .tflite file that answers; it needs `by`")
     if kind is not None and kind not in tflite.KINDS:
         raise InputError(f"unknown kind {kind!r}; known: {', '.join(tflite.KINDS)}")
+    if runtime is not None and runtime not in peers.RUNTIMES:
+        raise InputError(f"unknown TFLite runtime {runtime!r}; known: {', '.join(peers.RUNTIMES)}")
     loaded = arrays.load(samples, runner.description.input_names) if is_path(samples) else samples
     if raw and loaded is not None:
         loaded = scaled(loaded, runner.meta)
     return Asked(by, kind or "float", loaded, runtime, trust, timeout)
+
+
+def _refuse_unused(against: Reference, asked: Asked, floats: Model | None, converter: bool) -> None:
+    """InputError for what is asked of somebody who does not answer."""
+    written = against.kind in ("checkpoint", "module", "model") and floats is not None
+    if asked.runtime is not None and not (written or against.kind == "tflite" or converter or asked.by == "converter"):
+        raise InputError("`runtime` chooses what runs .tflite files, and beside this reference there are none")
+    if asked.trust and (against.kind != "checkpoint" or (asked.by == "tflite" and not converter)):
+        raise InputError("`trust` lets a checkpoint run in its framework; here none does")
 
 
 def _variants(subject: Variant, floats: Model | None, samples: Any) -> list[Variant]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..comparison import Difference, Row
+import math
+
+from ..comparison import LEAST, MOST, Difference, Row
 from ..errors import InputError
 from ..report import Arithmetic, Check, Drift, Saturation
 
@@ -16,16 +18,43 @@ def beside_its_file(output: str, difference: Difference, rule: Arithmetic, exact
     return Row("tfl8", output, difference, f"{whose} in a known way of rounding", passed)
 
 
+_BOUNDS = {
+    "limit": (0.0, math.inf), "decibels": (-math.inf, math.inf), "cosine": (-1.0, 1.0), "agreement": (0.0, 1.0),
+    "accuracy_drop": (0.0, 1.0), "rmse_rise": (0.0, math.inf), "saturation": (0.0, 1.0),
+    "drift": (-math.inf, math.inf), "timeout": (0.0, math.inf),
+}  # fmt: skip
+
+
+def check(**demands: float | None) -> None:
+    """InputError for a number that nothing can be judged by, before what takes long."""
+    for name, value in demands.items():
+        low, high = _BOUNDS[name]
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            bounds = (
+                f"{low:g} to {high:g}" if math.isfinite(high) else "a number" + (" of 0 or more" if low == 0 else "")
+            )
+            raise InputError(f"`{name}` is {value:g}, expected {bounds}")
+
+
 def refuse(
-    rows: list[Row], cosine: float | None, agreement: float | None, exact: bool, own_rule: list[Arithmetic]
+    rows: list[Row],
+    limit: float | None,
+    decibels: float | None,
+    agreement: float | None,
+    exact: bool,
+    own_rule: list[Arithmetic],
 ) -> None:
     """InputError for a demand on what does not exist."""
+    if limit is not None and not any(row.required.startswith(MOST) for row in rows):
+        raise InputError(
+            "`limit` is of f32 beside a reference that computes in floats, and there is no such answer here"
+        )
+    if decibels is not None and not any(row.required.startswith(LEAST) for row in rows):
+        raise InputError(
+            "`decibels` is of int8 answers (not of an image by its .tflite's bytes), and none is judged here"
+        )
     if agreement is not None and all(row.difference.agreement is None for row in rows):
         raise InputError("a limit on agreement of arg max needs an output of several values")
-    if cosine is not None and not -1 <= cosine <= 1:
-        raise InputError(f"the least cosine is {cosine:g}, expected -1 to 1")
-    if agreement is not None and not 0 <= agreement <= 1:
-        raise InputError(f"the least agreement is {agreement:g}, expected 0 to 1")
     if exact and not own_rule:
         raise InputError("`exact` compares a full-int8 image with its .tflite in a runtime; give that as the reference")
 
@@ -51,8 +80,6 @@ def saturation(counted: tuple[Saturation, ...], most: float | None) -> tuple[Che
     """Saturation, where it is limited."""
     if most is None:
         return ()
-    if not 0 <= most <= 1:
-        raise InputError(f"the largest share of saturated values is {most:g}, expected 0 to 1")
     checks = []
     for one in counted:
         place = f"{one.layer}, {one.tensor}" if one.layer else f"input {one.tensor}"
