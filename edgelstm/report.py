@@ -189,7 +189,7 @@ class Report:
         return "\n".join(self.lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON can hold it; null stands for infinite, and for what does not apply."""
+        """The report as JSON can hold it: "inf", "-inf" and "nan" are texts, null stands for what does not apply."""
         plain: dict[str, Any] = _plain(asdict(self))
         return plain | {"passed": self.passed, "verdict": self.verdict}
 
@@ -199,4 +199,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

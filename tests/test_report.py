@@ -49,10 +49,17 @@ def test_it_is_plain_data():
     plain = json.loads(json.dumps(whole.as_dict(), allow_nan=False))
     assert plain["passed"] is False and plain["notes"] == ["a note"] and plain["sequences"] == 1
     assert plain["independent"] is True and plain["remedy"] == "" and plain["verdict"] == "FAILED"
-    assert plain["rows"][0]["difference"]["decibels"] is None and plain["rows"][0]["passed"] is True
+    assert plain["rows"][0]["difference"]["decibels"] == "inf" and plain["rows"][0]["passed"] is True
     assert plain["rows"][1]["passed"] is None and plain["rows"][2]["required"] == "at least 20 dB"
-    assert plain["drift"][0]["points"][0] == {"step": 1, "error": 0.1, "rms": 0.1, "largest": 0.1, "decibels": None}
+    assert plain["drift"][0]["points"][0] == {"step": 1, "error": 0.1, "rms": 0.1, "largest": 0.1, "decibels": "inf"}
     assert plain["saturation"][0]["values"] == 12 and whole.saturation[0].share == 0.25
+
+
+def test_json_tells_the_perfect_from_the_ruined():
+    ruined = report((above("s8", "y", compare(Y, Y * np.nan), 20), above("s8", "z", compare(0 * Y, Y), 20)))
+    nan, zero = (row["difference"] for row in json.loads(json.dumps(ruined.as_dict(), allow_nan=False))["rows"])
+    assert (nan["decibels"], nan["max_error"], nan["rms_error"], nan["cosine"]) == ("-inf", "inf", "inf", None)
+    assert (zero["decibels"], zero["max_error"]) == ("-inf", 2.0)
 
 
 def test_whose_word_it_rests_on_is_told():

@@ -76,11 +76,11 @@ def validate(
     labels: of the data, as tasks.read takes them; numbers scaled as in training, or with `raw` in the sensor's unit.
     task: what they are, "classes" or "numbers", where their shape and values do not tell.
     Judged are f32, by `limit` (5e-6) times max(1, max|y|) on its largest error, s8 and tfl8, by `decibels` (20) of
-    signal to error (f32 too against a reference that computes in int8), and tfl8 beside the .tflite it was made of by whether the
-    runtime has its bytes in some known way of rounding, or with `exact` in the image's own. `cosine` and `agreement`
-    are the least of those, of every output; `accuracy_drop` and `rmse_rise` the most that a metric may be worse than
-    the reference's, in points and as a share; `saturation` the largest share of any tensor's values; `drift` the
-    least signal to error, in dB, over the long run. A demand that is given and would judge nothing is refused.
+    signal to error (f32 too against a reference that computes in int8), and tfl8 beside the .tflite it was made of by
+    whether the runtime has its bytes in some known way of rounding, or with `exact` in the image's own. `cosine` and
+    `agreement` are the least of those, of every output; `accuracy_drop` and `rmse_rise` the most that a metric may be
+    worse than the reference's, in points and as a share; `saturation` the largest share of any tensor's values; `drift`
+    the least signal to error, in dB, over the long run. A demand that is given and would judge nothing is refused.
     drift_steps: steps of the long run with carried state; as many as the data have unless given, 0 for none.
     """
     judging.check(limit=limit, decibels=decibels, cosine=cosine, agreement=agreement, accuracy_drop=accuracy_drop,
