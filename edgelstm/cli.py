@@ -561,6 +561,7 @@ class _Told(click.Command):
 @click.option("--html", type=FILE, help="Write the report as one HTML file, with figures, that needs nothing else.")
 def validate(image: Path, reference: Path, as_json: bool, html: Path | None, **options: Any) -> None:
     """Compare MODEL with its checkpoint and with TFLite; exit code 1 if it fails."""
+    from .files import check_place
     from .validation import validate as compare
 
     files = [("model", image), ("reference", reference), *((name, options[name]) for name in _FILES)]
@@ -570,6 +571,7 @@ def validate(image: Path, reference: Path, as_json: bool, html: Path | None, **o
         if any(path is not None and path.resolve() == html.resolve() for _, path in files):
             raise InputError(f"{html}: the report would take the place of what it is about")
         page.ready()
+        check_place(html)
     given = {name: value for name, value in options.items() if value is not None}
     with _stages() as tell:
         report = compare(image, reference, progress=tell, **given)
@@ -578,7 +580,12 @@ def validate(image: Path, reference: Path, as_json: bool, html: Path | None, **o
     else:
         _show_report(report)
     if html is not None:
-        page.write(report, html, page.origin(click.get_current_context().meta["called"], files))
+        try:
+            page.write(report, html, page.origin(click.get_current_context().meta["called"], files))
+        except EdgeLstmError as error:
+            if report.passed:
+                raise
+            _complain(str(error))  # that it failed is what the exit code is for
     if not report.passed:
         raise SystemExit(FAILED)
 

@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 from nets import signal, stack, two_heads
 
-from edgelstm import Runner, __version__, read, save
+from edgelstm import Runner, __version__, page, read, save, validation
 from edgelstm.cli import main
+from edgelstm.errors import InputError
 from edgelstm.model import Meta, Port, Scaler
 from edgelstm.quantization import quantize
 from edgelstm.runner import kernels
@@ -354,9 +355,31 @@ def test_validate_writes_a_page_that_can_be_archived(here):
     assert "take the place" in call(*command[:-1], "data.npy", code=2) and Path("data.npy").read_bytes() == before
     call(*command, "--limit", "0", code=1)
     assert ">Failed<" in Path("r.html").read_text("utf-8")
-    assert "cannot be written" in call(*command[:-1], "none/r.html", code=2)
     call("validate", "q.elstm", "--reference", "none.keras", code=2)
     call("validate", "q.elstm", code=2)
+
+
+def test_a_page_that_cannot_be_written_is_told_first_and_hides_no_verdict(here, monkeypatch):
+    save(stack(2, (4,), 2), "m.elstm")
+    x = signal((4, 6, 2))
+    np.save("x.npy", x)
+    np.save("y.npy", Runner("m.elstm").run(x))
+    Path("a folder").mkdir()
+    command = ("validate", "m.elstm", "--reference", "y.npy", "--data", "x.npy", "--html")
+    with monkeypatch.context() as patch:
+        patch.setattr(validation, "validate", lambda *_, **__: pytest.fail("the work was begun"))
+        for place in ("none/r.html", "x.npy/r.html"):
+            assert "cannot be written" in call(*command, place, code=2)
+        assert "is a directory" in call(*command, "a folder", code=2)
+
+    def full(*_):
+        raise InputError("r.html: cannot be written: No space left on device")
+
+    monkeypatch.setattr(page, "write", full)
+    assert "No space" in call(*command, "r.html", code=2)
+    np.save("y.npy", np.load("y.npy") + 1)
+    assert "No space" in call(*command, "r.html", code=1)
+    assert sorted(os.listdir()) == ["a folder", "m.elstm", "x.npy", "y.npy"]
 
 
 def test_the_verdict_says_on_whose_word_and_code_needs_trust(here):
