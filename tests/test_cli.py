@@ -1,5 +1,6 @@
 """The command line: what each command prints and returns, in processes of their own where signals and pipes matter."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import shlex
 import signal as signals
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -388,6 +390,40 @@ def test_the_verdict_says_on_whose_word_and_code_needs_trust(here):
     said = call("validate", "m.elstm", "--reference", TORCH / "activity.pt", *head)
     assert "passed, against this package's own reading alone" in said
     assert "--trust" in call("validate", "m.elstm", "--reference", TORCH / "refused_script.pt", code=2)
+
+
+def test_sigterm_ends_children_and_leaves_no_folder(here):
+    """A runtime that hangs, and a CI system that has waited long enough."""
+    save(stack(2, (4,), 2), "m.elstm")
+    np.save("x.npy", signal((4, 6, 2)))
+    Path("m.tflite").write_bytes(b"\0\0\0\0TFL3" + bytes(64))
+    Path("tmp").mkdir()
+    hang = "import os, sys, time; print(os.getpid(), file=open(sys.argv[1] + '/pid', 'w'), flush=True); time.sleep(60)"
+    program = f"""
+from edgelstm import cli, peer_process, peers
+peers._usable = lambda name: True
+peer_process._START = {hang!r}
+cli.main(prog_name="edgelstm")
+"""
+    command = [sys.executable, "-c", program, "validate", "m.elstm", "--reference", "m.tflite", "--data", "x.npy"]
+    path = os.pathsep.join(p for p in sys.path if p)
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(here / "tmp")}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        give_up = time.monotonic() + 30
+        child = ""
+        while not child.endswith("\n") and process.poll() is None and time.monotonic() < give_up:
+            time.sleep(0.02)
+            child = "".join(file.read_text() for file in here.glob("tmp/*/pid"))
+        process.terminate()
+        said = process.communicate(timeout=30)
+    try:
+        assert process.returncode == 143, said
+        assert os.listdir("tmp") == []
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(child), 0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(child), signals.SIGKILL)
 
 
 def test_samples_of_no_worth_are_warned_of(here):
