@@ -329,7 +329,8 @@ def export_tflite(
             else f"--samples is for --kind int8; leave it out for {kind}"
         )
     from . import importers
-    from .exporters import tflite
+    from .comparison import DECIBELS
+    from .exporters import tflite, tflite_states
     from .files import write_whole
     from .meta_file import describe
     from .proof_tflite import beside
@@ -351,13 +352,20 @@ def export_tflite(
     write_whole(output, data)
     for note in model.notes:
         _note(note)
-    kept = plan.streams and not any(tensor.single for tensor in model.tensors)
-    what = "1 step a call, states are kept" if kept else f"{plan.steps} step{'s' * (plan.steps > 1)} a call"
-    out.print(f"{output}: {kind}, {what}, {_bytes(len(data))}", markup=False, soft_wrap=True)
+    out.print(f"{output}: {kind}, {tflite_states.call(plan)}, {_bytes(len(data))}", markup=False, soft_wrap=True)
     if proof is not None:
         out.print(f"reading {proof}", style="green" if proof.peer else "yellow", markup=False, soft_wrap=True)
     if written is not None:
-        out.print(f"file {written}", style="green" if written.peer else "yellow", markup=False, soft_wrap=True)
+        poor = written.integer and written.decibels < DECIBELS
+        sound = written.peer and not poor
+        out.print(f"file {written}", style="green" if sound else "yellow", markup=False, soft_wrap=True)
+        if poor:
+            _note(
+                f"warning: the file reaches {written.decibels:.1f} dB, and sound conversions {DECIBELS:g} or more; "
+                "look at the samples (as in real use, scaled as in training?) and the inputs' scaling"
+            )
+    for note in tflite_states.notes(plan):
+        _note(note)
 
 
 # ---- inspect ----

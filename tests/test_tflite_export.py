@@ -11,12 +11,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from written_models import AROUND, CELLS, NUMBERS, REFUSED, STEPS, data, every_step, streamed
+from written_models import (
+    AROUND,
+    CELLS,
+    NUMBERS,
+    REFUSED,
+    STEPS,
+    UNITS,
+    WIDTH,
+    data,
+    dense,
+    every_step,
+    gru,
+    lstm,
+    net,
+    streamed,
+)
 
 from edgelstm import importers, reference, save
 from edgelstm.cli import main
 from edgelstm.errors import ExportError, InputError
-from edgelstm.exporters import tflite
+from edgelstm.exporters import tflite, tflite_states
 from edgelstm.exporters.tflite_functions import reason
 from edgelstm.importers import onnx_feeds
 from edgelstm.importers import tflite as importer
@@ -193,12 +208,42 @@ def test_the_command_writes_each_kind(here):
         assert "proven" not in said and "run by" not in said
         sizes.append((here / "w.tflite").stat().st_size)
         assert type(importers.read("w.tflite")).__name__ == ("Tfl8Model" if kind == "int8" else "Model")
-    assert "1 step a call, states are kept" in call("m.tflite", "-o", "w.tflite", "--steps", 1, "--no-verify")
+    said = call("m.tflite", "-o", "w.tflite", "--steps", 1, "--no-verify")
+    assert "1 step a call, states are kept" in said and "note: before a new sequence call reset_all_variables()" in said
     assert importers.read("w.tflite").meta.window == 1
     (here / "meta.toml").write_text("window = 5\n")
     call("m.tflite", "-o", "w.tflite", "--meta", "meta.toml", "--batch", 3, "--no-verify")
     assert onnx_feeds.fixed_batch(importer.reading((here / "w.tflite").read_bytes(), "")) == 3
     assert importers.read("w.tflite").meta.window == 5
+
+
+def told(model, kind="float", steps=1):
+    plan = tflite.planned(model, kind, steps)
+    return tflite_states.call(plan), list(tflite_states.notes(plan))
+
+
+def test_who_runs_a_file_is_told_what_its_states_need():
+    own = "before a new sequence call reset_all_variables(): lstm would carry on"
+    assert told(CELLS["lstm"]) == ("1 step a call, states are kept", [own])
+    assert told(CELLS["lstm"], steps=STEPS) == (f"{STEPS} steps a call", [own])
+    new = "a new sequence needs a new interpreter: nothing else resets gru"
+    assert told(CELLS["gru"]) == ("1 step a call, states are kept", [new])
+    assert told(CELLS["gru"], steps=STEPS) == (f"{STEPS} steps a call", [])
+    mixed = net(lstm(writes=("a",)), gru(reads=("a",), inputs=UNITS))
+    assert told(mixed)[1] == [f"{new}, reset_all_variables() resets lstm alone"]
+    assert told(net(dense())) == ("1 step a call, without states", [])
+    assert told(AROUND["conv causal"])[1] == ["a new sequence needs a new interpreter: nothing else resets conv"]
+
+
+def test_states_that_are_inputs_are_to_be_fed_back():
+    feed = "states are inputs, feed them back: y of a call is h of the next, last c of a call is c of the next"
+    assert told(CELLS["lstm states"]) == ("1 step a call, states are inputs", [feed])
+    _, (first, second) = told(CELLS["lstm from states"])
+    assert first.startswith("warning: lstm starts from the input c in every call, and no output gives that state back")
+    assert second == "states are inputs, feed them back: y of a call is h of the next"
+    assert told(CELLS["lstm from states"], steps=STEPS) == (f"{STEPS} steps a call", [])
+    hidden = net(gru(reads=("x", "h"), writes=("a",), initial=True), dense("a", inputs=UNITS), x=WIDTH, h=-UNITS)
+    assert [note.split(",")[0] for note in told(hidden)[1]] == ["warning: gru starts from the input h in every call"]
 
 
 def test_raw_samples_are_scaled(here):

@@ -26,6 +26,7 @@ from edgelstm.errors import CheckpointError, ExportError, InputError
 from edgelstm.exporters import tflite
 from edgelstm.importers import tflite as importer
 from edgelstm.importers.tflite_file import parse
+from edgelstm.proof import SEQUENCES
 from edgelstm.proof_tflite import beside
 from edgelstm.random_inputs import draw
 from edgelstm.tfl8_model import ARITHMETIC, Tfl8Model, variant
@@ -208,6 +209,18 @@ def test_the_command_runs_what_it_writes(tmp_path: Path) -> None:
         assert lines[1].startswith("reading proven: ") and lines[2].startswith("file run by tflite-runtime")
         assert said in lines[2]
     assert importers.read(target)
+
+
+def test_int8_that_is_far_from_the_model_is_warned_of(tmp_path: Path) -> None:
+    source, target = tmp_path / "m.tflite", tmp_path / "w.tflite"
+    source.write_bytes(tflite.build(CELLS["lstm"], steps=STEPS))
+    xs = data(CELLS["lstm"], SEQUENCES + 1, STEPS)[0]
+    xs[-1] *= 1000  # the ranges cover it
+    np.save(tmp_path / "X.npy", xs)
+    said = export(source, "-o", target, "--kind", "int8", "--samples", tmp_path / "X.npy")
+    assert "warning: the file reaches " in said and "sound conversions 20 or more" in said
+    np.save(tmp_path / "X.npy", xs[:-1])
+    assert "warning" not in export(source, "-o", target, "--kind", "int8", "--samples", tmp_path / "X.npy")
 
 
 @pytest.mark.parametrize("as_read", [True, False])
