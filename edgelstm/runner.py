@@ -230,6 +230,8 @@ class Runner(_core.Core):
         if array.ndim not in (axes, axes + 1) or array.shape[-1] != width or 0 in array.shape:
             expected = f"({width},) or (N, {width})" if self._single[k] else f"(T, {width}) or (N, T, {width})"
             expected += ", or (N, T)" if self.description.vocabularies[k] and width == 1 and axes == 2 else ""
+            if array.ndim in (axes, axes + 1) and array.shape[-1] == width:
+                expected += f"; it holds no {'sequences' if array.ndim > axes and not len(array) else 'steps'}"
             raise InputError(f"input {k} has shape {array.shape}, expected {expected}")
         if integers and array.dtype != np.int16:
             raise InputError(f"input {k} is {array.dtype}, expected int16")

@@ -1,15 +1,17 @@
 """What is blamed: planted faults, each named with what to do; nothing is said of what is well."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from nets import signal, stack
 
-from edgelstm import peers, quantize, reference
+from edgelstm import Runner, peers, quantize, read, reference, validation
 from edgelstm.layers import Gru
-from edgelstm.model import Model, Tensor
+from edgelstm.model import Meta, Model, Tensor
 from edgelstm.validation import longrun, validate
+from edgelstm.validation.references import recognised
 
 MODEL, X = stack(3, (9,), 4), signal((6, 12, 3))
 
@@ -77,13 +79,39 @@ def test_channels_of_unlike_sizes():
     assert any("channel 2" in text and "like sizes" in text for text in report.advice)
 
 
-def test_a_model_that_lets_rounding_grow():
-    """A state that doubles what it holds, in float64 as in float32, is the model's own."""
+def growing(**more):
+    """A model whose state doubles what it holds."""
     layer = MODEL.layers[0]
     wild = replace(layer, recurrent=6 * layer.recurrent, kernel=0.2 * layer.kernel)
-    model = replace(MODEL, layers=(wild, *MODEL.layers[1:]))
-    x = signal((1, 60, 3))
+    return replace(MODEL, layers=(wild, *MODEL.layers[1:]), **more)
+
+
+def test_a_model_that_lets_rounding_grow():
+    """In float64 as in float32, which is the model's own."""
+    model, x = growing(), signal((1, 60, 3))
     report = validate(model, model, np.concatenate([x] * 40, axis=1), drift_steps=2000)
     last = report.drift[0].points[-1]
-    grown = last.decibels < 60
-    assert grown == any("lets rounding grow" in text for text in report.advice) and grown
+    assert last.decibels < 60 and any("lets rounding grow" in text for text in report.advice)
+
+
+def test_what_no_window_reaches_is_a_note():
+    """A model for windows is not to blame for what it does past them; one that drifts within them is."""
+    x = np.concatenate([signal((1, 60, 3))] * 40, axis=1)
+    short, long = (validate(m, m, x, drift_steps=2000) for m in (growing(meta=Meta(window=n)) for n in (4, 1900)))
+    assert short.drift == long.drift and short.advice == ()
+    (note,) = [note for note in short.notes if "past the 4 steps" in note]
+    assert note.startswith("f32: output y drifts") and "run --windows" in note
+    assert any("lets rounding grow" in text and "over 1," in text for text in long.advice)
+    assert not any("past the" in note for note in long.notes)
+
+
+def test_a_checkpoint_of_fixed_steps_is_made_for_windows(monkeypatch):
+    file = Path(__file__).parents[1] / "examples" / "tutorials" / "short_windows.keras"
+    model = read(file)
+    found = recognised(file, Runner(model), None, None, [])
+    assert validation._window(Runner(model), found, model) == 10
+    plain = recognised(MODEL, Runner(MODEL), None, None, [])
+    assert validation._window(Runner(MODEL), plain, MODEL) is None
+    for steps, window in ((12, 12), (1, None)):  # a file of one step streams
+        monkeypatch.setattr(peers, "fixed_steps", lambda *_, count=steps: {"x": count})
+        assert validation._window(Runner(MODEL), replace(plain, kind="tflite", source="m.tflite"), MODEL) == window

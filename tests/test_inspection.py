@@ -9,7 +9,8 @@ from nets import signal, stack
 from tfl8_nets import tfl8_stack
 
 from edgelstm import Runner, quantize
-from edgelstm.layers import TANH, Embedding, Mask, Rnn
+from edgelstm.layers import TANH, Activation, Embedding, Mask, Rnn
+from edgelstm.peer_process import Answers
 from edgelstm.tfl8 import Tfl8Map, Tfl8Tensor
 from edgelstm.tfl8_model import Tfl8Model
 from edgelstm.validation import inspection
@@ -55,6 +56,17 @@ def test_layers_by_their_order_where_names_are_a_files_own():
     assert set(found) == {("tfl.op1", "h"), ("tfl.op1", "c"), ("tfl.op4", "y")} and min(found.values()) > 20
     other = stack(3, (9, 5), 2)  # two LSTMs are not one
     assert inspected(renamed(image), other).layers == ()
+
+
+def test_what_float64_overflows_on_is_told():
+    """A relu cell that grows past all numbers."""
+    layer = Rnn("r", ("x",), ("y",), np.eye(2), 1e4 * np.eye(2), np.zeros(2), activation=Activation("relu"))
+    model = of({"x": 2}, [layer], ["y"])
+    variant, notes = Variant("f32", Runner(model)), []
+    for x, told in ((np.ones((1, 4, 2)), False), (np.ones((1, 90, 2)), True)):
+        x = x.astype(np.float32)
+        inspection.all_of([variant], model, [x], Answers((np.zeros_like(x),), "recorded"), notes, lambda *_: None)
+        assert any("overflows" in note for note in notes) == told
 
 
 def test_how_much_is_looked_at(monkeypatch):

@@ -17,6 +17,7 @@ from edgelstm import page
 from edgelstm.errors import MissingError
 from edgelstm.page import Origin, figures
 from edgelstm.page.figures import Axis, Bar, Line, bars, chart
+from edgelstm.report import Saturation
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 SECTIONS = {
@@ -181,6 +182,14 @@ def test_bars_stay_in_their_room() -> None:
     widths = [float(n) for n in re.findall(r'class="bar[^/]*? width="([\d.]+)"', drawn)]
     room = float(re.findall(r'class="back"[^/]*? width="([\d.]+)"', drawn)[0])
     assert widths == [room, room] and "a" * 23 not in drawn and "…" in drawn
+
+
+def test_a_full_bar_of_saturation_is_all_values() -> None:
+    few = replace(full(), saturation=(Saturation("s8", "lstm", "c", "s16", 0, 5, 50_000),))
+    drawn = page.render(few)
+    figure = drawn[drawn.index("values at the ends of their type") :]
+    width = float(re.findall(r'class="bar[^/]*? width="([\d.]+)"', figure)[0])
+    assert width == 1.0  # 0.01 % is as little as can be drawn
 
 
 def test_without_jinja2_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -464,6 +464,17 @@ def test_demands_that_judge_nothing_are_refused(options, told):
 
 
 @pytest.mark.usefixtures("no_tflite")
+def test_what_is_empty_or_not_finite_is_named():
+    y = Runner(MODEL).run(X)
+    y[1, 2] = np.nan
+    with pytest.raises(InputError, match="output y: the answers of recorded answers hold NaN"):
+        validate(MODEL, y, X)
+    for x, none in ((X[:0], "sequences"), (X[:, :0], "steps")):
+        with pytest.raises(InputError, match=f"it holds no {none}"):
+            validate(MODEL, y, x)
+
+
+@pytest.mark.usefixtures("no_tflite")
 def test_a_limit_of_floats_needs_floats():
     small = quantize(MODEL, X)
     y = Runner(small).run(X)

@@ -206,13 +206,12 @@ def _saturation(report: Report, colours: dict[str, int]) -> Iterable[Figure]:
     for variant in dict.fromkeys(one.variant for one in report.saturation):
         rows = [one for one in report.saturation if one.variant == variant and one.low + one.high]
         kept = _worst(rows, [-one.share for one in rows])
-        most = max((one.share for one in kept), default=0.0)
         values = [
             Bar(_tensor(one.layer or "input", one.tensor), one.share, _percent(one.share), colours[variant])
             for one in kept
         ]
-        caption = f"{variant}: share of values at the ends of their type{_of(kept, rows)}"
-        yield Figure(caption, bars(caption, values, most))
+        caption = f"{variant}: values at the ends of their type; a full bar is all values{_of(kept, rows)}"
+        yield Figure(caption, bars(caption, values, 1.0))
 
 
 def _traces(report: Report, colours: dict[str, int]) -> Iterable[Figure]:

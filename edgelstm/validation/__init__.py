@@ -21,7 +21,7 @@ from ..quantization import quantize
 from ..report import REFERENCE, Arithmetic, Report, Task
 from ..runner import Runner, Source
 from . import beside, exactness, inspection, judging, longrun, tasks
-from .advice import Found, advice
+from .advice import Found, advice, beyond_windows
 from .data import Data, generated, given, is_path, scaled
 from .meaning import meaning
 from .references import BY, Asked, Reference, answered, paired, recognised
@@ -122,6 +122,9 @@ def validate(
         tell("our answers", done / len(variants))
         answers[variant.name] = variant.answers(xs)
         pairs[variant.name] = paired(outputs, expected.ys, answers[variant.name])
+    for output, y, _ in pairs[subject.name]:
+        if not np.isfinite(np.asarray(y, np.float64)).all():
+            raise InputError(f"output {output}: the answers of {expected.peer} hold NaN or infinite values")
     ys = tuple(y for _, y, _ in pairs[subject.name])  # each with an axis of sequences
 
     arithmetic: tuple[Arithmetic, ...] = ()
@@ -180,7 +183,9 @@ def validate(
     found = Found(
         subject.name, expected.peer, variants, rows, layers, counted, over_time, own_rule,
         None if remedy else own, xs, runner.description.input_names, used.generated, spoilt,
+        _window(runner, against, floats),
     )  # fmt: skip
+    notes += beyond_windows(found)
     return Report(
         subject=_subject(model, runner),
         reference=expected.peer,
@@ -267,12 +272,23 @@ def _data(
     if against.kind == "recorded":
         raise InputError("recorded answers need the data they were recorded on")
     integer = next((v.runner for v in variants if v.name != "f32"), None)
-    fixed = {}
-    if floats is not None and against.kind in ("checkpoint", "tflite") and against.source is not None:
-        fixed = peers.fixed_steps(Path(against.source), floats, against.architecture)
-    made = generated(subject.runner, floats, samples, integer, fixed)
+    made = generated(subject.runner, floats, samples, integer, _fixed(against, floats))
     notes.append(f"the data are {made.name}; data as in real use tells more")
     return made
+
+
+def _fixed(against: Reference, floats: Model | None) -> dict[str, int]:
+    """The numbers of steps that the reference's file fixes, by input."""
+    if floats is None or against.kind not in ("checkpoint", "tflite"):
+        return {}
+    return peers.fixed_steps(Path(against.source), floats, against.architecture)
+
+
+def _window(runner: Runner, against: Reference, floats: Model | None) -> int | None:
+    """How many steps the model was made to run from a reset state; None where nothing says so."""
+    own = None if floats is None else floats.meta.window
+    counts = (runner.meta.window, own, *_fixed(against, floats).values())
+    return next((count for count in counts if count is not None and count > 1), None)  # a file of one step streams
 
 
 def _as_real(answers: Answers, runner: Runner) -> Answers:

@@ -11,7 +11,7 @@ import numpy as np
 from ..calibration import FAINT
 from ..comparison import Difference, Row
 from ..model import Array
-from ..report import Arithmetic, Drift, Layer, Saturation
+from ..report import Arithmetic, Drift, Layer, Point, Saturation
 from .variants import Variant
 
 NOTABLE = 30.0  # dB; sound int8 conversions of trained nets reach more (docs/quantization.md)
@@ -42,6 +42,7 @@ class Found:
     input_names: Sequence[str] = ()
     generated: bool = False  # xs
     spoiled: Sequence[str] = field(default_factory=tuple)  # what in a .tflite spoils its answers, and what to do
+    window: int | None = None  # steps that the model was made to run from a reset state
 
 
 def advice(found: Found) -> tuple[str, ...]:
@@ -217,30 +218,61 @@ def _channels(found: Found) -> list[str]:
 
 
 def _growth(found: Found) -> list[str]:
-    said = []
+    """What drifts within the steps that the model was made for, all of them unless it has a window."""
+    return [_drifting(found, one, last) for one, last in _grown(found, found.window)]
+
+
+def beyond_windows(found: Found) -> list[str]:
+    """What drifts, but only past the window that the model was made for: for the notes, since no window gets there."""
+    if found.window is None:
+        return []
+    inside = {(one.variant, one.output) for one, _ in _grown(found, found.window)}
+    return [
+        f"{one.variant}: output {one.output} drifts past the {found.window:,} steps that the model was made for: "
+        f"{_early(one, last):.0f} dB over the first steps, {last.decibels:.0f} dB over {last.step:,}; runs on windows "
+        "(run --windows) never get there"
+        for one, last in _grown(found, None)
+        if (one.variant, one.output) not in inside
+    ]
+
+
+def _grown(found: Found, most: int | None) -> list[tuple[Drift, Point]]:
+    """The runs that lose what they had, and the last point that counts, at `most` steps where that is given."""
+    grown = []
     unsteady = set()
     for one in sorted(found.drift, key=lambda one: one.variant != "f32"):
-        late = one.points[-1].decibels
-        early = min(max(point.decibels for point in one.points[:3]), 200.0)  # infinite where nothing differs yet
-        if not early - late > GROWTH or one.output in unsteady:
+        last = one.points[-1]
+        if most is not None and most < last.step:
+            last = [point for point in (*one.points[:1], *one.curve) if point.step <= most][-1]
+        if not _early(one, last) - last.decibels > GROWTH or one.output in unsteady:
             continue
-        last = one.points[-1].step
         if one.variant == "f32":
-            if late < STEADY:
+            if last.decibels < STEADY:
                 unsteady.add(one.output)
-                said.append(
-                    f"f32: output {one.output} drifts from float64 over {last:,} steps with carried state, to "
-                    f"{late:.0f} dB: this model lets rounding grow, whatever the number type; run it on windows as it "
-                    "was trained (run --windows), or reset its state at times"
-                )
-        elif len(one.points) > 3 and late < NOTABLE:
-            cells = [layer.hidden_type for v in found.variants for layer in v.runner.description.layers]
-            remedy = ", or convert --hidden-bits 16" if one.variant == "s8" and "s8" in cells else ""
-            said.append(
-                f"{one.variant}: output {one.output} drifts: {early:.0f} dB over the first steps, {late:.0f} dB over "
-                f"{last:,}; reset the state at times (windows){remedy}"
-            )
-    return said
+                grown.append((one, last))
+        elif len(one.points) > 3 and last.decibels < NOTABLE:
+            grown.append((one, last))
+    return grown
+
+
+def _early(one: Drift, last: Point) -> float:
+    """dB that a run has at first; no more than 200, where nothing differs yet."""
+    return min(max(point.decibels for point in one.points[:3] if point.step <= last.step), 200.0)
+
+
+def _drifting(found: Found, one: Drift, last: Point) -> str:
+    if one.variant == "f32":
+        return (
+            f"f32: output {one.output} drifts from float64 over {last.step:,} steps with carried state, to "
+            f"{last.decibels:.0f} dB: this model lets rounding grow, whatever the number type; run it on windows as it "
+            "was trained (run --windows), or reset its state at times"
+        )
+    cells = [layer.hidden_type for v in found.variants for layer in v.runner.description.layers]
+    remedy = ", or convert --hidden-bits 16" if one.variant == "s8" and "s8" in cells else ""
+    return (
+        f"{one.variant}: output {one.output} drifts: {_early(one, last):.0f} dB over the first steps, "
+        f"{last.decibels:.0f} dB over {last.step:,}; reset the state at times (windows){remedy}"
+    )
 
 
 def _rules(found: Found) -> list[str]:
