@@ -47,7 +47,7 @@ class Found:
 
 def advice(found: Found) -> tuple[str, ...]:
     """Sentences, the most important first; none where all is well."""
-    said = [*_clips(found), *(foreign := _foreign(found))]
+    said = [*_clips(found), *_other_file(found), *(foreign := _foreign(found))]
     if not any(text.startswith(f"{found.subject}: from") for text in foreign):  # all else would follow from that
         said += [*_ranges(found), *_saturated(found), *_worst(found), *_channels(found), *_growth(found)]
     return tuple(dict.fromkeys((*said, *_rules(found))))
@@ -92,6 +92,17 @@ def _foreign(found: Found) -> list[str]:
                 "if its answers are good enough, allow more with --limit"
             )
     return said
+
+
+def _other_file(found: Found) -> list[str]:
+    """An int8 TFLite image that does not hold the numbers of the .tflite beside it."""
+    one = next((one for one in found.arithmetic if not one.same and one.differing), None)
+    if one is None:
+        return []
+    return [
+        f"tfl8: the image was made of another file, and {one.differing:,} of {one.values:,} answers are other bytes "
+        f"than {one.runtime}'s with {one.resolver} kernels; convert the .tflite again"
+    ]
 
 
 def _clips(found: Found) -> list[str]:
@@ -278,13 +289,7 @@ def _drifting(found: Found, one: Drift, last: Point) -> str:
 def _rules(found: Found) -> list[str]:
     said = []
     for one in found.arithmetic:
-        if not one.differing or not one.exact or one.exact == one.image:
-            continue
-        if not one.same:
-            said.append(
-                f"tfl8: the image was made of another file, and {one.differing:,} of {one.values:,} answers are other "
-                f"bytes than {one.runtime}'s with {one.resolver} kernels; convert the .tflite again"
-            )
+        if not one.same or not one.differing or not one.exact or one.exact == one.image:
             continue
         package = one.runtime.split()[0]
         said.append(
