@@ -108,7 +108,19 @@ NUMBERS = {
     "scaled_tanh": (1.7, 0.66),
 }  # fmt: skip
 FUNCTIONS = tuple(name for name in ACTIVATIONS if name not in ("linear", "threshold", "squareplus"))
-OF_CELLS = ("sigmoid", "relu", "relu6", "leaky_relu", "softsign", "gelu", "gelu_tanh", "silu", "hard_sigmoid", "linear")
+OF_CELLS = (
+    "sigmoid",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "softsign",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "hard_sigmoid",
+    "linear",
+    "elu",
+)
 
 STATES = {"x": WIDTH, "h": -UNITS, "c": -UNITS}
 STARTED = {"reads": ("x", "h", "c"), "initial": True}
@@ -252,7 +264,6 @@ REFUSED = {
     "rectify": (net(Activate("f", ("x",), ("y",), Activation("rectify", 0.2, 0.3, 1))), "f: rectify .* jumps"),
     "softplus": (net(Activate("f", ("x",), ("y",), Activation("scaled_softplus", 1, 3))), "f: scaled_softplus .* at 3"),
     "clip": (net(gru(clip=2.0)), "gru: no operator and no loop of Gru has a clip of what enters the gates"),
-    "elu": (net(gru(activation=Activation("elu", 0.5))), "gru: no .* has elu in a cell"),
     "mish": (net(lstm(gate_activation=Activation("mish"))), "lstm: no .* has mish in a cell"),
     "cell of Keras 2": (net(lstm(activation=Activation("hard_sigmoid_fifth"))), "hard_sigmoid_fifth of the cell"),
     "peepholes in a loop": (net(lstm(peephole=w(3, UNITS), activation=SIGMOID)), "lstm: no .* has peepholes"),

@@ -63,11 +63,8 @@ def _bent(s: Sheet, x: int, name: str, scale: float, inner: float = 1.0, outer: 
     low = s.join("SUB", s.op("EXP", [low], f"{name}/exp"), s.number(1), f"{name}/expm1")
     high = s.op("RELU", [x], f"{name}/above")
     high = high if outer == 1 else s.join("MUL", high, s.number(outer), f"{name}/high")
-    return s.join("ADD", high, s.join("MUL", low, s.number(scale), f"{name}/low"), name)
-
-
-def _elu(s: Sheet, f: Activation, x: int, name: str) -> int:
-    return s.op("ELU", [x], name) if f.alpha == 1 else _bent(s, x, name, f.alpha)
+    low = low if scale == 1 else s.join("MUL", low, s.number(scale), f"{name}/low")
+    return s.join("ADD", high, low, name)
 
 
 def _softplus(s: Sheet, x: int, name: str) -> int:
@@ -144,7 +141,7 @@ _MADE: dict[str, Callable[[Sheet, Activation, int, str], int]] = {
     "relu": _operator("RELU"),
     "relu6": _operator("RELU6"),
     "leaky_relu": lambda s, f, x, name: s.op("LEAKY_RELU", [x], name, options={0: np.float32(f.alpha)}),
-    "elu": _elu,
+    "elu": lambda s, f, x, name: _bent(s, x, name, f.alpha),  # of ELU there is no plain kernel
     "selu": lambda s, f, x, name: _bent(s, x, name, _SELU_ALPHA * _SELU_SCALE, outer=_SELU_SCALE),
     "softplus": lambda s, f, x, name: _softplus(s, x, name),
     "softsign": _softsign,

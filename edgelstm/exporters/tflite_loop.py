@@ -45,7 +45,7 @@ def unwritten(layer: Cell) -> list[str]:
     }
     reasons = [what for what, there in found.items() if there]
     functions = [layer.activation, getattr(layer, "gate_activation", None), getattr(layer, "cell_activation", None)]
-    others = [f for f in functions if f is not None and (f.name not in CELLS or (f.name == "elu" and f.alpha != 1))]
+    others = [f for f in functions if f is not None and f.name not in CELLS]
     reasons += [f"{f.name} in a cell" for f in others]
     cell = getattr(layer, "cell_activation", None) or layer.activation
     if isinstance(layer, Lstm) and cell.name == "hard_sigmoid_fifth":

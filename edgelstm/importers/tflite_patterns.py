@@ -233,7 +233,16 @@ def _selu(graph: Graph, operator: Operator) -> tuple[str, int] | None:
     return ("selu", x) if x is not None and fits and _inside(graph, inner, "EXP") == x else None
 
 
+def _elu(graph: Graph, operator: Operator) -> tuple[str, int] | None:
+    """max(x, 0) + (exp(min(x, 0)) - 1)."""
+    x = _inside(graph, operator.inputs[0], "RELU")
+    low = _inside(graph, _with_number(graph, operator.inputs[1], "SUB", 1), "EXP")
+    fits = x is not None and low is not None and _with_number(graph, low, "MINIMUM", 0) == x
+    return ("ELU", x) if x is not None and fits and not operator.options["activation"] else None
+
+
 _FUNCTIONS: dict[str, Callable[[Graph, Operator], tuple[str, int] | None]] = {
+    "ADD": _elu,
     "DIV": _softsign,
     "LOG": _softplus,
     "SELECT": _selu,

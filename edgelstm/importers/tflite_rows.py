@@ -128,6 +128,8 @@ def _bounded(step: Step, operator: Operator) -> Linear | None:
         return None
     if fits:
         return linear.apply("relu", row)
+    if operator.op == "MINIMUM" and bound == 0:
+        return linear.apply("below 0", row)
     raise Unknown(f"it computes {operator.op} with {bound:g}")
 
 
@@ -152,6 +154,20 @@ def _softplus(row: Linear) -> Linear:
     if argument is None:
         raise Unknown("it takes logarithms")
     return linear.apply("softplus", argument)
+
+
+def _elu(row: Linear) -> Linear | None:
+    """max(x, 0) + alpha (exp(min(x, 0)) - 1)."""
+    atoms = {atom.parts[0]: atom for atom in row.terms if atom.kind == "apply"}
+    if len(row.terms) != 2 or set(atoms) != {"relu", "exponential"}:
+        return None
+    x, low = atoms["relu"].parts[2], atoms["exponential"].parts[2].atom
+    below = row.terms[atoms["exponential"]]
+    alpha = below.scale.reshape(-1)[:1]
+    fits = row.terms[atoms["relu"]].one and below.matrix is None and bool((below.scale == alpha).all())
+    if not fits or low is None or low.kind != "apply" or low.parts[0] != "below 0" or (row.bias != -alpha).any():
+        return None
+    return linear.apply("elu", x, float(alpha[0])) if linear.equal(low.parts[2], x) else None
 
 
 def _alpha(operator: Operator) -> float:
@@ -193,7 +209,8 @@ def _joined(step: Step, operator: Operator) -> Linear:
         left, right = (step.row(k) for k in operator.inputs)
         if operator.op == "MUL":
             return linear.product(left, right)
-        return linear.total(left, right if operator.op == "ADD" else linear.scaled(right, -1))
+        made = linear.total(left, right if operator.op == "ADD" else linear.scaled(right, -1))
+        return _elu(made) or made
     row = step.row(operator.inputs[constants.index(False)])
     constant = values[constants.index(True)]
     if constant.size not in (1, row.width):
