@@ -27,6 +27,7 @@ from written_models import (
     net,
     rnn,
     streamed,
+    w,
 )
 
 from edgelstm import importers, reference, save
@@ -247,6 +248,15 @@ def test_who_runs_a_file_is_told_what_its_states_need():
     assert told(mixed)[1] == [f"{new}, reset_all_variables() resets lstm alone"]
     assert told(net(dense())) == ("1 step a call, without states", [])
     assert told(AROUND["conv causal"])[1] == ["a new sequence needs a new interpreter: nothing else resets conv"]
+
+
+def test_a_function_that_tflite_micro_does_not_compute_is_warned_of():
+    relu = Activation("relu")
+    _, (_, said) = told(net(lstm(activation=relu, cell_clip=0.3)))
+    assert said.startswith("warning: not for TFLite Micro: it computes tanh where lstm has relu")
+    other = net(lstm(activation=relu, peephole=w(3, UNITS)))
+    for model in (net(lstm(activation=relu)), CELLS["lstm clip"], other):  # a loop, tanh, and what it refuses
+        assert len(told(model)[1]) == 1
 
 
 def test_states_that_are_inputs_are_to_be_fed_back():

@@ -1,4 +1,5 @@
-"""What of a file's states who runs it has to know: which stay from call to call, and what sets them back."""
+"""What who runs a file has to know of its cells: which states stay from call to call, what sets them back, and where
+TFLite Micro computes something else."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def call(plan: Plan) -> str:
 
 
 def notes(plan: Plan) -> Iterator[str]:
-    """How a sequence goes on and how another begins; warnings first."""
+    """How a sequence goes on and how another begins, and warnings of what goes wrong in silence."""
     fed = []
     for cell, state, written in _starts(plan) if plan.streams else ():
         out = _given(plan, written)
@@ -42,6 +43,17 @@ def notes(plan: Plan) -> Iterator[str]:
         yield f"a new sequence needs a new interpreter: nothing else resets {others}{beside}"
     elif own:
         yield f"before a new sequence call {RESET}: {own} would carry on"
+    for layer in _cells(plan):
+        if isinstance(layer, Lstm) and fused(layer, plan.kind) and _in_micro(layer) and layer.activation.name != "tanh":
+            yield (
+                f"warning: not for TFLite Micro: it computes tanh where {layer.name} has {layer.activation.name}, and "
+                "answers wrongly without a word"
+            )
+
+
+def _in_micro(layer: Lstm) -> bool:
+    """Whether TFLite Micro's operator runs the cell; with what it does not know it refuses the file."""
+    return layer.peephole is None and layer.projection is None and layer.norm is None and not layer.coupled
 
 
 def _cells(plan: Plan) -> list[Cell]:
