@@ -280,6 +280,31 @@ def answers(*args):
     return _process("tflite").submit(answers_here, *args).result()
 
 
+def raw_answers(*args):
+    """`raw_answers_here` in another process."""
+    return _process("tflite").submit(raw_answers_here, *args).result()
+
+
+def raw_answers_here(data, calls, runtime, resolver="default"):
+    """The shapes of a file's inputs, and of each call, one array per input, the outputs as they lie; None for the calls
+    where an input has another number of values. Each call starts from reset variables."""
+    module = importlib.import_module(f"{peers.RUNTIMES[runtime]}.interpreter")
+    kind = getattr(module.OpResolverType, peers.RESOLVERS[resolver])
+    interpreter = module.Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=kind)
+    interpreter.allocate_tensors()
+    rows, found = interpreter.get_input_details(), []
+    shapes = [tuple(int(n) for n in row["shape"]) for row in rows]
+    if any(np.prod(shape) != x.size for xs in calls for shape, x in zip(shapes, xs, strict=True)):
+        return shapes, None
+    for xs in calls:
+        interpreter.reset_all_variables()
+        for row, x in zip(rows, xs, strict=True):
+            interpreter.set_tensor(row["index"], x.reshape(row["shape"]).astype(row["dtype"]))
+        interpreter.invoke()
+        found.append([interpreter.get_tensor(row["index"]) for row in interpreter.get_output_details()])
+    return shapes, found
+
+
 def micro_answers(*args):
     """`micro_answers_here` in another process."""
     return _process("micro").submit(micro_answers_here, *args).result()

@@ -3,7 +3,6 @@ exporter's files, and what TensorFlow's converter wrote of Keras models (tests/g
 
 from __future__ import annotations
 
-import importlib
 import platform
 import re
 from dataclasses import replace
@@ -15,6 +14,7 @@ import pytest
 
 pytest.importorskip("flatbuffers")
 
+from tfl8_files import raw_answers
 from tflite_models import File, lstm, parts, weights
 
 from edgelstm import Runner, importers, peers, reference, reference_tfl8
@@ -53,16 +53,10 @@ def agree(data: bytes, resolvers: tuple[str, ...] = ("default",), runtimes: list
 
 def as_they_lie(data: bytes, model: Model, xs: list[Any], runtime: str) -> None:
     """Answers of equal shape are equal as arrays, however the importer sees the file's axes."""
-    interpreter = importlib.import_module(f"{peers.RUNTIMES[runtime]}.interpreter").Interpreter(model_content=data)
-    interpreter.allocate_tensors()
-    rows = interpreter.get_input_details()
-    if [tuple(row["shape"]) for row in rows] != [x.shape for x in xs]:
+    shapes, found = raw_answers(data, [xs], runtime)
+    if shapes != [x.shape for x in xs]:
         return
-    for row, x in zip(rows, xs, strict=True):
-        interpreter.set_tensor(row["index"], x.astype(row["dtype"]))
-    interpreter.invoke()
-    for row, y in zip(interpreter.get_output_details(), reference.run(model, xs), strict=True):
-        z = interpreter.get_tensor(row["index"])
+    for z, y in zip(found[0], reference.run(model, xs), strict=True):
         if z.shape == y.shape:
             assert np.abs(y - z).max() <= LIMIT * max(1.0, float(np.abs(z).max()))
 
@@ -618,28 +612,23 @@ def same_bytes(data: bytes, runtime: str, steps: int, resolver: str = "default")
     model = variant(importer.reading(data, "", compat=True).model, **way)
     assert isinstance(model, Tfl8Model)
     rng, core = np.random.default_rng(2), Runner(model)
-    module = importlib.import_module(f"{peers.RUNTIMES[runtime]}.interpreter")
-    kernels = getattr(module.OpResolverType, peers.RESOLVERS[resolver])
-    interpreter = module.Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=kernels)
-    interpreter.allocate_tensors()
-    rows, answers = interpreter.get_input_details(), interpreter.get_output_details()
     ports = [model.tensor(name) for name in model.inputs]
+    calls: list[list[Any]] = []
     for _ in range(20):
         xs: list[Any] = []
-        interpreter.reset_all_variables()
-        for port, row in zip(ports, rows, strict=True):
+        for port in ports:
             shape = (1, 1, port.width) if port.single else (1, model.meta.window or steps, port.width)
             if port.type == "f32":
                 x: Any = rng.normal(0, 1, shape).astype(np.float32)
             else:
                 x = rng.integers(*((-128, 128) if port.type == "s8" else (0, 30)), shape)
-            interpreter.set_tensor(row["index"], x.reshape(row["shape"]).astype(row["dtype"]))
             xs.append(x[:, 0] if port.single else x)
-        interpreter.invoke()
+        calls.append(xs)
+    _, found = raw_answers(data, calls, runtime, resolver)
+    for xs, answers in zip(calls, found, strict=True):
         ys = reference_tfl8.run(model, xs)
         ours = core.run(tuple(xs) if len(xs) > 1 else xs[0])
-        for y, own, answer in zip(ys, ours if len(ys) > 1 else (ours,), answers, strict=True):
-            expected = interpreter.get_tensor(answer["index"])
+        for y, own, expected in zip(ys, ours if len(ys) > 1 else (ours,), answers, strict=True):
             assert y.any() and (expected.dtype == np.int8) == (y.dtype == np.int8)
             assert (y.ravel() == expected.ravel()).all() and (own.ravel() == expected.ravel()).all()
     return model
