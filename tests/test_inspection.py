@@ -23,7 +23,7 @@ MODEL, X = stack(3, (9, 5), 4), signal((6, 12, 3))
 def inspected(image, model, x=X):
     runner = Runner(image)
     variant = Variant(runner.description.number_type, runner)
-    return inspection.inspected(variant, model, inspection.trace(model, [x]), [x])
+    return inspection.inspected(variant, model, {} if model is None else inspection.trace(model, [x]), [x])
 
 
 def renamed(model):
@@ -90,6 +90,16 @@ def test_what_saturates():
     model = replace(MODEL, layers=(*MODEL.layers[:-1], huge))
     counted = {one.layer: one for one in inspected(model, MODEL).saturation}
     assert counted["dense"].type == "f32" and counted["dense"].high > 0 == counted["lstm0"].high
+
+
+def test_floats_as_large_as_their_integers_range_are_not_beyond_it():
+    model = tfl8_stack(3, (5,), 2)
+    q = model.tensor("q")
+    least, most = (q.scale * (end - q.zero_point) for end in (-128, 127))
+    x = np.zeros((1, 4, 3), np.float32)
+    x[0, :2] = [[least, most, most + 0.4 * q.scale], [most + 0.6 * q.scale, 2 * most, 2 * least]]
+    found = next(one for one in inspected(model, None, x).saturation if one.layer == "quantize")
+    assert (found.low, found.high, found.values) == (1, 2, 12)
 
 
 def test_what_a_mask_hides_needs_no_room():

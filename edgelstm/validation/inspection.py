@@ -53,8 +53,16 @@ def inspected(variant: Variant, model: Model | None, traced: dict[str, Array], x
     names = {} if model is None else _counterparts(seen, model)
     known: dict[int, float] = {}  # dB of the tensors that were compared
     layers, saturation = [], []
+    floats: dict[int, Array] = {}  # inputs in floats
     for place, (tensor, values) in enumerate(_values(image, seen, inside, variant)):
-        counted = None if tensor.kind in MOVERS else _saturation(variant.name, tensor, _kept(tensor, values, xs, model))
+        if tensor.layer < 0 and tensor.type == "f32":
+            floats[place] = values
+        given = floats.get(tensor.reads[0]) if tensor.kind == "quantize" else None
+        counted: Saturation | None = None
+        if given is not None:
+            counted = _beyond(variant.name, tensor, given)
+        elif tensor.kind not in MOVERS:
+            counted = _saturation(variant.name, tensor, _kept(tensor, values, xs, model))
         saturation += [counted] if counted is not None else []
         name = names.get(place)
         expected = None if name is None else traced.get(name)
@@ -154,6 +162,14 @@ def _saturation(variant: str, tensor: probe.Seen, values: Array) -> Saturation |
     low = 0 if tensor.least is None else int((values <= tensor.least).sum())
     high = 0 if tensor.most is None else int((values >= tensor.most).sum())
     return Saturation(variant, layer, name, tensor.type, low, high, values.size)
+
+
+def _beyond(variant: str, tensor: probe.Seen, given: Array) -> Saturation:
+    """Of floats that become integers, those that none is near: what is as large as the range is not beyond it."""
+    info, half = np.iinfo(np.int8), tensor.scale / 2
+    least, most = (tensor.scale * (end - tensor.zero) for end in (info.min, info.max))
+    low, high = int((given < least - half).sum()), int((given > most + half).sum())
+    return Saturation(variant, tensor.name, tensor.tensor, tensor.type, low, high, given.size)
 
 
 def trace(model: Model, xs: Sequence[Array]) -> dict[str, Array]:
