@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 from collections import deque
@@ -14,7 +13,7 @@ import numpy as np
 from .meta import Array
 
 DATA = Path(__file__).parent / "demo_data"
-NAME = "machine_temperature_system_failure.csv"
+NAME = "machine_temperature_system_failure"
 PERIOD = 300  # seconds between samples
 
 FIT = ("2013-12-18T00:00", "2014-01-07T00:00")
@@ -54,11 +53,11 @@ class Recording:
 
 def load() -> Recording:
     """The recording that comes with this package."""
-    text = gzip.decompress((DATA / f"{NAME}.gz").read_bytes()).decode()
-    rows = [line.split(",") for line in text.splitlines()[1:]]
-    times = np.array([time for time, _ in rows], "datetime64[s]")
-    values = np.array([float(value) for _, value in rows])
-    labels = json.loads((DATA / "anomaly_windows.json").read_text("utf-8"))[NAME]
+    with np.load(DATA / f"{NAME}.npz") as stored:
+        times = stored["start"] + np.concatenate([[0], stored["seconds"].astype(np.int64).cumsum()])
+        # the bytes of float32 side by side, first all first ones: a fifth less in the archive
+        values = np.ascontiguousarray(stored["values"].T).view("<f4")[:, 0].astype(np.float64)
+    labels = json.loads((DATA / "anomaly_windows.json").read_text("utf-8"))[f"{NAME}.csv"]
     windows = []
     for start, end in labels:
         inside = np.flatnonzero((times >= np.datetime64(start, "s")) & (times <= np.datetime64(end, "s")))
