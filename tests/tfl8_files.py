@@ -323,6 +323,25 @@ def micro_answers_here(model, xs):
     return np.concatenate(ys)
 
 
+def micro_outputs(*args):
+    """`micro_outputs_here` in another process."""
+    return _process("micro").submit(micro_outputs_here, *args).result()
+
+
+def micro_outputs_here(file, xs, outputs, calls):
+    """Every output of a sequence as TFLite Micro gives it, in so many calls; xs: an array per input, [1, T, width]."""
+    runtime = importlib.import_module("tflite_micro").runtime
+    interpreter = runtime.Interpreter.from_bytes(file, arena_size=1 << 20)
+    every = []
+    for t in range(calls):
+        for k, x in enumerate(xs):
+            part = x if calls == 1 else x[:, t : t + 1]
+            interpreter.set_input(part.astype(interpreter.get_input_details(k)["dtype"]), k)
+        interpreter.invoke()
+        every.append([interpreter.get_output(k) for k in range(outputs)])
+    return [ys[-1] if ys[0].ndim < 3 else np.concatenate(ys, axis=1) for ys in zip(*every, strict=True)]
+
+
 def answers_here(model, xs, runtime, resolver="default", file=None):
     """Every output of whole sequences, [N, T, width] or [N, width], and by name the last c of every LSTM [N, units].
     file: the bytes of the model's file, and where the c of its LSTMs stand; None writes one."""

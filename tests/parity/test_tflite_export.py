@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import multiprocessing
 import platform
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import pytest
 pytest.importorskip("flatbuffers")
 
 from click.testing import CliRunner
+from tfl8_files import micro_outputs as micro
 from written_models import AROUND, CELLS, STEPS, data, every_step, gru, net, streamed
 
 from edgelstm import importers, peers, reference, reference_tfl8
@@ -297,29 +295,6 @@ MICRO_LACKS = {
     or name in ("rnn", "rnn relu")
     or name.endswith("that count")
 } - {"lstm coupled, in a loop"}
-
-
-@cache
-def _process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-
-
-def micro(file: bytes, xs: list[np.ndarray], outputs: int, calls: int) -> list[np.ndarray]:
-    """The outputs of a sequence as TFLite Micro gives them, in a process of its own, in so many calls."""
-    return _process().submit(micro_here, file, xs, outputs, calls).result()
-
-
-def micro_here(file: bytes, xs: list[np.ndarray], outputs: int, calls: int) -> list[np.ndarray]:
-    runtime = importlib.import_module("tflite_micro").runtime
-    interpreter = runtime.Interpreter.from_bytes(file, arena_size=1 << 20)
-    every = []
-    for t in range(calls):
-        for k, x in enumerate(xs):
-            part = x if calls == 1 else x[:, t : t + 1]
-            interpreter.set_input(part.astype(interpreter.get_input_details(k)["dtype"]), k)
-        interpreter.invoke()
-        every.append([interpreter.get_output(k) for k in range(outputs)])
-    return [ys[-1] if ys[0].ndim < 3 else np.concatenate(ys, axis=1) for ys in zip(*every, strict=True)]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro is not installed")
