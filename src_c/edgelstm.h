@@ -32,6 +32,8 @@
 #ifndef EDGELSTM_H
 #define EDGELSTM_H
 
+#include "elstm_build.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -75,15 +77,11 @@ typedef struct {
     const float *scaler_offset; /* width values, or NULL */
 } elstm_port;
 
-#define ELSTM_MAX_PORTS 8
-
 /* Private: at which steps a tensor has rows, made from another such clock. The first is one row a
  * step. */
 typedef struct {
     uint32_t kind, parent, n[5];
 } elstm_clock;
-
-#define ELSTM_MAX_CLOCKS 16
 
 /* An opened image. Read-only after elstm_model_open. */
 typedef struct {

@@ -166,10 +166,12 @@ struct elstm_kernels {
      */
     void (*recurrent_s8)(const elstm_matrix_s8 *r, int32_t *acc, const elstm_requantize *q,
                          const elstm_cell_s8 *cell);
-    /* NULL, or: that and the product of a 16-bit x before it, of which no shift is negative. acc
-     * [rows] is scratch. */
-    void (*step_s16)(const elstm_plain_s8 *l, const int16_t *x, int32_t *acc,
+    /* NULL, or: that and the product of a 16-bit x before it, of which no shift is negative.
+     * scratch: step_scratch bytes for each unit, the units padded to 8; at most 16, which is room
+     * for the sums. */
+    void (*step_s16)(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
                      const elstm_cell_s8 *cell);
+    uint32_t step_scratch;
     /* A GRU. What r lets through of `kept` joins n: n[k] = sat16(n[k] + sat16(rs(r[k] * kept[k],
      * places))). */
     void (*reset_s16)(const int16_t *r, const int16_t *kept, uint32_t places, int16_t *n,
@@ -193,5 +195,9 @@ extern const elstm_kernels elstm_kernels_avx2;
 extern const elstm_kernels elstm_kernels_avx512vnni;
 extern const elstm_kernels elstm_kernels_neon;
 extern const elstm_kernels elstm_kernels_neon_dotprod;
+/* For microcontrollers, of which firmware links one: plain C, SMLAD, Helium. */
+extern const elstm_kernels elstm_kernels_small;
+extern const elstm_kernels elstm_kernels_dsp;
+extern const elstm_kernels elstm_kernels_helium;
 
 #endif

@@ -569,6 +569,7 @@ const elstm_kernels elstm_kernels_avx2 = {
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
     .step_s16 = step_s16,
+    .step_scratch = 16,
     .lstm_tfl8 = tfl8_lstm,
     .tanh_s16 = tanh_s16,
     .reset_s16 = loops_reset_s16,

@@ -701,6 +701,7 @@ const elstm_kernels elstm_kernels_avx512vnni = {
     .lstm_s8 = lstm_s8,
     .recurrent_s8 = recurrent_s8,
     .step_s16 = step_s16,
+    .step_scratch = 16,
     .lstm_tfl8 = wide_lstm,
     .tanh_s16 = tanh_s16,
     .reset_s16 = loops_reset_s16,

@@ -64,6 +64,15 @@ static int timing(const elstm_op *op, const elstm_io *io, elstm_time *time) {
     return elstm_time_cell(io, 1, time);
 }
 
+/* What the kernels for one stream take. */
+static int is_plain_s8(const elstm_lstm_s8 *l) { return l->plain && l->type == ELSTM_S8; }
+
+/* Whether a step of so many streams is one call of step_s16. */
+static int joins(const elstm_lstm_s8 *l, const elstm_kernels *kernels, elstm_type input_type,
+                 uint32_t streams) {
+    return streams == 1 && is_plain_s8(l) && kernels->step_s16 != NULL && input_type == ELSTM_S16;
+}
+
 static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *kernels,
                   uint32_t streams, elstm_sizes *sizes) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
@@ -74,11 +83,11 @@ static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *k
     const uint64_t cell =
         kernels->prepare_lstm_s8 == NULL ? 0 : elstm_prepared_lstm_size(l->kernel.groups);
     sizes->prepared = (surplus + cell) * sizeof(int32_t);
-    sizes->scratch = block * streams * rows * sizeof(int32_t);
+    if (block == 1 && joins(l, kernels, io->in[0].type, streams))
+        sizes->scratch = units * kernels->step_scratch;
+    else
+        sizes->scratch = block * streams * rows * sizeof(int32_t);
 }
-
-/* What the kernels for one stream take. */
-static int is_plain_s8(const elstm_lstm_s8 *l) { return l->plain && l->type == ELSTM_S8; }
 
 /* A stream's state is c, then h. */
 static elstm_cell_s8 cell_of(const elstm_lstm_s8 *l, unsigned char *state, void *y) {
@@ -97,8 +106,7 @@ static void prepare(const elstm_runner *runner, elstm_op *op) {
         kernels->prepare_lstm_s8(&l->requantize, l->kernel.groups, at);
     l->all = (elstm_plain_s8){&l->kernel, &l->recurrent, &l->rescale, &l->requantize};
     l->own = cell_of(l, runner->state + op->state_offset, runner->tensors[op->out].data);
-    l->joined = runner->limits.streams == 1 && is_plain_s8(l) && kernels->step_s16 != NULL &&
-                runner->tensors[op->in].type == ELSTM_S16;
+    l->joined = joins(l, kernels, runner->tensors[op->in].type, runner->limits.streams);
 }
 
 /* Any functions, gates beyond 1, and the clip. */
@@ -185,6 +193,10 @@ static void step(elstm_runner *runner, const elstm_op *op) {
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     const uint32_t streams = runner->limits.streams, steps = runner->tensors[op->in].rows / streams;
+    if (steps == 1) {
+        step(runner, op); /* whose scratch may be all there is */
+        return;
+    }
     for (uint32_t at = 0; at < steps; at += BLOCK_STEPS)
         block(runner, op, at * streams, steps - at < BLOCK_STEPS ? steps - at : BLOCK_STEPS);
 }

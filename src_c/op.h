@@ -32,7 +32,6 @@ static inline uint32_t elstm_value_size(elstm_type type) {
     return type == ELSTM_F32 ? sizeof(float) : type == ELSTM_S16 ? sizeof(int16_t) : sizeof(int8_t);
 }
 
-#define ELSTM_MAX_READS 16
 #define ELSTM_MAX_WRITES 2
 
 /* A tensor as the image describes it. */

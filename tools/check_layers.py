@@ -67,7 +67,8 @@ OUTSIDE = {  # packages other than NumPy and Python's own, and who may import th
 }
 FREE = sys.stdlib_module_names | {"numpy", "__version__"}
 HEADERS = {  # what a C file may include of the core; the first pattern that fits counts
-    "edgelstm.h": set(),
+    "elstm_build.h": set(),
+    "edgelstm.h": {"elstm_build.h"},
     "fixedpoint.h": set(),
     "activations.h": {"kernels.h"},
     "kernels.h": {"edgelstm.h", "fixedpoint.h"},
