@@ -1,53 +1,107 @@
-/* A plugin of QEMU's user mode: prints, one a line on standard error, how many instructions the
- * program ran between its marks. A mark is prctl(MARK), which does nothing anywhere.
+/* A plugin of QEMU: prints, one a line, how many instructions the program ran between its marks. A
+ * mark is a call of a function named count_mark or, in user mode, prctl(MARK), which does nothing
+ * anywhere. Its options:
+ *   out=FILE    prints there instead of on standard error
+ *   loads=on    three numbers a line: instructions, loads, stores; a vector may count once for
+ *               each of its values
  *
  * No package ships QEMU's header, so what is used of it is declared here, as the plugin interface
  * of version 1 (QEMU 4.2 and later) has it. A block of instructions is counted where it is entered;
  * only a fault would leave it early. */
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
 #define MARK 0x454C5354u
 #define ADD_U64 0 /* QEMU_PLUGIN_INLINE_ADD_U64 */
+#define NO_REGISTERS 0
+#define ANY_ACCESS 3
 
 typedef uint64_t plugin_id;
 struct block;
+struct instruction;
 struct info;
 
 typedef void translated(plugin_id id, struct block *block);
 typedef void called(plugin_id id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2,
                     uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8);
+typedef void entered(unsigned cpu, void *data);
+typedef void accessed(unsigned cpu, uint32_t what, uint64_t address, void *data);
 
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, translated *back);
 void qemu_plugin_register_vcpu_tb_exec_inline(struct block *block, int operation, void *counter,
                                               uint64_t value);
 void qemu_plugin_register_vcpu_syscall_cb(plugin_id id, called *back);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct block *block, entered *back, int registers,
+                                          void *data);
+void qemu_plugin_register_vcpu_mem_cb(struct instruction *instruction, accessed *back,
+                                      int registers, int accesses, void *data);
+bool qemu_plugin_mem_is_store(uint32_t what);
 size_t qemu_plugin_tb_n_insns(const struct block *block);
+struct instruction *qemu_plugin_tb_get_insn(const struct block *block, size_t index);
+const char *qemu_plugin_insn_symbol(const struct instruction *instruction);
 
 EXPORT int qemu_plugin_version = 1;
 
-static uint64_t instructions, before;
+static uint64_t instructions, loads, stores;
+static uint64_t before, loads_before, stores_before;
+static bool counts_loads;
+static FILE *out;
+
+static void mark(void) {
+    fprintf(out, "%" PRIu64, instructions - before);
+    if (counts_loads)
+        fprintf(out, " %" PRIu64 " %" PRIu64, loads - loads_before, stores - stores_before);
+    fputc('\n', out);
+    fflush(out);
+    before = instructions, loads_before = loads, stores_before = stores;
+}
+
+static void on_mark(unsigned cpu, void *data) {
+    (void)cpu, (void)data;
+    mark();
+}
+
+static void on_access(unsigned cpu, uint32_t what, uint64_t address, void *data) {
+    (void)cpu, (void)address, (void)data;
+    ++*(qemu_plugin_mem_is_store(what) ? &stores : &loads);
+}
 
 static void on_translated(plugin_id id, struct block *block) {
     (void)id;
-    qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &instructions,
-                                             qemu_plugin_tb_n_insns(block));
+    const size_t count = qemu_plugin_tb_n_insns(block);
+    const char *symbol = qemu_plugin_insn_symbol(qemu_plugin_tb_get_insn(block, 0));
+    qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &instructions, count);
+    for (size_t k = 0; counts_loads && k < count; ++k)
+        qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(block, k), on_access, NO_REGISTERS,
+                                         ANY_ACCESS, NULL);
+    /* a function this short is one block */
+    if (symbol != NULL && strcmp(symbol, "count_mark") == 0)
+        qemu_plugin_register_vcpu_tb_exec_cb(block, on_mark, NO_REGISTERS, NULL);
 }
 
 static void on_call(plugin_id id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2,
                     uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8) {
     (void)id, (void)cpu, (void)number;
     (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
-    if ((uint32_t)a1 != MARK) return;
-    fprintf(stderr, "%" PRIu64 "\n", instructions - before);
-    before = instructions;
+    if ((uint32_t)a1 == MARK) mark();
 }
 
 EXPORT int qemu_plugin_install(plugin_id id, const struct info *info, int argc, char **argv) {
-    (void)info, (void)argc, (void)argv;
+    (void)info;
+    out = stderr;
+    for (int k = 0; k < argc; ++k)
+        if (strncmp(argv[k], "out=", 4) == 0)
+            out = fopen(argv[k] + 4, "w");
+        else if (strcmp(argv[k], "loads=on") == 0)
+            counts_loads = true;
+        else
+            out = NULL;
+    if (out == NULL) return -1; /* QEMU ends, and names the plugin */
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translated);
     qemu_plugin_register_vcpu_syscall_cb(id, on_call);
     return 0;
