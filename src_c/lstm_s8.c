@@ -68,7 +68,7 @@ static int timing(const elstm_op *op, const elstm_io *io, elstm_time *time) {
 static int is_plain_s8(const elstm_lstm_s8 *l) { return l->plain && l->type == ELSTM_S8; }
 
 /* Whether a step of so many streams is one call of step_s16. */
-static int joins(const elstm_lstm_s8 *l, const elstm_kernels *kernels, elstm_type input_type,
+static uint32_t joins(const elstm_lstm_s8 *l, const elstm_kernels *kernels, elstm_type input_type,
                  uint32_t streams) {
     return streams == 1 && is_plain_s8(l) && kernels->step_s16 != NULL && input_type == ELSTM_S16;
 }
