@@ -69,7 +69,7 @@ static int is_plain_s8(const elstm_lstm_s8 *l) { return l->plain && l->type == E
 
 /* Whether a step of so many streams is one call of step_s16. */
 static uint32_t joins(const elstm_lstm_s8 *l, const elstm_kernels *kernels, elstm_type input_type,
-                 uint32_t streams) {
+                      uint32_t streams) {
     return streams == 1 && is_plain_s8(l) && kernels->step_s16 != NULL && input_type == ELSTM_S16;
 }
 
