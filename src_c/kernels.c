@@ -64,6 +64,9 @@ static const struct {
 #if defined(ELSTM_BUILDS_NEON)
     {&elstm_kernels_neon, has_neon},
 #endif
+#if defined(ELSTM_BUILDS_DSP)
+    {&elstm_kernels_dsp, always}, /* part of what the build is for */
+#endif
     {&elstm_kernels_scalar, always},
 };
 

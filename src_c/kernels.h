@@ -27,6 +27,11 @@
 #endif
 #endif
 
+/* SIMD in ordinary registers is part of what a build is for, or left out: no system tells it. */
+#if defined(__GNUC__) && defined(__arm__) && !defined(__ARMEB__) && defined(__ARM_FEATURE_SIMD32)
+#define ELSTM_BUILDS_DSP
+#endif
+
 typedef struct {
     const float *weights; /* [groups][columns][gates][8] */
     uint32_t groups, gates, columns;
@@ -112,7 +117,7 @@ typedef struct {
 } elstm_plain_s8;
 
 /* Every kernel: buffers do not overlap unless said; lengths may be 1; pointers need natural
- * alignment only, though 64 bytes are faster on x86.
+ * alignment only, s8 weights that of 4 bytes; 64 bytes are faster on x86.
  *
  * The products: one for each x[k], k < count, y [count][rows], x[k] at x + k * x_stride (elements).
  */

@@ -62,8 +62,8 @@ CPUS = {  # the sets each must have, best first, and the programs it runs: one C
     "cortex-a72": (ARM64, "neon scalar", SETS),  # Raspberry Pi 4
     "cortex-a76": (ARM64, "neon_dotprod neon scalar", ALL),  # Raspberry Pi 5
     "max": (ARM64, "neon_dotprod neon scalar", SETS),
-    "cortex-a7": (ARM32, "neon scalar", ALL),  # Raspberry Pi 2
-    "cortex-a7,neon=off": (ARM32, "scalar", ALL),  # any NEON instruction outside the set would die here
+    "cortex-a7": (ARM32, "neon dsp scalar", ALL),  # Raspberry Pi 2
+    "cortex-a7,neon=off": (ARM32, "dsp scalar", ALL),  # any NEON instruction outside the set would die here
     "rv64": (RISCV64, "scalar", ALL),
 }
 PYTHON_TESTS = ("test_golden.py", "test_reference_s8.py", "test_image.py", "test_runner.py")

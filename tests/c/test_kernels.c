@@ -60,6 +60,13 @@ static int8_t *take_s8(check_random *random, int fill, size_t count, int32_t low
     return v;
 }
 
+/* s8 weights stand at 4 bytes, in a buffer of a multiple of them, and no better. */
+static int8_t *take_weights(check_random *random, int fill, size_t count) {
+    int8_t *v = take(random, count / 4, 4);
+    for (size_t k = 0; k < count; ++k) v[k] = (int8_t)pick(random, fill, (uint32_t)k, -127, 127);
+    return v;
+}
+
 static int16_t *take_s16(check_random *random, int fill, size_t count, int32_t low, int32_t high) {
     int16_t *v = take(random, count, sizeof *v);
     for (size_t k = 0; k < count; ++k) v[k] = (int16_t)pick(random, fill, (uint32_t)k, low, high);
@@ -124,8 +131,8 @@ static void product_s8(const product *p, int wide, uint32_t seed) {
     const size_t columns = 4 * (size_t)p->columns, stride = columns + p->extra;
     const size_t values = stride * (p->count - 1) + columns;
     /* weights at their extremes meet x at its own */
-    const int8_t *weights = take_s8(&random, p->fill == RANDOM ? RANDOM : (int)(seed % FILLS),
-                                    rows * columns, -127, 127);
+    const int8_t *weights =
+        take_weights(&random, p->fill == RANDOM ? RANDOM : (int)(seed % FILLS), rows * columns);
     const int8_t *narrow = wide ? NULL : take_s8(&random, p->fill, values, -128, 127);
     const int16_t *x16 = wide ? take_s16(&random, p->fill, values, -32768, 32767) : NULL;
     const int64_t reach = (int64_t)columns * 127 * (wide ? 32768 : 128);
@@ -434,8 +441,8 @@ static void joined_s8(uint32_t groups, uint32_t quads, int fill, uint32_t seed) 
     cell_case k = take_cell(&random, groups, ELSTM_S8, fill, fill == RANDOM ? 12 : 27);
     const uint32_t quads_h = 2 * groups - check_u32(&random) % 2, rows = k.rows;
     const int other = fill == RANDOM ? RANDOM : (int)(seed % FILLS);
-    const int8_t *w = take_s8(&random, other, (size_t)rows * quads * 4, -127, 127);
-    const int8_t *r = take_s8(&random, other, (size_t)rows * quads_h * 4, -127, 127);
+    const int8_t *w = take_weights(&random, other, (size_t)rows * quads * 4);
+    const int8_t *r = take_weights(&random, other, (size_t)rows * quads_h * 4);
     const int16_t *x = take_s16(&random, fill, 4 * (size_t)quads, -32768, 32767);
     /* |sh(ax, kx)| + |bias| + |ah| < 2^27 */
     int32_t lowest = 0;
@@ -1152,7 +1159,7 @@ static void run_bench(void) {
     b.zf = take_f32(&random, RANDOM, 256, 1);
     b.cf = take_f32(&random, RANDOM, 256, 1);
     b.hf = take_f32(&random, RANDOM, 256, 1);
-    b.ws = take_s8(&random, RANDOM, most, -127, 127);
+    b.ws = take_weights(&random, RANDOM, most);
     b.x8 = take_s8(&random, RANDOM, 4096, -128, 127);
     b.h8 = take_s8(&random, RANDOM, 256, -128, 127);
     b.y8 = take_s8(&random, RANDOM, 256, -128, 127);
