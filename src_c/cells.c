@@ -157,10 +157,12 @@ void elstm_start_state_s8(const elstm_tensor *from, uint32_t stream, elstm_start
 
 /* ---- clips, and h from finer values ---- */
 
+#if ELSTM_LINKS_F32
 void elstm_clip_f32(float *v, float clip, uint32_t count) {
     if (!(clip > 0)) return;
     for (uint32_t k = 0; k < count; ++k) v[k] = v[k] > clip ? clip : v[k] < -clip ? -clip : v[k];
 }
+#endif
 
 void elstm_clip_s16(int16_t *v, int32_t limit, uint32_t count) {
     if (limit == 32767) return;

@@ -159,7 +159,6 @@ elstm_status elstm_runner_init(elstm_runner *runner, const elstm_model *model,
  * float, int8_t or int16_t. Of an uneven model ys receives the last row that the step
  * wrote, and stays as it is where it wrote none; a run of one step gives all its rows. A model that
  * is not causal has no steps: then these calls, and the parts below, do nothing. */
-void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys);
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys);
 void elstm_step_raw(elstm_runner *runner, const void *const *xs, void *const *ys);
 
@@ -170,11 +169,9 @@ uint32_t elstm_stepped_rows(const elstm_runner *runner, uint32_t output);
 /* The same step in parts, to time each: the inputs enter; each layer, from 0 to model->ops - 1 in
  * this order, reads its tensor and writes the next; the outputs leave. Every call of a layer moves
  * its state by one step. */
-void elstm_enter_f32(elstm_runner *runner, const float *const *xs);
 void elstm_enter_s8(elstm_runner *runner, const int16_t *const *xs);
 void elstm_enter_raw(elstm_runner *runner, const void *const *xs);
 void elstm_step_layer(elstm_runner *runner, uint32_t layer);
-void elstm_leave_f32(elstm_runner *runner, float *const *ys);
 void elstm_leave_s8(elstm_runner *runner, int16_t *const *ys);
 void elstm_leave_raw(elstm_runner *runner, void *const *ys);
 
@@ -191,12 +188,18 @@ typedef enum {
  * [1][streams][width] of a single one; ys: per output [rows][streams][width] with rows =
  * elstm_output_rows. ELSTM_ERR_UNSUPPORTED for more than max_steps where the model is not causal,
  * and for what elstm_run_refusal refuses; then nothing was done. */
-elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys,
-                           uint32_t steps, elstm_rows rows);
 elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys,
                           uint32_t steps, elstm_rows rows);
 elstm_status elstm_run_raw(elstm_runner *runner, const void *const *xs, void *const *ys,
                            uint32_t steps, elstm_rows rows);
+
+#if ELSTM_LINKS_F32
+void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys);
+void elstm_enter_f32(elstm_runner *runner, const float *const *xs);
+void elstm_leave_f32(elstm_runner *runner, float *const *ys);
+elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys,
+                           uint32_t steps, elstm_rows rows);
+#endif
 
 /* In the runs to come, and in what is asked of them, the steps of each input that may have a number
  * of its own: the second sequence of an encoder and decoder. 0, and NULL for all: as many as the

@@ -17,10 +17,6 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io, elstm_
     return !reader->failed;
 }
 
-static int decode_f32(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
-    return io->in[0].type == ELSTM_F32 && decode(reader, op, io, ELSTM_F32, sizeof(float));
-}
-
 static int decode_s8(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     return io->in[0].type == ELSTM_S16 && decode(reader, op, io, ELSTM_S16, sizeof(int16_t)) &&
            op->as.embedding.vocabulary <= 32768;
@@ -29,6 +25,41 @@ static int decode_s8(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
 static int decode_tfl8(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     return io->in[0].type == ELSTM_S16 && decode(reader, op, io, ELSTM_S8, 1) &&
            op->as.embedding.vocabulary <= 32768;
+}
+
+/* Of int8 and int16 alike. */
+static void rows_s8(const elstm_runner *runner, const elstm_op *op, uint32_t count) {
+    const elstm_embedding *e = &op->as.embedding;
+    const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
+    const int32_t last = (int32_t)e->vocabulary - 1;
+    const size_t size = (size_t)e->columns * elstm_value_size(out->type);
+    for (uint32_t k = 0; k < count; ++k) {
+        const int16_t *x = (const int16_t *)in->data + (size_t)k * in->stride;
+        unsigned char *y = (unsigned char *)out->data + (size_t)k * out->row;
+        for (uint32_t j = 0; j < in->width; ++j, y += size) {
+            const int32_t id = x[j] > last ? last : x[j] > 0 ? x[j] : 0;
+            memcpy(y, (const unsigned char *)e->table + (size_t)id * size, size);
+        }
+    }
+}
+
+static void step_s8(elstm_runner *runner, const elstm_op *op) {
+    rows_s8(runner, op, runner->limits.streams);
+}
+
+static void run_s8(elstm_runner *runner, const elstm_op *op) {
+    rows_s8(runner, op, runner->tensors[op->in].rows);
+}
+
+const elstm_layer elstm_layer_embedding_s8 = {
+    .kind = ELSTM_KIND_EMBEDDING_S8, .decode = decode_s8, .step = step_s8, .run = run_s8};
+const elstm_layer elstm_layer_embedding_tfl8 = {
+    .kind = ELSTM_KIND_EMBEDDING_TFL8, .decode = decode_tfl8, .step = step_s8, .run = run_s8};
+
+#if ELSTM_LINKS_F32
+
+static int decode_f32(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
+    return io->in[0].type == ELSTM_F32 && decode(reader, op, io, ELSTM_F32, sizeof(float));
 }
 
 static int check_f32(const elstm_op *op, const elstm_io *io) {
@@ -55,22 +86,6 @@ static void rows_f32(const elstm_runner *runner, const elstm_op *op, uint32_t co
     }
 }
 
-/* Of int8 and int16 alike. */
-static void rows_s8(const elstm_runner *runner, const elstm_op *op, uint32_t count) {
-    const elstm_embedding *e = &op->as.embedding;
-    const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
-    const int32_t last = (int32_t)e->vocabulary - 1;
-    const size_t size = (size_t)e->columns * elstm_value_size(out->type);
-    for (uint32_t k = 0; k < count; ++k) {
-        const int16_t *x = (const int16_t *)in->data + (size_t)k * in->stride;
-        unsigned char *y = (unsigned char *)out->data + (size_t)k * out->row;
-        for (uint32_t j = 0; j < in->width; ++j, y += size) {
-            const int32_t id = x[j] > last ? last : x[j] > 0 ? x[j] : 0;
-            memcpy(y, (const unsigned char *)e->table + (size_t)id * size, size);
-        }
-    }
-}
-
 static void step_f32(elstm_runner *runner, const elstm_op *op) {
     rows_f32(runner, op, runner->limits.streams);
 }
@@ -79,20 +94,10 @@ static void run_f32(elstm_runner *runner, const elstm_op *op) {
     rows_f32(runner, op, runner->tensors[op->in].rows);
 }
 
-static void step_s8(elstm_runner *runner, const elstm_op *op) {
-    rows_s8(runner, op, runner->limits.streams);
-}
-
-static void run_s8(elstm_runner *runner, const elstm_op *op) {
-    rows_s8(runner, op, runner->tensors[op->in].rows);
-}
-
 const elstm_layer elstm_layer_embedding_f32 = {.kind = ELSTM_KIND_EMBEDDING_F32,
                                                .decode = decode_f32,
                                                .check = check_f32,
                                                .step = step_f32,
                                                .run = run_f32};
-const elstm_layer elstm_layer_embedding_s8 = {
-    .kind = ELSTM_KIND_EMBEDDING_S8, .decode = decode_s8, .step = step_s8, .run = run_s8};
-const elstm_layer elstm_layer_embedding_tfl8 = {
-    .kind = ELSTM_KIND_EMBEDDING_TFL8, .decode = decode_tfl8, .step = step_s8, .run = run_s8};
+
+#endif

@@ -18,7 +18,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     g->gate_limit = (int32_t)elstm_read_u16(reader);
     g->candidate_limit = (int32_t)elstm_read_u16(reader);
     g->gaps.options = elstm_read_u16(reader);
-    const float state_scale = elstm_read_f32(reader); /* for people */
+    elstm_skip_scale(reader); /* of the state */
     const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_RESET_AFTER | ELSTM_PERIOD;
     if (reader->failed || g->gaps.options & ~known) return 0;
     if (g->gaps.options & ELSTM_INITIAL) g->start = elstm_read_start_s8(reader);
@@ -29,7 +29,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
         g->activation.kind == ELSTM_S16_SOFTMAX || g->gate_exponent > 14 ||
         g->state_multiplier < 1 || g->state_multiplier > 32768 || g->hidden_multiplier < 1 ||
         g->hidden_multiplier > 32768 || g->gate_limit < 1 || g->gate_limit > 32767 ||
-        g->candidate_limit < 1 || g->candidate_limit > 32767 || !(state_scale > 0) ||
+        g->candidate_limit < 1 || g->candidate_limit > 32767 ||
         !elstm_gaps_fit(&g->gaps, io, ELSTM_S16, 1))
         return 0;
     if (g->gaps.options & ELSTM_INITIAL && io->in[io->reads - 1].width != g->units) return 0;

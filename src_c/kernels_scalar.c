@@ -4,6 +4,7 @@
 const elstm_kernels elstm_kernels_scalar = {
     .name = "scalar",
     .align = 16,
+#if ELSTM_LINKS_F32
     .enter_f32 = loops_enter_f32,
     .enter_s16 = loops_enter_s16,
     .leave_s8 = loops_leave_s8,
@@ -12,6 +13,7 @@ const elstm_kernels elstm_kernels_scalar = {
     .lstm_f32 = loops_lstm_f32,
     .tanh_f32 = loops_tanh_f32,
     .sigmoid_f32 = loops_sigmoid_f32,
+#endif
     .prepare_s8 = NULL,
     .matmul_s8 = loops_matmul_s8,
     .matmul_s16 = loops_matmul_s16,

@@ -31,7 +31,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->gate_limit = (int32_t)elstm_read_u16(reader);
     l->candidate_limit = (int32_t)elstm_read_u16(reader);
     l->gaps.options = elstm_read_u16(reader);
-    const float cell_scale = elstm_read_f32(reader); /* for people */
+    elstm_skip_scale(reader); /* of c */
     const uint32_t options = l->gaps.options;
     const uint32_t known = ELSTM_MASKED | ELSTM_INITIAL | ELSTM_COUPLED | ELSTM_PEEPHOLE |
                            ELSTM_PROJECTION | ELSTM_PERIOD;
@@ -49,8 +49,7 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
         l->cell.kind == ELSTM_S16_SOFTMAX || l->gate_exponent > 14 ||
         !in_range(l->cell_multiplier) || !in_range(l->cell_limit) ||
         !in_range(l->hidden_multiplier) || !in_range(l->gate_limit) ||
-        !in_range(l->candidate_limit) || !(cell_scale > 0) ||
-        !elstm_gaps_fit(&l->gaps, io, ELSTM_S16, 2))
+        !in_range(l->candidate_limit) || !elstm_gaps_fit(&l->gaps, io, ELSTM_S16, 2))
         return 0;
     if (options & ELSTM_INITIAL &&
         (io->in[io->reads - 2].width != l->outputs || io->in[io->reads - 1].width != l->units))

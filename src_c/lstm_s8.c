@@ -18,14 +18,14 @@ static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {
     l->cell_limit = (int32_t)elstm_read_u16(reader);
     l->hidden_multiplier = (int32_t)elstm_read_u16(reader);
     elstm_read_zeros(reader, 2);
-    const float cell_scale = elstm_read_f32(reader); /* for people */
+    elstm_skip_scale(reader); /* of c */
     if (reader->failed || (in->type != ELSTM_S8 && in->type != ELSTM_S16) ||
         (out->type != ELSTM_S8 && out->type != ELSTM_S16) || in->width != inputs ||
         out->width != l->units || l->gate.kind == ELSTM_S16_SOFTMAX ||
         l->candidate.kind == ELSTM_S16_SOFTMAX || l->cell.kind == ELSTM_S16_SOFTMAX ||
         l->gate_exponent > 14 || l->cell_multiplier < 1 || l->cell_multiplier > 32767 ||
         l->cell_limit < 1 || l->cell_limit > 32767 || l->hidden_multiplier < 1 ||
-        l->hidden_multiplier > 32767 || !(cell_scale > 0))
+        l->hidden_multiplier > 32767)
         return 0;
     l->type = out->type;
     const uint32_t groups = elstm_groups(l->units);

@@ -13,9 +13,8 @@ static int32_t read_s8(elstm_reader *reader) {
 
 /* The cell's scale is 2^exponent. */
 static int is_cell(const elstm_form *form, uint32_t units, uint32_t whole) {
-    const float scale = 1.0f / (float)(1 << (15 - whole));
-    return form->type == ELSTM_S16 && form->width == units && !(form->scale < scale) &&
-           !(form->scale > scale);
+    return form->type == ELSTM_S16 && form->width == units &&
+           form->scale == ELSTM_SCALE_ONE - ((15 - whole) << 23);
 }
 
 static int decode(elstm_reader *reader, elstm_op *op, const elstm_io *io) {

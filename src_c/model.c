@@ -3,7 +3,6 @@
 #include "fixedpoint.h"
 #include "op.h"
 
-#include <float.h>
 #include <string.h>
 
 #define HEADER_SIZE 128
@@ -36,14 +35,11 @@ static uint32_t u16_at(const unsigned char *p) { return (uint32_t)p[0] | (uint32
 
 static uint32_t u32_at(const unsigned char *p) { return u16_at(p) | u16_at(p + 2) << 16; }
 
-static float f32_at(const unsigned char *p) {
-    const uint32_t bits = u32_at(p);
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
+/* Scales are compared as integers: the bits of positive floats are in their order. */
+#define SMALLEST_SCALE 0x00800000u /* 2^-126, so that a reciprocal is finite */
+#define INFINITE 0x7F800000u
 
-static int finite_bits(uint32_t bits) { return (bits & 0x7F800000u) != 0x7F800000u; }
+static int finite_bits(uint32_t bits) { return (bits & INFINITE) != INFINITE; }
 
 static int zeros(const unsigned char *p, size_t size) {
     for (size_t k = 0; k < size; ++k)
@@ -104,14 +100,37 @@ void elstm_read_zeros(elstm_reader *reader, uint32_t size) {
     if (p != NULL && !zeros(p, size)) reader->failed = 1;
 }
 
-float elstm_read_f32(elstm_reader *reader) {
-    const unsigned char *p = take(reader, 4);
-    if (p == NULL || !finite_bits(u32_at(p))) {
-        reader->failed = 1;
-        return 0;
-    }
-    return f32_at(p);
+void elstm_skip_scale(elstm_reader *reader) {
+    const uint32_t bits = elstm_read_u32(reader);
+    if (bits == 0 || bits >= INFINITE) reader->failed = 1; /* or negative, or NaN */
 }
+
+#if ELSTM_LINKS_F32
+
+float elstm_read_f32(elstm_reader *reader) {
+    const uint32_t bits = elstm_read_u32(reader);
+    float value = 0;
+    if (finite_bits(bits))
+        memcpy(&value, &bits, sizeof value);
+    else
+        reader->failed = 1;
+    return value;
+}
+
+elstm_activation_f32 elstm_read_activation_f32(elstm_reader *reader) {
+    const uint32_t kind = elstm_read_u32(reader);
+    const float alpha = elstm_read_f32(reader);
+    float beta = 0, gamma = 0;
+    if (kind > ELSTM_SOFTMAX) beta = elstm_read_f32(reader), gamma = elstm_read_f32(reader);
+    const int divides = kind == ELSTM_CELU || kind == ELSTM_SCALED_SOFTPLUS;
+    if (kind >= ELSTM_ACTIVATIONS || (divides && !(alpha < 0 || alpha > 0)) ||
+        (kind == ELSTM_SQUAREPLUS && alpha < 0))
+        reader->failed = 1;
+    return (elstm_activation_f32){reader->failed ? ELSTM_LINEAR : (elstm_activation)kind, alpha,
+                                  beta, gamma};
+}
+
+#endif
 
 uint32_t elstm_read_own_period(elstm_reader *reader) {
     if (reader->failed || reader->at == reader->end) return 0;
@@ -130,19 +149,6 @@ const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size
     }
     reader->weights_at = at + (uint32_t)count * size;
     return reader->image + at;
-}
-
-elstm_activation_f32 elstm_read_activation_f32(elstm_reader *reader) {
-    const uint32_t kind = elstm_read_u32(reader);
-    const float alpha = elstm_read_f32(reader);
-    float beta = 0, gamma = 0;
-    if (kind > ELSTM_SOFTMAX) beta = elstm_read_f32(reader), gamma = elstm_read_f32(reader);
-    const int divides = kind == ELSTM_CELU || kind == ELSTM_SCALED_SOFTPLUS;
-    if (kind >= ELSTM_ACTIVATIONS || (divides && !(alpha < 0 || alpha > 0)) ||
-        (kind == ELSTM_SQUAREPLUS && alpha < 0))
-        reader->failed = 1;
-    return (elstm_activation_f32){reader->failed ? ELSTM_LINEAR : (elstm_activation)kind, alpha,
-                                  beta, gamma};
 }
 
 elstm_activation_s16 elstm_read_activation_s16(elstm_reader *reader) {
@@ -179,14 +185,14 @@ void elstm_form_describe(const elstm_model *model, uint32_t index, elstm_form *f
                          .single = p[1],
                          .clock = p[2],
                          .width = u32_at(p + 4),
-                         .scale = f32_at(p + 8),
+                         .scale = u32_at(p + 8),
                          .zero = (int32_t)p[3] - (p[3] > 127 ? 256 : 0),
                          .rows = 1};
 }
 
 /* Types and scales as the number type has them. */
 static int tensor_fits(const elstm_model *model, const elstm_form *tensor) {
-    const int whole = tensor->scale >= 1 && tensor->scale <= 1;
+    const int whole = tensor->scale == ELSTM_SCALE_ONE;
     switch (model->type) {
     case ELSTM_F32: return tensor->type == ELSTM_F32 && whole && tensor->zero == 0;
     case ELSTM_S8:
@@ -209,11 +215,11 @@ static int check_tensors(elstm_model *model) {
     for (uint32_t k = 0; k < model->tensors; ++k) {
         const unsigned char *p = section(model, TENSORS) + (size_t)k * TENSOR_SIZE;
         elstm_form tensor;
-        if (!finite_bits(u32_at(p + 8)) || p[1] > ELSTM_CONSTANT || p[2] >= ELSTM_MAX_CLOCKS ||
-            u32_at(p + 12) != 0)
-            return 0;
+        if (p[1] > ELSTM_CONSTANT || p[2] >= ELSTM_MAX_CLOCKS || u32_at(p + 12) != 0) return 0;
         elstm_form_describe(model, k, &tensor);
-        if (tensor.width < 1 || tensor.width > MAX_WIDTH || !(tensor.scale >= FLT_MIN)) return 0;
+        if (tensor.width < 1 || tensor.width > MAX_WIDTH || tensor.scale < SMALLEST_SCALE ||
+            tensor.scale >= INFINITE)
+            return 0;
         if (!tensor_fits(model, &tensor)) return 0;
         if (k >= model->inputs) continue;
         if (tensor.single == ELSTM_SINGLE) return 0;
@@ -313,6 +319,7 @@ elstm_status elstm_walk_next(elstm_walk *walk, elstm_op *op, elstm_io *io) {
 }
 
 static elstm_status check_ops(elstm_model *model) {
+    static const elstm_kernels none; /* a state is the same in every set */
     uint64_t state = 0;
     elstm_walk walk;
     elstm_walk_start(&walk, model);
@@ -324,7 +331,7 @@ static elstm_status check_ops(elstm_model *model) {
         const elstm_status status = elstm_walk_next(&walk, &op, &io);
         if (status != ELSTM_OK) return status;
         if (op.layer->check != NULL && !op.layer->check(&op, &io)) return ELSTM_ERR_IMAGE;
-        if (op.layer->sizes != NULL) op.layer->sizes(&op, &io, &elstm_kernels_scalar, 1, &sizes);
+        if (op.layer->sizes != NULL) op.layer->sizes(&op, &io, &none, 1, &sizes);
         state += (sizes.state + ELSTM_ALIGN - 1) / ELSTM_ALIGN * ELSTM_ALIGN;
     }
     if (walk.next != model->tensors) return ELSTM_ERR_IMAGE;
@@ -345,11 +352,11 @@ static elstm_status check_ops(elstm_model *model) {
         elstm_form_describe(model, index, &tensor);
         *port = (elstm_port){.type = tensor.type,
                              .width = tensor.width,
-                             .scale = tensor.scale,
                              .zero = tensor.zero,
                              .tensor = index,
                              .single = tensor.single,
                              .own = k < model->inputs && tensor.clock != 0};
+        memcpy(&port->scale, &tensor.scale, sizeof port->scale);
         if (!scaled) continue;
         port->scaler_scale = elstm_read_array(&walk.reader, port->width, sizeof(float), 16);
         port->scaler_offset = elstm_read_array(&walk.reader, port->width, sizeof(float), 16);
@@ -449,12 +456,13 @@ elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size
     /* weights are used where they lie, and negative numbers must shift arithmetically */
     if (!little_endian() || elstm_sh(-1, 1) != -1) return ELSTM_ERR_UNSUPPORTED;
     if (memcmp(p + 24, layout, 8) != 0 || !zeros(p + 40, 4)) return ELSTM_ERR_UNSUPPORTED;
-    if (u16_at(p + 10) != ELSTM_F32 && u16_at(p + 10) != ELSTM_S8 && u16_at(p + 10) != ELSTM_TFL8)
+    const uint32_t type = u16_at(p + 10);
+    if (type != ELSTM_S8 && !(ELSTM_LINKS_F32 && (type == ELSTM_F32 || type == ELSTM_TFL8)))
         return ELSTM_ERR_UNSUPPORTED;
     if (u32_at(p + 20) != SECTIONS || !zeros(p + 44, 20)) return ELSTM_ERR_IMAGE;
     model->image = p;
     model->image_size = (uint32_t)size;
-    model->type = (elstm_type)u16_at(p + 10);
+    model->type = (elstm_type)type;
     model->inputs = u16_at(p + 32);
     model->outputs = u16_at(p + 34);
     model->tensors = u16_at(p + 36);

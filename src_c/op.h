@@ -23,7 +23,9 @@ struct elstm_tensor {
     int32_t zero;           /* the integer that stands for 0; of a tfl8 model's s8 alone */
     uint32_t rows;          /* of all streams, valid now */
     uint64_t first; /* rows before data's first since the reset; 0 unless the model is uneven */
+#if ELSTM_LINKS_F32
     float scale, reciprocal;
+#endif
     size_t row; /* bytes from one row to the next */
     void *data;
 };
@@ -38,10 +40,12 @@ static inline uint32_t elstm_value_size(elstm_type type) {
 typedef struct {
     elstm_type type;
     uint32_t width, single, clock;
-    float scale;
+    uint32_t scale; /* bits of a positive, normal float: scales are equal where these are */
     int32_t zero;
     uint32_t rows; /* the most that a stream has at once; 1 while opening */
 } elstm_form;
+
+#define ELSTM_SCALE_ONE 0x3F800000u
 
 /* Whether the integers of both mean the same. */
 static inline int elstm_alike(const elstm_form *a, const elstm_form *b) {
@@ -67,11 +71,14 @@ uint32_t elstm_read_u8(elstm_reader *reader);
 uint32_t elstm_read_u16(elstm_reader *reader);
 uint32_t elstm_read_u32(elstm_reader *reader);
 void elstm_read_zeros(elstm_reader *reader, uint32_t size); /* fails on anything else */
-float elstm_read_f32(elstm_reader *reader);                 /* fails on NaN and infinity */
+#if ELSTM_LINKS_F32
+float elstm_read_f32(elstm_reader *reader); /* fails on NaN and infinity */
+elstm_activation_f32 elstm_read_activation_f32(elstm_reader *reader);
+#endif
+void elstm_skip_scale(elstm_reader *reader); /* of what people read; fails unless above 0 */
 /* count elements of `size` bytes from the weights, aligned to `align` there; NULL when they are not
  * all there. */
 const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size, uint32_t align);
-elstm_activation_f32 elstm_read_activation_f32(elstm_reader *reader);
 /* The period that ends a mover's record, where there is one; else 0, the whole run. */
 uint32_t elstm_read_own_period(elstm_reader *reader);
 /* Kind and doublings; the table comes with elstm_read_table, after the layer's other arrays. */
@@ -623,7 +630,9 @@ void elstm_gaps_repeat(const elstm_gaps *gaps, unsigned char *state, const void 
 void elstm_start_state_s8(const elstm_tensor *from, uint32_t stream, elstm_start_s8 start,
                           int32_t limit, elstm_type type, void *state);
 
-void elstm_clip_f32(float *v, float clip, uint32_t count);      /* 0: none */
+#if ELSTM_LINKS_F32
+void elstm_clip_f32(float *v, float clip, uint32_t count); /* 0: none */
+#endif
 void elstm_clip_s16(int16_t *v, int32_t limit, uint32_t count); /* 32767: none */
 /* h of an int16 p: rs(p * multiplier, 15), clamped where it is int8. */
 void elstm_hidden_s16(const int16_t *p, int32_t multiplier, elstm_type type, void *h,

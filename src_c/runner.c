@@ -1,8 +1,10 @@
 /* Arena layout, reset, doors, and the walk over the ops. */
 #include "op.h"
 
-#include <float.h>
 #include <string.h>
+
+#if ELSTM_LINKS_F32
+#include <float.h>
 
 /* The float door rounds by adding and taking away, and sees NaN by comparing: both hold only where
  * float arithmetic is IEEE's, each result rounded to float at once. 16 is 0 with half floats beside
@@ -15,6 +17,7 @@
 #error "EdgeLSTM needs float.h of C99, whose FLT_EVAL_METHOD says how floats are computed"
 #elif FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "EdgeLSTM needs floats computed as float: on 32-bit x86 build with -msse2 -mfpmath=sse"
+#endif
 #endif
 
 /* ---- arena ---- */
@@ -52,9 +55,11 @@ static uint64_t describe(const elstm_model *model, uint32_t index, elstm_limits 
                              .stride = (form.width + 7) / 8 * 8,
                              .single = form.single,
                              .clock = form.clock,
-                             .scale = form.scale,
-                             .zero = form.zero,
-                             .reciprocal = 1.0f / form.scale};
+                             .zero = form.zero};
+#if ELSTM_LINKS_F32
+    memcpy(&tensor->scale, &form.scale, sizeof tensor->scale);
+    tensor->reciprocal = 1.0f / tensor->scale;
+#endif
     tensor->row = tensor->stride * elstm_value_size(tensor->type);
     /* 2^49 rows at most, of 2^18 bytes; times streams it may not fit, and reserve refuses */
     const uint64_t bytes = most_rows(model, &form, limits) * tensor->row;
@@ -175,6 +180,8 @@ void *elstm_state(elstm_runner *runner, uint32_t stream) {
 
 /* ---- doors ---- */
 
+#if ELSTM_LINKS_F32
+
 static void enter_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, const float *x,
                       uint32_t rows) {
     unsigned char *data = tensor->data;
@@ -190,16 +197,22 @@ static void enter_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, 
     }
 }
 
+#endif
+
 /* A row of the tensor's own type; NaN and their like stay out all the same. */
 static void enter_raw(const elstm_kernels *kernels, const elstm_tensor *tensor, const void *x,
                       uint32_t rows) {
     const size_t size = tensor->width * elstm_value_size(tensor->type);
     const unsigned char *from = x;
     unsigned char *data = tensor->data;
+#if ELSTM_LINKS_F32
     if (tensor->type == ELSTM_F32) {
         enter_f32(kernels, tensor, x, rows);
         return;
     }
+#else
+    (void)kernels;
+#endif
     for (; rows > 0; --rows, from += size, data += tensor->row) memcpy(data, from, size);
 }
 
@@ -216,6 +229,7 @@ static void leave_raw(const elstm_tensor *tensor, void *y, uint32_t rows) {
     for (; rows > 0; --rows, to += size, data += tensor->row) memcpy(to, data, size);
 }
 
+#if ELSTM_LINKS_F32
 static void leave_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, float *y,
                       uint32_t rows) {
     const unsigned char *data = tensor->data;
@@ -231,6 +245,8 @@ static void leave_f32(const elstm_kernels *kernels, const elstm_tensor *tensor, 
             kernels->leave_s8((const int8_t *)data, tensor->scale, y, tensor->width);
     }
 }
+
+#endif
 
 /* int8 to int16 */
 static void widen(const int8_t *restrict value, int16_t *restrict y, uint32_t count) {
@@ -351,12 +367,6 @@ uint32_t elstm_output_rows(const elstm_runner *runner, uint32_t output, uint32_t
 /* The parts are static beside their public names: inside a shared library a call to a public name
  * is never inlined. */
 
-static void step_inputs_f32(elstm_runner *runner, const float *const *xs) {
-    const uint32_t count = runner->model->inputs;
-    for (uint32_t k = 0; k < count; ++k)
-        enter_f32(runner->kernels, &runner->tensors[k], xs[k], runner->limits.streams);
-}
-
 static void step_inputs_s8(elstm_runner *runner, const int16_t *const *xs) {
     const uint32_t count = runner->model->inputs;
     for (uint32_t k = 0; k < count; ++k)
@@ -376,13 +386,6 @@ static void step_layer(elstm_runner *runner, uint32_t layer) {
 static void step_layers(elstm_runner *runner) {
     const uint32_t count = runner->model->ops;
     for (uint32_t k = 0; k < count; ++k) step_layer(runner, k);
-}
-
-static void step_outputs_f32(elstm_runner *runner, float *const *ys) {
-    const elstm_model *model = runner->model;
-    for (uint32_t k = 0; k < model->outputs; ++k)
-        leave_f32(runner->kernels, &runner->tensors[model->output[k].tensor], ys[k],
-                  runner->limits.streams);
 }
 
 static void step_outputs_s8(elstm_runner *runner, int16_t *const *ys) {
@@ -429,12 +432,11 @@ static void uneven_outputs(elstm_runner *runner, step_answers ys) {
         elstm_tensor tensor = runner->tensors[model->output[k].tensor];
         if (tensor.rows == 0) continue;
         tensor.data = (unsigned char *)tensor.data + (tensor.rows - 1) * tensor.row;
-        if (ys.f32 != NULL)
-            leave_f32(runner->kernels, &tensor, ys.f32[k], 1);
-        else if (ys.s8 != NULL)
-            leave_s8(&tensor, ys.s8[k], 1);
-        else
-            leave_raw(&tensor, ys.raw[k], 1);
+        if (ys.s8 != NULL) leave_s8(&tensor, ys.s8[k], 1);
+        if (ys.raw != NULL) leave_raw(&tensor, ys.raw[k], 1);
+#if ELSTM_LINKS_F32
+        if (ys.f32 != NULL) leave_f32(runner->kernels, &tensor, ys.f32[k], 1);
+#endif
     }
     end_rows(runner, 1);
 }
@@ -442,10 +444,6 @@ static void uneven_outputs(elstm_runner *runner, step_answers ys) {
 uint32_t elstm_stepped_rows(const elstm_runner *runner, uint32_t output) {
     const elstm_model *model = runner->model;
     return runner->even ? 1 : model->causal * runner->tensors[model->output[output].tensor].rows;
-}
-
-void elstm_enter_f32(elstm_runner *runner, const float *const *xs) {
-    if (runner->even || uneven_begins(runner)) step_inputs_f32(runner, xs);
 }
 
 void elstm_enter_s8(elstm_runner *runner, const int16_t *const *xs) {
@@ -463,13 +461,6 @@ void elstm_step_layer(elstm_runner *runner, uint32_t layer) {
         uneven_layer(runner, layer);
 }
 
-void elstm_leave_f32(elstm_runner *runner, float *const *ys) {
-    if (runner->even)
-        step_outputs_f32(runner, ys);
-    else
-        uneven_outputs(runner, (step_answers){.f32 = ys});
-}
-
 void elstm_leave_s8(elstm_runner *runner, int16_t *const *ys) {
     if (runner->even)
         step_outputs_s8(runner, ys);
@@ -482,19 +473,6 @@ void elstm_leave_raw(elstm_runner *runner, void *const *ys) {
         step_outputs_raw(runner, ys);
     else
         uneven_outputs(runner, (step_answers){.raw = ys});
-}
-
-void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys) {
-    if (!runner->even) {
-        if (!uneven_begins(runner)) return;
-        step_inputs_f32(runner, xs);
-        uneven_layers(runner);
-        uneven_outputs(runner, (step_answers){.f32 = ys});
-        return;
-    }
-    step_inputs_f32(runner, xs);
-    step_layers(runner);
-    step_outputs_f32(runner, ys);
 }
 
 void elstm_step_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys) {
@@ -523,6 +501,47 @@ void elstm_step_raw(elstm_runner *runner, const void *const *xs, void *const *ys
     step_outputs_raw(runner, ys);
 }
 
+#if ELSTM_LINKS_F32
+
+static void step_inputs_f32(elstm_runner *runner, const float *const *xs) {
+    const uint32_t count = runner->model->inputs;
+    for (uint32_t k = 0; k < count; ++k)
+        enter_f32(runner->kernels, &runner->tensors[k], xs[k], runner->limits.streams);
+}
+
+static void step_outputs_f32(elstm_runner *runner, float *const *ys) {
+    const elstm_model *model = runner->model;
+    for (uint32_t k = 0; k < model->outputs; ++k)
+        leave_f32(runner->kernels, &runner->tensors[model->output[k].tensor], ys[k],
+                  runner->limits.streams);
+}
+
+void elstm_enter_f32(elstm_runner *runner, const float *const *xs) {
+    if (runner->even || uneven_begins(runner)) step_inputs_f32(runner, xs);
+}
+
+void elstm_leave_f32(elstm_runner *runner, float *const *ys) {
+    if (runner->even)
+        step_outputs_f32(runner, ys);
+    else
+        uneven_outputs(runner, (step_answers){.f32 = ys});
+}
+
+void elstm_step_f32(elstm_runner *runner, const float *const *xs, float *const *ys) {
+    if (!runner->even) {
+        if (!uneven_begins(runner)) return;
+        step_inputs_f32(runner, xs);
+        uneven_layers(runner);
+        uneven_outputs(runner, (step_answers){.f32 = ys});
+        return;
+    }
+    step_inputs_f32(runner, xs);
+    step_layers(runner);
+    step_outputs_f32(runner, ys);
+}
+
+#endif
+
 /* ---- runs ---- */
 
 /* Of a port's values as they stand in the example: f32, int16 of an s8 model, else its own. */
@@ -543,16 +562,18 @@ static int answers_agree(const elstm_model *model, const elstm_tensor *tensor,
     if (model->type == ELSTM_TFL8)
         return memcmp(expected, tensor->data, tensor->width * elstm_value_size(tensor->type)) == 0;
     for (uint32_t k = 0; k < tensor->width; ++k) {
+#if ELSTM_LINKS_F32
         if (tensor->type == ELSTM_F32) {
             const float want = ((const float *)expected)[k], got = ((const float *)tensor->data)[k];
             const float size = want < -1 ? -want : want > 1 ? want : 1;
             if (!(got - want <= 1e-5f * size && want - got <= 1e-5f * size)) return 0;
-        } else {
-            const int32_t want = ((const int16_t *)expected)[k];
-            const int32_t got = tensor->type == ELSTM_S16 ? ((const int16_t *)tensor->data)[k]
-                                                          : ((const int8_t *)tensor->data)[k];
-            if (got != want) return 0;
+            continue;
         }
+#endif
+        const int32_t want = ((const int16_t *)expected)[k];
+        const int32_t got = tensor->type == ELSTM_S16 ? ((const int16_t *)tensor->data)[k]
+                                                      : ((const int8_t *)tensor->data)[k];
+        if (got != want) return 0;
     }
     return 1;
 }
@@ -571,9 +592,13 @@ typedef struct {
 /* Values that have left or entered before this chunk: `at`. */
 static void run_enters(elstm_runner *runner, const run_doors *doors, uint32_t input, size_t at) {
     const elstm_tensor *tensor = &runner->tensors[input];
-    if (doors->xs_f32 != NULL)
+#if ELSTM_LINKS_F32
+    if (doors->xs_f32 != NULL) {
         enter_f32(runner->kernels, tensor, doors->xs_f32[input] + at, tensor->rows);
-    else if (doors->xs_s8 != NULL)
+        return;
+    }
+#endif
+    if (doors->xs_s8 != NULL)
         enter_s8(tensor, doors->xs_s8[input] + at, tensor->rows);
     else if (doors->xs_raw != NULL)
         enter_raw(runner->kernels, tensor,
@@ -586,9 +611,13 @@ static void run_enters(elstm_runner *runner, const run_doors *doors, uint32_t in
 static int run_leaves(elstm_runner *runner, const run_doors *doors, uint32_t output, size_t at) {
     const elstm_port *port = &runner->model->output[output];
     elstm_tensor tensor = runner->tensors[port->tensor];
+#if ELSTM_LINKS_F32
     if (doors->ys_f32 != NULL) {
         leave_f32(runner->kernels, &tensor, doors->ys_f32[output] + at, tensor.rows);
-    } else if (doors->ys_s8 != NULL) {
+        return 1;
+    }
+#endif
+    if (doors->ys_s8 != NULL) {
         leave_s8(&tensor, doors->ys_s8[output] + at, tensor.rows);
     } else if (doors->ys_raw != NULL) {
         leave_raw(&tensor,
@@ -640,11 +669,13 @@ static elstm_status run(elstm_runner *runner, const run_doors *doors, uint32_t s
     return ELSTM_OK;
 }
 
+#if ELSTM_LINKS_F32
 elstm_status elstm_run_f32(elstm_runner *runner, const float *const *xs, float *const *ys,
                            uint32_t steps, elstm_rows rows) {
     const run_doors doors = {.xs_f32 = xs, .ys_f32 = ys};
     return run(runner, &doors, steps, rows);
 }
+#endif
 
 elstm_status elstm_run_s8(elstm_runner *runner, const int16_t *const *xs, int16_t *const *ys,
                           uint32_t steps, elstm_rows rows) {

@@ -97,7 +97,7 @@ HEADERS = {  # what a C file may include of the core; the first pattern that fit
         "activations.h",
         "fixedpoint.h",
     },
-    "activations.c": {"activations.h", "fixedpoint.h"},
+    "activations*.c": {"activations.h", "fixedpoint.h"},
     "runner.c": {"op.h"},
     "*": {"edgelstm.h", "op.h", "fixedpoint.h"},
 }
