@@ -154,8 +154,8 @@ const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size
 elstm_activation_s16 elstm_read_activation_s16(elstm_reader *reader) {
     const uint32_t kind = elstm_read_u8(reader), doublings = elstm_read_u8(reader);
     if (kind >= ELSTM_S16_ACTIVATIONS || doublings > 15) reader->failed = 1;
-    return (elstm_activation_s16){
-        reader->failed ? ELSTM_S16_LINEAR : (elstm_activation_kind_s16)kind, doublings, NULL};
+    return (elstm_activation_s16){(uint8_t)(reader->failed ? ELSTM_S16_LINEAR : kind),
+                                  (uint8_t)doublings, NULL};
 }
 
 void elstm_read_table(elstm_reader *reader, elstm_activation_s16 *f) {
