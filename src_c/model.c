@@ -441,7 +441,8 @@ static int check_sections(elstm_model *model) {
 
 elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size) {
     static const char magic[8] = {'E', 'D', 'G', 'E', 'L', 'S', 'T', 'M'};
-    static const char layout[8] = {'g', '8', 'c', '4', 'i', 'f', 'g', 'o'};
+    static const char layout[8] = {'g', '8', ELSTM_LAYOUT_ROWS ? 'r' : 'c', '4', 'i', 'f',
+                                   'g', 'o'};
     const unsigned char *p = image;
     if (model == NULL || image == NULL) return ELSTM_ERR_ARGUMENT;
     memset(model, 0, sizeof *model);
@@ -459,6 +460,7 @@ elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size
     const uint32_t type = u16_at(p + 10);
     if (type != ELSTM_S8 && !(ELSTM_LINKS_F32 && (type == ELSTM_F32 || type == ELSTM_TFL8)))
         return ELSTM_ERR_UNSUPPORTED;
+    if (ELSTM_LAYOUT_ROWS && u16_at(p + 10) == ELSTM_F32) return ELSTM_ERR_UNSUPPORTED;
     if (u32_at(p + 20) != SECTIONS || !zeros(p + 44, 20)) return ELSTM_ERR_IMAGE;
     model->image = p;
     model->image_size = (uint32_t)size;
