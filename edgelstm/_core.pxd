@@ -33,6 +33,8 @@ cdef extern from "edgelstm.h" nogil:
         uint32_t state_size
         uint32_t causal
         uint32_t uneven
+        uint32_t clocks
+        uint32_t tensors
         uint32_t example_steps
 
     elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size)
@@ -94,3 +96,20 @@ cdef extern from "edgelstm.h" nogil:
     void elstm_reset_stream(elstm_runner *runner, uint32_t stream)
     void *elstm_state(elstm_runner *runner, uint32_t stream)
     elstm_status elstm_self_check(elstm_runner *runner)
+
+
+# What the arena's size is made of; see arena_parts.
+cdef extern from "op.h" nogil:
+    ctypedef struct elstm_op:
+        pass
+    ctypedef struct elstm_tensor:
+        pass
+
+
+cdef extern from "kernels.h" nogil:
+    ctypedef struct kernel_table "elstm_kernels":
+        uint32_t align
+        void *matmul_s16
+        void *step_s16
+        uint32_t step_scratch
+    const kernel_table elstm_kernels_scalar

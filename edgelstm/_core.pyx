@@ -537,6 +537,25 @@ cdef class Core:
             raise InputError(f"an array has other than {size} aligned bytes")
         return view.buf
 
+    def arena_parts(self, uint32_t max_steps, uint32_t step_scratch):
+        """What a microcontroller's arena is made of, for one stream: (clocks, layers, tensors, bytes of all else).
+
+        Layers and tensors take the size of a C struct each, which depends on the machine. step_scratch: bytes a unit
+        that the kernels of an LSTM's whole step ask for.
+        """
+        cdef kernel_table table
+        cdef elstm_limits limits
+        memcpy(&table, &elstm_kernels_scalar, sizeof(kernel_table))
+        table.step_s16, table.step_scratch = <void *>table.matmul_s16, step_scratch  # asked for, and never called
+        limits.max_steps, limits.streams = max_steps, 1
+        cdef size_t size = elstm_arena_size(&self.model, <const elstm_kernels *>&table, limits)
+        if size == <size_t>-1:
+            raise InputError(f"max_steps={max_steps} is out of range")
+        cdef size_t align = table.align
+        for part in (self.model.ops * sizeof(elstm_op), self.model.tensors * sizeof(elstm_tensor)):
+            size -= (part + align - 1) // align * align
+        return self.model.clocks, self.model.ops, self.model.tensors, size
+
     def time_parts(self, repeats, times):
         """Nanoseconds of the parts of steps on the bound inputs; the state is put back, the bound answers are not.
 

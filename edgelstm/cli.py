@@ -368,6 +368,29 @@ def export_tflite(
         _note(note)
 
 
+# ---- export-c ----
+
+
+@main.command("export-c")
+@click.argument("image", metavar="MODEL", type=IMAGE)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder to write, a new one.")
+@click.option(
+    "--target",
+    metavar="CPU",
+    help="A CPU, such as cortex-m4, whose kernels alone go in. Default: the compiler chooses.",
+)
+def export_c(image: Path, output: Path, target: str | None) -> None:
+    """Write an image MODEL as a folder of C that compiles alone, for a microcontroller or anything with C99.
+
+    It has the model as a constant array, of the C core what the model needs, an example, a self-test and a README
+    (docs/microcontroller.md).
+    """
+    from .exporters import firmware
+
+    files = firmware.write(image, output, target)
+    out.print(f"{output}: {len(files)} files; README.md says how to build them", markup=False, soft_wrap=True)
+
+
 # ---- inspect ----
 
 

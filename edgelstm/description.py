@@ -19,8 +19,7 @@ from .meta import Array, Meta, Port, Scaler, Source
 
 VERSION = 1
 MAGIC = b"EDGELSTM"
-LAYOUTS = {"standard": b"g8c4ifgo", "rows": b"g8r4ifgo"}
-"""Of the weights: this machine's core reads the standard one, firmware for Helium the other."""
+LAYOUT = b"g8c4ifgo"
 HEADER_SIZE = 128
 SECTIONS = ("tensors", "ops", "ports", "weights", "meta", "example")
 NUMBER_TYPES = {"f32": 1, "s8": 2, "tfl8": 4}

@@ -1,8 +1,11 @@
 """Programs for microcontrollers on emulated boards.
 
-    python tools/test_firmware.py BOARD FILE.c ...     builds a program with tests/firmware/startup.c, runs it, and says
-                                                       its size, the most of the stack it took, and instructions between
-                                                       calls of count_mark; ends as the program does
+    python tools/test_firmware.py --all              exports MODELS as C (edgelstm export-c), compiles them alone,
+                                                     looks into its objects, and runs it on boards: the self-test, and
+                                                     answers equal to Python's
+    python tools/test_firmware.py BOARD FILE.c ...   builds a program with tests/firmware/startup.c, runs it, and says
+                                                     its size, the most of the stack it took, and instructions between
+                                                     calls of count_mark; ends as the program does
 
 Emulation proves bits, sizes, stack and numbers of instructions; it says nothing about time.
 """
@@ -10,15 +13,25 @@ Emulation proves bits, sizes, stack and numbers of instructions; it says nothing
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from check_symbols import ARITHMETIC, FLOAT_CALL, STRING_H
+
+from edgelstm.description import MASK
+from edgelstm.exporters import firmware
+from edgelstm.runner import Runner
 
 ROOT = Path(__file__).resolve().parent.parent
 START = ROOT / "tests" / "firmware"
@@ -137,22 +150,254 @@ def sizes(program: Path) -> tuple[int, int]:
     return text + data, data + bss
 
 
+# ---- exported folders ----
+
+IMAGES = ROOT / "tests" / "golden" / "images"
+MODELS = {  # a golden image, and the boards it runs on
+    "s8_scaled": tuple(BOARDS),
+    "s8_stacked": tuple(BOARDS),
+    "s8_gru": ("m0", "m4f"),
+    "s8_lstm_options": ("m3", "m33"),
+    "s8_softmax": ("m0", "m55"),
+    "s8_windows_even": ("m3", "m7"),
+    "s8_windows_uneven": ("m4f",),
+    "s8_windows_whole": ("m33",),
+    "s8_joined": ("m3",),
+    "tfl8_cells": ("m3", "m4f", "m55"),
+    "tfl8_window_0": ("m33",),
+    "f32_stacked": ("m3", "m4f", "m55"),
+    "f32_attended": ("m7",),
+}
+STEPS = 50
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic"]
+FLOAT_INSTRUCTION = re.compile(r"\tv\w+\.f(16|32|64)\b")
+MOST_DIFFERENCE = 1e-5  # of f32 answers, as the self-check has it
+
+
+def samples(runner: Runner, steps: int) -> list[Any]:
+    """Inputs of the doors' types, [steps, width] each, [1, width] of one that takes a single row a run."""
+    random = np.random.default_rng(5)
+    described = runner.description
+    rows = []
+    for k, index in enumerate(described.inputs):
+        tensor = described.tensors[index]
+        shape = (1 if tensor.single and not runner.causal else steps, tensor.width)
+        dtype = (
+            np.int16
+            if described.number_type == "s8"
+            else {"f32": np.float32, "s8": np.int8, "s16": np.int16}[tensor.type]
+        )
+        most = described.vocabularies[k] or 2 * (described.input_names[k] == MASK)
+        if most:
+            x = random.integers(0, min(most, 32767), shape)
+        elif dtype == np.float32:
+            x = random.standard_normal(shape)
+        else:
+            x = random.integers(-128, 128, shape) if dtype == np.int8 else random.integers(-9000, 9000, shape)
+        rows.append(x.astype(dtype))
+    return rows
+
+
+def checksum(data: bytes) -> str:
+    """FNV-1a, as in tests/firmware/answers.c."""
+    found = 2166136261
+    for byte in data:
+        found = (found ^ byte) * 16777619 & 0xFFFFFFFF
+    return f"{found:08x}"
+
+
+def header(runner: Runner, xs: list[Any], ys: list[Any], runs: bool) -> str:
+    """samples.h of tests/firmware/answers.c."""
+    number_type = runner.description.number_type
+    door = {"f32": ("f32", "float"), "s8": ("s8", "int16_t"), "tfl8": ("raw", "void")}[number_type]
+    names = {"float32": "float", "int16": "int16_t", "int8": "int8_t"}
+    lines = [
+        f"#define INPUTS {len(xs)}",
+        f"#define OUTPUTS {len(ys)}",
+        f"#define STEPS {len(xs[0]) if runs else STEPS}",
+    ]
+    lines += [f"#define STEP elstm_step_{door[0]}", f"#define RUN elstm_run_{door[0]}", f"#define X {door[1]}"]
+    lines += [f"#define RUNS {int(runs)}", f"#define ROWS ELSTM_ROWS_{'EVERY' if runner.causal else 'MODEL'}"]
+    for k, x in enumerate(xs):
+        values = ", ".join(f"{float(v).hex()}f" if x.dtype == np.float32 else str(v) for v in x.ravel().tolist())
+        lines.append(f"static const {names[x.dtype.name]} x{k}[] = {{{values}}};")
+    for k, y in enumerate(ys):
+        lines.append(f"static {names[y.dtype.name]} y{k}[{y.size if runs else y.shape[-1]}];")
+    lines.append(f"static const X *const xs[] = {{{', '.join(f'x{k}' for k in range(len(xs)))}}};")
+    lines.append(f"static X *const ys[] = {{{', '.join(f'y{k}' for k in range(len(ys)))}}};")
+    if not runs:
+        sizes = ", ".join(str(x.shape[1] * x.itemsize) for x in xs)
+        lines.append(f"static const uint32_t x_size[] = {{{sizes}}};")
+    sizes = ", ".join(str((y.size if runs else y.shape[-1]) * y.itemsize) for y in ys)
+    lines.append(f"static const uint32_t y_size[] = {{{sizes}}};")
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An exported folder, and what its answers must be."""
+
+    name: str
+    folder: Path
+    number_type: str
+    sums: list[str]
+    options: list[str]
+
+    @property
+    def sources(self) -> list[Path]:
+        return sorted(self.folder.glob("*.c"))
+
+
+def case(name: str, folder: Path) -> Case:
+    firmware.write(IMAGES / f"{name}.elstm", folder)
+    runner = Runner(IMAGES / f"{name}.elstm", kernels="scalar", max_steps=64)
+    described = runner.description
+    runs = not runner.causal or runner.uneven
+    steps = STEPS if runner.causal else described.meta.window or described.example_steps
+    xs = samples(runner, steps)
+    run = runner.run_integers if described.number_type == "s8" else runner.run
+    ys = run(tuple(xs) if len(xs) > 1 else xs[0], every_step=runner.causal)
+    ys = list(ys) if isinstance(ys, tuple) else [ys]
+    ys = [np.atleast_2d(y) for y in ys]
+    beside = folder.with_name(f"{name}-samples")
+    beside.mkdir()
+    (beside / "samples.h").write_text(header(runner, xs, ys, runs))
+    return Case(
+        name, folder, described.number_type, [checksum(y.tobytes()) for y in ys], [f"-I{folder}", f"-I{beside}"]
+    )
+
+
+def objects(compiler: Sequence[str], sources: Sequence[Path], folder: Path, options: Sequence[str]) -> list[Path]:
+    """What the sources compile to, without a warning; nothing but the compiler's own options is given."""
+    folder.mkdir(parents=True)
+    checked([*compiler, *WARNINGS, *options, "-c", *sources], cwd=folder)
+    return sorted(folder.glob("*.o"))
+
+
+def asked(made: Sequence[Path]) -> Iterator[str]:
+    """What objects ask for that none of them has and no firmware should."""
+    table = [
+        line.split()[-2:]
+        for path in made
+        for line in checked(["arm-none-eabi-nm", path]).splitlines()
+        if line[-1] != ":"
+    ]
+    own = {name for kind, name in table if kind not in "Uw"}
+    for kind, name in table:
+        if kind in "Uw" and name not in own | STRING_H and not ARITHMETIC.fullmatch(name):
+            yield f"asks for {name}"
+
+
+def floats(made: Sequence[Path]) -> Iterator[str]:
+    """Floats in objects of an s8 model."""
+    for path in made:
+        for line in checked(["arm-none-eabi-objdump", "-dr", path]).splitlines():
+            if FLOAT_INSTRUCTION.search(line) or (": R_ARM" in line and FLOAT_CALL.match(line.split()[-1])):
+                yield f"{path.name} touches floats: {line.strip()}"
+                break
+
+
+def on_host(case: Case, folder: Path, compiler: str) -> list[str]:
+    """Whether the folder compiles alone on this machine, and its programs end as they should."""
+    made = objects([compiler], case.sources, folder, ["-O2"])
+    wrong = []
+    for program, other in (("self_test", "main"), ("main", "self_test")):
+        path = folder / program
+        checked([compiler, *(o for o in made if o.stem != other), "-o", path])
+        status = subprocess.run([path]).returncode
+        if status:
+            wrong.append(f"{program}.c ends with {status}")
+    return wrong
+
+
+def on_board(case: Case, name: str, folder: Path) -> tuple[list[str], dict[str, int]]:
+    """Whether the folder on a board does what it must; and what it takes, in bytes."""
+    board = BOARDS[name]
+    library = [path for path in case.sources if path.name not in firmware.PROGRAMS]
+    options = ["-O2", "-ffunction-sections", "-fdata-sections", *case.options]
+    made = objects([COMPILER, *board.options], library, folder / "objects", options)
+    objects([COMPILER, *board.options], [case.folder / "main.c"], folder / "main", options)
+    wrong = list(asked(made))
+    if case.number_type == "s8":
+        wrong += floats(made)
+    test = objects(
+        [COMPILER, *board.options], [case.folder / "self_test.c"], folder / "test", [*options, "-Dmain=self_test"]
+    )
+    program = build(board, [START / "answers.c", *made, *test], folder / "answers.elf", case.options)
+    ran = run(board, program)
+    said = dict(re.findall(r"^(\w+) (.*)$", ran.output, re.MULTILINE))
+    if ran.status:
+        return [*wrong, f"ends with {ran.status}: {ran.output}"], {}
+    takes = {
+        key: int(value)
+        for key, value in said.items()
+        if value.isdigit() and key in ("start", "arena", "structs", "step", "state")
+    }
+    kernels, *sums = ran.output.splitlines()[-1].split()
+    if sums != case.sums:
+        wrong.append(f"{kernels} answers {' '.join(sums)}, and Python {' '.join(case.sums)}")
+    heap = {"_sbrk", "malloc", "_malloc_r", "printf", "_printf_r"} & set(checked(["arm-none-eabi-nm", program]).split())
+    if heap:
+        wrong.append(f"links {', '.join(sorted(heap))}")
+    takes["flash"], takes["ram"] = sizes(program)
+    return wrong, takes | {"kernels": kernels}
+
+
+def test_model(name: str, folder: Path) -> tuple[bool, str]:
+    """Whether all is well, and lines that say what was seen."""
+    lines, passed = [], True
+    made = case(name, folder / name)
+    for compiler in HOSTS:
+        for fault in on_host(made, folder / f"{name}-{compiler}", compiler):
+            passed = False
+            lines.append(f"FAIL {name}, {compiler}: {fault}")
+    for board in MODELS[name]:
+        wrong, takes = on_board(made, board, folder / f"{name}-{board}")
+        passed &= not wrong
+        lines += [f"FAIL {name} on {board}: {fault}" for fault in wrong]
+        said = ", ".join(f"{key} {value}" for key, value in takes.items())
+        lines.append(f"{'FAIL' if wrong else 'ok  '} {name:18} {board:4} {said}")
+    return passed, "\n".join(lines)
+
+
+HOSTS = ("gcc", "clang")
+
+
+def test_all(names: Sequence[str]) -> bool:
+    require(COMPILER, EMULATOR, *HOSTS)
+    passed = True
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for good, lines in pool.map(lambda one: test_model(one, Path(name)), names):
+            passed &= good
+            print(lines, flush=True)
+    return passed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("board", choices=[*BOARDS])
-    parser.add_argument("sources", nargs="+", metavar="FILE.c", type=Path)
+    parser.add_argument("board", nargs="?", choices=[*BOARDS])
+    parser.add_argument("sources", nargs="*", metavar="FILE.c", type=Path)
     parser.add_argument("--options", default="", help="more for the compiler, such as -Isrc_c")
+    parser.add_argument("--all", action="store_true", help="exported models on every board")
+    parser.add_argument("--models", nargs="+", choices=[*MODELS], help="only these")
     options = parser.parse_args()
-    board = BOARDS[options.board]
     try:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            program = build(board, options.sources, folder / "program.elf", shlex.split(options.options))
-            ran = run(board, program, build_plugin(folder))
-            flash, ram = sizes(program)
+        if options.all or options.models:
+            return 0 if test_all(options.models or list(MODELS)) else 1
+        if options.board is None or not options.sources:
+            parser.error("a board and the sources of a program, or --all")
+        return show_program(BOARDS[options.board], options.sources, shlex.split(options.options))
     except Failure as failure:
         print(failure)
         return 2
+
+
+def show_program(board: Board, sources: Sequence[Path], options: Sequence[str]) -> int:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        program = build(board, sources, folder / "program.elf", options)
+        ran = run(board, program, build_plugin(folder))
+        flash, ram = sizes(program)
     print(ran.output, end="")
     print(f"{flash} bytes of flash, {ram} of static RAM, {ran.stack} of stack")
     if ran.marks:

@@ -1,0 +1,358 @@
+"""An image as a folder of C that compiles alone: the model in flash, and what of the core it needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..description import MASK, SECTIONS, TensorDescription
+from ..errors import ExportError, InputError, MissingError
+from ..meta import Port
+from ..runner import Runner
+from . import firmware_ports, sources
+from .firmware_ports import Conversion
+
+ALIGN = 16  # ELSTM_ALIGN
+C_TYPES = {"f32": "float", "s8": "int8_t", "s16": "int16_t"}
+KINDS = {"f32": "float", "s8": "int8", "tfl8": "int8 TFLite"}
+SETS = {
+    "dsp": "defined(__GNUC__) && defined(__arm__) && !defined(__ARMEB__) && defined(__ARM_FEATURE_SIMD32)",
+    "scalar": "",
+}
+"""Kernel sets of which a build compiles one, best first, each with what its compiler must say."""
+TARGETS = {
+    "cortex-m0plus": "scalar",
+    "cortex-m3": "scalar",
+    "cortex-m4": "dsp",
+    "cortex-m7": "dsp",
+    "cortex-m33": "dsp",
+    "rv32imc": "scalar",
+}
+"""The kernel set of each."""
+TEMPLATES = (
+    "CMakeLists.txt",
+    "README.md",
+    "elstm_build.h",
+    "kernels.c",
+    "main.c",
+    "model.h",
+    "model_image.c",
+    "model_ports.c",
+    "ops.c",
+    "self_test.c",
+)
+LEAST_CLOCKS, LEAST_READS = 2, 4  # what the core's files name, used or not
+PROGRAMS = ("main.c", "self_test.c")
+MOST_NAMES = 32  # channels listed in a comment
+
+
+@dataclass(frozen=True, slots=True)
+class CPort:
+    """One input or output as its C is written."""
+
+    input: bool
+    index: int
+    name: str
+    width: int
+    kind: str  # of its values: a tensor's type
+    type: str  # as its door has it
+    rows: int  # of a whole sequence; 0: one a step
+    lines: tuple[str, ...]
+    conversion: Conversion | None
+    scaler: tuple[list[str], list[str]] | None  # of floats: scale and offset
+
+    @property
+    def array(self) -> str:
+        return f"{'x' if self.input else 'y'}{self.index}"
+
+    @property
+    def macro(self) -> str:
+        return f"MODEL_{'INPUT' if self.input else 'OUTPUT'}_{self.index}"
+
+    @property
+    def label(self) -> str:
+        return f"{'input' if self.input else 'output'} {self.index}, `{self.name}`"
+
+    @property
+    def what(self) -> str:
+        shape = f"{self.rows} rows of {self.width}" if self.rows else str(self.width)
+        return f"{'Input' if self.input else 'Output'} {self.index}, {self.name}: {shape} {self.type}."
+
+    @property
+    def said(self) -> str:
+        return " ".join(self.lines)
+
+    @property
+    def count(self) -> str:
+        return f"{self.macro}_ROWS * {self.macro}_WIDTH" if self.rows else f"{self.macro}_WIDTH"
+
+    @property
+    def returns(self) -> str:
+        """What its conversion gives."""
+        return self.type if self.input or self.scaler else "int32_t"
+
+    @property
+    def low(self) -> str:
+        return str(firmware_ports.RANGE[self.kind][0]) if self.input else "INT32_MIN"
+
+    @property
+    def high(self) -> str:
+        return str(firmware_ports.RANGE[self.kind][1]) if self.input else "INT32_MAX"
+
+    @property
+    def declaration(self) -> str:
+        given = "int32_t" if self.input else self.type
+        given = "float" if self.scaler else given
+        name = f"model_{'input' if self.input else 'output'}_{self.index}"
+        return f"{self.returns} {name}(uint32_t channel, {given} value)"
+
+    @property
+    def equation(self) -> str:
+        """Of floats."""
+        return (
+            "value * scale[channel] + offset[channel]" if self.input else "(value - offset[channel]) / scale[channel]"
+        )
+
+    @property
+    def example(self) -> str:
+        """A value for main.c to write."""
+        channel = f"k % {self.macro}_WIDTH" if self.rows else "k"
+        if self.conversion or self.scaler:
+            return f"model_input_{self.index}({channel}, 0)"
+        return "1" if self.name == MASK else "0"
+
+    @property
+    def hint(self) -> str:
+        if self.conversion:
+            return f"a sensor's number, times 2^{self.macro}_PLACES"
+        return "a sensor's number" if self.scaler or self.name != MASK else "the sample counts"
+
+
+def ready() -> None:
+    """MissingError without Jinja2."""
+    try:
+        import jinja2  # noqa: F401
+    except ImportError:
+        raise MissingError('export-c needs Jinja2: pip install "edgelstm[firmware]"') from None
+
+
+def write(
+    image: str | os.PathLike[str] | bytes, folder: str | os.PathLike[str], target: str | None = None
+) -> list[str]:
+    """Write the folder of an image; it appears whole or not at all. Returns the names of its files.
+
+    target: a CPU of TARGETS, whose kernel set alone goes in; without, the compiler's own choice. ExportError for what
+    cannot become firmware, InputError if the folder is there already and not empty, MissingError without Jinja2.
+    """
+    place = Path(folder)
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise InputError(f"{place} is there already; take a new folder, so that nothing of yours is written over")
+    name = Path(image).stem if isinstance(image, str | os.PathLike) else "model"
+    files = render(image, name, target)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as beside:
+            made = Path(beside) / "made"
+            made.mkdir()
+            for file, text in files.items():
+                (made / file).write_text(text, encoding="utf-8", newline="\n")
+            if place.exists():
+                place.rmdir()
+            made.rename(place)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written: {error.strerror}") from None
+    return sorted(files)
+
+
+def render(image: str | os.PathLike[str] | bytes, name: str = "model", target: str | None = None) -> dict[str, str]:
+    """The files of such a folder, by name."""
+    ready()
+    import jinja2
+
+    if target is not None and target not in TARGETS:
+        raise ExportError(f"no target is called {target!r}; there are {', '.join(TARGETS)}")
+    sets = {TARGETS[target]: ""} if target else SETS
+    runner = Runner(image)
+    values = _values(runner, name, sets)
+    kinds = values["kinds"]
+    core = sources.needed(kinds, sets)
+    if not any(port.conversion or port.scaler for port in values["ports"]):
+        written = [file for file in TEMPLATES if file != "model_ports.c"]
+    else:
+        written = list(TEMPLATES)
+    files = sorted({*core, *written})
+    values["library"] = [file for file in files if file.endswith(".c") and file not in PROGRAMS]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return core | {file: environment.get_template(f"{file}.j2").render(values) for file in written}
+
+
+def _values(runner: Runner, name: str, sets: dict[str, str]) -> dict[str, Any]:
+    """What the templates read."""
+    described = runner.description
+    if not described.example_steps:
+        raise ExportError(
+            "the image holds no example for the self-test: save it with one (edgelstm.save and convert write it unless "
+            "the model overflows on small inputs or fits no number of steps)"
+        )
+    steps = 0 if runner.causal else described.meta.window or described.example_steps
+    most = max(described.example_steps, steps) if steps else described.example_steps if runner.uneven else 1
+    if steps:
+        runner.check_run(steps)
+    ports = [*_ports(runner, steps, True), *_ports(runner, steps, False)]
+    kinds = sorted({layer.kind for layer in described.layers})
+    clocks, layers, tensors, _ = runner.arena_parts(most, 0)
+    rests = {one: runner.arena_parts(most, sources.step_scratch(one))[3] for one in sets}
+    number_type = described.number_type
+    links = {
+        "f32": int(number_type != "s8"),
+        "tfl8": int(number_type == "tfl8"),
+        "gru": int(any(kind.startswith("gru") for kind in kinds)),
+        "rows": 0,
+    }
+    limits = {
+        "ports": max(len(described.inputs), len(described.outputs)),
+        "clocks": max(LEAST_CLOCKS, clocks),
+        "reads": max(LEAST_READS, *(len(layer.reads) for layer in described.layers)),
+    }
+    return {
+        "name": safe(name),
+        "version": __version__,
+        "number_type": KINDS[number_type],
+        "checksum": described.checksum,
+        "layers": [f"{safe(x.name)}: {x.kind}, {x.inputs} to {x.units}" for x in described.layers],
+        "kinds": kinds,
+        "image_size": described.size,
+        "state_size": runner.state_size,
+        "example_steps": described.example_steps,
+        "align": ALIGN,
+        "arena": {"layers": layers, "tensors": tensors},
+        "sets": [{"name": one, "condition": condition, "rest": rests[one]} for one, condition in sets.items()],
+        "chosen": _chosen(sets),
+        "links": links,
+        "most": limits,
+        "asserts": _asserts(limits),
+        "image": list(_lines(runner.image)),
+        "steps": steps,
+        "max_steps": most,
+        "uneven": runner.uneven,
+        "ports": ports,
+        "door": _door(number_type),
+        "answer": _answer(ports),
+    }
+
+
+def _chosen(sets: dict[str, str]) -> str:
+    named = [f"`{name}`" + (f" where `{condition}`" if condition else "") for name, condition in sets.items()]
+    return ", else ".join(named) + (", while compiling" if len(sets) > 1 else "")
+
+
+def _asserts(limits: dict[str, int]) -> list[tuple[str, str]]:
+    return [
+        ("the header says what the array holds", "sizeof model_image == MODEL_IMAGE_SIZE"),
+        ("this elstm_build.h is the folder's own, seen by every file", " && ".join(
+            f"ELSTM_MAX_{name.upper()} == {value}" for name, value in limits.items()
+        )),
+        ("the core of this folder reads this image", "ELSTM_IMAGE_VERSION == 1 && ELSTM_ALIGN == 16"),
+        ("sizes fit a size_t of 16 bits too", "MODEL_ARENA_SIZE <= SIZE_MAX && MODEL_IMAGE_SIZE <= SIZE_MAX"),
+    ]  # fmt: skip
+
+
+def _door(number_type: str) -> dict[str, str]:
+    return {
+        "f32": {"name": "f32", "x": "float", "y": "float"},
+        "s8": {"name": "s8", "x": "int16_t", "y": "int16_t"},
+        "tfl8": {"name": "raw", "x": "void", "y": "void"},
+    }[number_type]
+
+
+def _answer(ports: Sequence[CPort]) -> dict[str, str]:
+    first = next(port for port in ports if not port.input)
+    at = f"y0[({first.macro}_ROWS - 1) * {first.macro}_WIDTH]" if first.rows else "y0[0]"
+    if first.conversion or first.scaler:
+        return {"type": first.returns, "value": f"model_output_0(0, {at})"}
+    return {"type": first.type, "value": at}
+
+
+def _ports(runner: Runner, steps: int, input: bool) -> Iterator[CPort]:
+    described = runner.description
+    tensors = described.inputs if input else described.outputs
+    names = described.input_names if input else described.output_names
+    meta = (described.meta.inputs if input else described.meta.outputs) or (Port(),) * len(tensors)
+    for k, (index, name, port) in enumerate(zip(tensors, names, meta, strict=True)):
+        tensor = described.tensors[index]
+        if not steps:
+            rows = 0
+        elif input:
+            rows = 1 if tensor.single else steps
+        else:
+            rows = runner.output_rows(k, steps, False)
+        kind = "s16" if described.number_type == "s8" else tensor.type
+        conversion, scaler, lines = None, None, []
+        label = f"{'input' if input else 'output'} {name}"
+        if input and (described.vocabularies[k] or name == MASK):
+            count = described.vocabularies[k]
+            lines.append(f"Whole numbers from 0 to {count - 1}." if count else "1 where the step counts, else 0.")
+        elif tensor.type == "f32":
+            if port.scaler is not None:
+                scaler = _floats(port.scaler.scale), _floats(port.scaler.offset)
+        else:
+            conversion = (firmware_ports.entering if input else firmware_ports.leaving)(label, tensor, port)
+            lines.append(_meaning(tensor, kind, input))
+        lines += _named(port)
+        yield CPort(
+            input, k, safe(name), tensor.width, tensor.type, C_TYPES[kind], rows, tuple(lines), conversion, scaler
+        )
+
+
+def _meaning(tensor: TensorDescription, kind: str, input: bool) -> str:
+    minus = (
+        f" - {tensor.zero_point}" if tensor.zero_point > 0 else f" + {-tensor.zero_point}" if tensor.zero_point else ""
+    )
+    integer = f"(integer{minus})" if minus else "integer"
+    return f"What the model {'sees' if input else 'says'} = {integer} * {tensor.scale:.9g}."
+
+
+def _named(port: Port) -> Iterator[str]:
+    names = [
+        f"{safe(name)} in {safe(unit)}" if unit else safe(name)
+        for name, unit in zip(port.channels, port.units or ("",) * len(port.channels), strict=True)
+    ] or [safe(unit) for unit in port.units]
+    for what, listed in (("Channels", names), ("Labels", [safe(label) for label in port.labels])):
+        if listed:
+            more = f" and {len(listed) - MOST_NAMES} more" if len(listed) > MOST_NAMES else ""
+            yield f"{what}: {', '.join(listed[:MOST_NAMES])}{more}."
+
+
+def _floats(values: np.ndarray[Any, Any]) -> list[str]:
+    return [
+        f"{text}f" if "." in text or "e" in text else f"{text}.0f" for text in (f"{v:.9g}" for v in values.tolist())
+    ]
+
+
+def safe(text: str) -> str:
+    """A name, which may be anybody's, as it may stand in a C comment and in Markdown."""
+    return re.sub(r"[^\w .,:;()\[\]+=%-]", "_", text.encode("ascii", "replace").decode())
+
+
+def _lines(image: bytes) -> Iterator[tuple[str, list[str]]]:
+    """The image's parts as the text of a C array."""
+    spans = [(name, *struct.unpack_from("<II", image, 64 + 8 * k)) for k, name in enumerate(SECTIONS)]
+    parts = [("header", 0), *((name, start) for name, start, size in spans if size)]
+    for (name, start), end in zip(parts, [start for _, start in parts[1:]] + [len(image)], strict=True):
+        rows = (image[at : min(at + 16, end)] for at in range(start, end, 16))
+        yield name, [" ".join(f"0x{byte:02x}," for byte in row) for row in rows]
