@@ -32,6 +32,7 @@ layers:          ## who may use whom
 
 test-c:          ## the C tests, under sanitizers and optimised
 	$(PYTHON) tools/test_c.py
+	$(PYTHON) tools/test_c.py --rows
 
 symbols:         ## no heap, no libc, no globals
 	$(PYTHON) tools/check_symbols.py

@@ -19,7 +19,8 @@ from .meta import Array, Meta, Port, Scaler, Source
 
 VERSION = 1
 MAGIC = b"EDGELSTM"
-LAYOUT = b"g8c4ifgo"
+LAYOUTS = {"standard": b"g8c4ifgo", "rows": b"g8r4ifgo"}
+"""Of the weights: this machine's core reads the standard one, firmware for Helium the other."""
 HEADER_SIZE = 128
 SECTIONS = ("tensors", "ops", "ports", "weights", "meta", "example")
 NUMBER_TYPES = {"f32": 1, "s8": 2, "tfl8": 4}

@@ -13,7 +13,7 @@ from . import reference, reference_s8, reference_tfl8
 from .description import (
     HEADER_SIZE,
     KINDS,
-    LAYOUT,
+    LAYOUTS,
     MAGIC,
     MASK,
     MAX_TEXTS,
@@ -26,6 +26,7 @@ from .description import (
 from .errors import InputError, ModelError
 from .files import write_whole
 from .layers import Embedding, Mask
+from .layout import in_layout
 from .model import Array, Model, Port, QuantizedModel
 from .quantized import MOVERS, QuantizedEmbedding, QuantizedMask
 from .records import packed, record
@@ -44,9 +45,10 @@ MAX_PORTS = 8
 """Inputs, and outputs, that the C core holds."""
 
 
-def pack(model: AnyModel, example: bool = True) -> bytes:
+def pack(model: AnyModel, example: bool = True, layout: str = "standard") -> bytes:
     """The image of a model, with an example of a few steps whose answers the reference gives; without, opening is all
-    that checks it."""
+    that checks it. `layout` is that of the weights, of description.LAYOUTS: the core that Python runs reads the
+    standard one alone."""
     for what, names in (("inputs", model.inputs), ("outputs", model.outputs)):
         if len(names) > MAX_PORTS:
             raise ModelError(f"the model has {len(names)} {what}, and an image holds at most {MAX_PORTS}")
@@ -69,11 +71,11 @@ def pack(model: AnyModel, example: bool = True) -> bytes:
     number_type = NUMBER_TYPES[{QuantizedModel: "s8", Tfl8Model: "tfl8"}.get(type(model), "f32")]
     counts = struct.pack("<HHHH", len(model.inputs), len(model.outputs), len(index), len(model.layers))
     header = struct.pack("<8sHHII", MAGIC, VERSION, number_type, end, 0)
-    header += struct.pack("<I8s", len(SECTIONS), LAYOUT) + counts
+    header += struct.pack("<I8s", len(SECTIONS), LAYOUTS["standard"]) + counts
     header = header.ljust(64, b"\0") + table
     image = bytearray(header.ljust(HEADER_SIZE, b"\0") + body)
     struct.pack_into("<I", image, 16, checksum(image))
-    return bytes(image)
+    return in_layout(bytes(image), layout)
 
 
 def save(model: AnyModel, path: str | os.PathLike[str]) -> int:

@@ -65,8 +65,8 @@ typedef enum {
 } elstm_activation_kind_s16;
 
 typedef struct {
-    elstm_activation_kind_s16 kind;
-    uint32_t doublings;
+    uint8_t kind; /* elstm_activation_kind_s16 */
+    uint8_t doublings;
     const int16_t *table; /* 257 entries, or NULL; of jumps at, left and right of two more */
 } elstm_activation_s16;
 

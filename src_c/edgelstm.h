@@ -131,6 +131,13 @@ size_t elstm_arena_size(const elstm_model *model, const elstm_kernels *kernels,
 typedef struct elstm_op elstm_op;
 typedef struct elstm_tensor elstm_tensor;
 
+/* Bytes of an arena that a layer takes, and a tensor, beside what elstm_arena_size adds for rows,
+ * state and scratch: constants, for firmware whose arena is a static array. */
+#define ELSTM_OP_SIZE                                                                              \
+    (sizeof(void *) == 4 ? 248 + (ELSTM_MAX_READS + 1) / 2 * 4                                     \
+                         : 376 + (ELSTM_MAX_READS + 3) / 4 * 8)
+#define ELSTM_TENSOR_SIZE (24 + 8 * ELSTM_LINKS_F32 + 2 * sizeof(void *))
+
 /* Private fields; complete so that it can be static. */
 typedef struct {
     const elstm_model *model;

@@ -9,7 +9,7 @@
 #include <sys/sysctl.h>
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(ELSTM_BUILDS_X86)
 
 /* __builtin_cpu_supports also asks whether the operating system saves the wide registers. */
 static int has_avx2(void) {
@@ -54,7 +54,10 @@ static const struct {
     const elstm_kernels *kernels;
     int (*runs)(void);
 } sets[] = {
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(ELSTM_BUILDS_HELIUM)
+    {&elstm_kernels_helium, always},
+#endif
+#if defined(ELSTM_BUILDS_X86)
     {&elstm_kernels_avx512vnni, has_avx512vnni},
     {&elstm_kernels_avx2, has_avx2},
 #endif

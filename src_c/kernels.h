@@ -3,7 +3,9 @@
  *
  * A matrix stands in groups of 8 units. `gates` rows of one unit (4 in an LSTM: i, f, g, o; 1 in a
  * Dense layer) lie side by side, so a group is 8 * gates rows and row r of a product is
- * [group][gate][unit of the group]. Rows are padded to 8 units with zeros; s8 columns to 4. */
+ * [group][gate][unit of the group]. Rows are padded to 8 units with zeros; s8 columns to 4. In an
+ * image of the rows layout, which a build with ELSTM_LAYOUT_ROWS 1 reads, the columns of an s8 row
+ * follow one another; only elstm_quads_apart and elstm_lanes_apart know. */
 #ifndef ELSTM_KERNELS_H
 #define ELSTM_KERNELS_H
 
@@ -12,10 +14,17 @@
 
 #define ELSTM_GROUP 8
 
-/* Where the ARM sets are built, for the sets and for kernels.c. gcc turns an instruction set on
+/* Which tuned sets are built, for the sets and for kernels.c. All but Helium's know the standard
+ * layout alone. gcc turns an instruction set on
  * inside a file; clang does so from 16 on for 64-bit ARM (tried: 14 cannot, 22 can), before that
  * only for the whole build. Without float registers there is no NEON either. */
-#if defined(__GNUC__) && defined(__aarch64__) && !defined(__AARCH64EB__)
+#if ELSTM_LAYOUT_ROWS
+#if defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE & 1
+#define ELSTM_BUILDS_HELIUM
+#endif
+#elif defined(__GNUC__) && defined(__x86_64__)
+#define ELSTM_BUILDS_X86
+#elif defined(__GNUC__) && defined(__aarch64__) && !defined(__AARCH64EB__)
 #define ELSTM_BUILDS_NEON
 #if !defined(__clang__) || __clang_major__ >= 16 || defined(__ARM_FEATURE_DOTPROD)
 #define ELSTM_BUILDS_NEON_DOTPROD
@@ -38,7 +47,9 @@ typedef struct {
 } elstm_matrix_f32;
 
 typedef struct {
-    const int8_t *weights;  /* [groups][quads][gates][8][4], -127 ... 127 */
+    const int8_t *weights;  /* [groups][quads][gates][8][4], or in the rows layout
+                             * [groups][gates][8][quads][4] with 16 bytes readable behind the last;
+                             * -127 ... 127 */
     const int32_t *surplus; /* [rows], what the set's prepare_s8 made, or NULL where it has none */
     uint32_t groups, gates, quads;
 } elstm_matrix_s8;
@@ -50,6 +61,15 @@ static inline uint32_t elstm_rows_f32(const elstm_matrix_f32 *w) {
 
 static inline uint32_t elstm_rows_s8(const elstm_matrix_s8 *w) {
     return w->groups * w->gates * ELSTM_GROUP;
+}
+
+/* Bytes from a row's quad of columns to its next, and from a row of a group to the next. */
+static inline size_t elstm_quads_apart(const elstm_matrix_s8 *w) {
+    return ELSTM_LAYOUT_ROWS ? 4 : (size_t)w->gates * ELSTM_GROUP * 4;
+}
+
+static inline size_t elstm_lanes_apart(const elstm_matrix_s8 *w) {
+    return ELSTM_LAYOUT_ROWS ? (size_t)w->quads * 4 : 4;
 }
 
 /* What becomes of the sums of an input: sh(sum, shift) + bias. Each array in row order. */

@@ -160,10 +160,11 @@ ELSTM_MAYBE_UNUSED static void loops_matmul_s8(const elstm_matrix_s8 *w,
             for (uint32_t r = 0; r < lanes; ++r) sums[r] = 0;
             for (uint32_t quad = 0; quad < w->quads; ++quad) {
                 const int8_t *v = x + 4 * (size_t)quad;
-                for (uint32_t r = 0; r < lanes; ++r, weights += 4)
-                    sums[r] += weights[0] * v[0] + weights[1] * v[1] + weights[2] * v[2] +
-                               weights[3] * v[3];
+                const int8_t *four = weights + quad * elstm_quads_apart(w);
+                for (uint32_t r = 0; r < lanes; ++r, four += elstm_lanes_apart(w))
+                    sums[r] += four[0] * v[0] + four[1] * v[1] + four[2] * v[2] + four[3] * v[3];
             }
+            weights += (size_t)w->quads * lanes * 4;
             loops_end_s8(sums, rescale, at, lanes, y);
         }
     }
@@ -180,10 +181,11 @@ ELSTM_MAYBE_UNUSED static void loops_matmul_s16(const elstm_matrix_s8 *w,
             for (uint32_t r = 0; r < lanes; ++r) sums[r] = 0;
             for (uint32_t quad = 0; quad < w->quads; ++quad) {
                 const int16_t *v = x + 4 * (size_t)quad;
-                for (uint32_t r = 0; r < lanes; ++r, weights += 4)
-                    sums[r] += weights[0] * v[0] + weights[1] * v[1] + weights[2] * v[2] +
-                               weights[3] * v[3];
+                const int8_t *four = weights + quad * elstm_quads_apart(w);
+                for (uint32_t r = 0; r < lanes; ++r, four += elstm_lanes_apart(w))
+                    sums[r] += four[0] * v[0] + four[1] * v[1] + four[2] * v[2] + four[3] * v[3];
             }
+            weights += (size_t)w->quads * lanes * 4;
             loops_end_s8(sums, rescale, at, lanes, y);
         }
     }

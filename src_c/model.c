@@ -154,8 +154,8 @@ const void *elstm_read_array(elstm_reader *reader, uint64_t count, uint32_t size
 elstm_activation_s16 elstm_read_activation_s16(elstm_reader *reader) {
     const uint32_t kind = elstm_read_u8(reader), doublings = elstm_read_u8(reader);
     if (kind >= ELSTM_S16_ACTIVATIONS || doublings > 15) reader->failed = 1;
-    return (elstm_activation_s16){
-        reader->failed ? ELSTM_S16_LINEAR : (elstm_activation_kind_s16)kind, doublings, NULL};
+    return (elstm_activation_s16){(uint8_t)(reader->failed ? ELSTM_S16_LINEAR : kind),
+                                  (uint8_t)doublings, NULL};
 }
 
 void elstm_read_table(elstm_reader *reader, elstm_activation_s16 *f) {
@@ -441,7 +441,8 @@ static int check_sections(elstm_model *model) {
 
 elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size) {
     static const char magic[8] = {'E', 'D', 'G', 'E', 'L', 'S', 'T', 'M'};
-    static const char layout[8] = {'g', '8', 'c', '4', 'i', 'f', 'g', 'o'};
+    static const char layout[8] = {'g', '8', ELSTM_LAYOUT_ROWS ? 'r' : 'c', '4', 'i', 'f',
+                                   'g', 'o'};
     const unsigned char *p = image;
     if (model == NULL || image == NULL) return ELSTM_ERR_ARGUMENT;
     memset(model, 0, sizeof *model);
@@ -459,6 +460,7 @@ elstm_status elstm_model_open(elstm_model *model, const void *image, size_t size
     const uint32_t type = u16_at(p + 10);
     if (type != ELSTM_S8 && !(ELSTM_LINKS_F32 && (type == ELSTM_F32 || type == ELSTM_TFL8)))
         return ELSTM_ERR_UNSUPPORTED;
+    if (ELSTM_LAYOUT_ROWS && u16_at(p + 10) == ELSTM_F32) return ELSTM_ERR_UNSUPPORTED;
     if (u32_at(p + 20) != SECTIONS || !zeros(p + 44, 20)) return ELSTM_ERR_IMAGE;
     model->image = p;
     model->image_size = (uint32_t)size;

@@ -16,11 +16,11 @@ enum { ELSTM_SEQUENCE = 0, ELSTM_SINGLE = 1, ELSTM_CONSTANT = 2 };
 /* One value vector a step. data is [rows][stride], row by row step after step, within a step stream
  * after stream. Values past `width` are readable and writable and mean nothing. */
 struct elstm_tensor {
-    elstm_type type;
+    uint8_t type;
+    uint8_t single;         /* ELSTM_SEQUENCE, ELSTM_SINGLE or ELSTM_CONSTANT */
+    uint8_t clock;          /* index into the model's */
+    int8_t zero;            /* the integer that stands for 0; of a tfl8 model's s8 alone */
     uint32_t width, stride; /* elements; the stride is a multiple of 8 */
-    uint32_t single;        /* ELSTM_SEQUENCE, ELSTM_SINGLE or ELSTM_CONSTANT */
-    uint32_t clock;         /* index into the model's */
-    int32_t zero;           /* the integer that stands for 0; of a tfl8 model's s8 alone */
     uint32_t rows;          /* of all streams, valid now */
     uint64_t first; /* rows before data's first since the reset; 0 unless the model is uneven */
 #if ELSTM_LINKS_F32
@@ -332,6 +332,7 @@ enum {
 
 typedef struct elstm_layer elstm_layer;
 
+/* Both are in the arena: their sizes stand in edgelstm.h. */
 struct elstm_op {
     const elstm_layer *layer;
     uint32_t in, out; /* indices of the first tensor read and written */
@@ -375,6 +376,10 @@ struct elstm_op {
         elstm_mover mover;
     } as;
 };
+
+/* What firmware adds an arena up from is true of this compiler. */
+typedef char elstm_op_size_holds[sizeof(elstm_op) == ELSTM_OP_SIZE ? 1 : -1];
+typedef char elstm_tensor_size_holds[sizeof(elstm_tensor) == ELSTM_TENSOR_SIZE ? 1 : -1];
 
 /* Bytes an op needs. */
 typedef struct {

@@ -37,10 +37,10 @@ int elstm_values_f32_hold(const float *values, uint32_t count, uint32_t padded) 
 
 int64_t elstm_row_sum_s8(const elstm_matrix_s8 *w, uint32_t row, uint32_t columns) {
     const uint32_t lanes = w->gates * ELSTM_GROUP;
-    const int8_t *at =
-        w->weights + (size_t)(row / lanes) * w->quads * lanes * 4 + (size_t)(row % lanes) * 4;
+    const int8_t *at = w->weights + (size_t)(row / lanes) * w->quads * lanes * 4 +
+                       row % lanes * elstm_lanes_apart(w);
     int64_t sum = 0;
-    for (uint32_t quad = 0; quad < w->quads; ++quad, at += (size_t)lanes * 4) {
+    for (uint32_t quad = 0; quad < w->quads; ++quad, at += elstm_quads_apart(w)) {
         for (uint32_t k = 0; k < 4; ++k) {
             if (at[k] == -128 || (quad * 4 + k >= columns && at[k] != 0)) return -1;
             sum += at[k] < 0 ? -at[k] : at[k];

@@ -50,12 +50,12 @@ static uint64_t describe(const elstm_model *model, uint32_t index, elstm_limits 
                          elstm_tensor *tensor) {
     elstm_form form;
     elstm_form_describe(model, index, &form);
-    *tensor = (elstm_tensor){.type = form.type,
+    *tensor = (elstm_tensor){.type = (uint8_t)form.type,
+                             .single = (uint8_t)form.single,
+                             .clock = (uint8_t)form.clock,
+                             .zero = (int8_t)form.zero,
                              .width = form.width,
-                             .stride = (form.width + 7) / 8 * 8,
-                             .single = form.single,
-                             .clock = form.clock,
-                             .zero = form.zero};
+                             .stride = (form.width + 7) / 8 * 8};
 #if ELSTM_LINKS_F32
     memcpy(&tensor->scale, &form.scale, sizeof tensor->scale);
     tensor->reciprocal = 1.0f / tensor->scale;

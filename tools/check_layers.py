@@ -18,7 +18,7 @@ PYTHON = (
     ("errors",),
     ("meta", "toml", "files"),
     ("shapes", "description", "_core"),
-    ("layers",),
+    ("layers", "layout"),
     ("quantized", "tfl8", "activations"),
     ("timing", "reference_cells", "reference_steps", "blocks", "fixedpoint", "tfl8_integers"),
     ("reference_s8_cells", "reference_s8_steps", "whole", "records_cells", "tfl8_constants"),
@@ -103,7 +103,7 @@ HEADERS = {  # what a C file may include of the core; the first pattern that fit
 }
 SYSTEM = {"float.h", "stddef.h", "stdint.h", "string.h"}
 PROBES = {"kernels.c": {"sys/auxv.h", "sys/sysctl.h"}}
-INTRINSICS = {"immintrin.h", "arm_neon.h"}
+INTRINSICS = {"immintrin.h", "arm_neon.h", "arm_mve.h"}
 """Only in kernels_<isa>.c."""
 
 

@@ -13,7 +13,7 @@
 /* Every set built in, whatever this CPU can do. */
 static const elstm_kernels *const built[] = {
     &elstm_kernels_scalar,
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(ELSTM_BUILDS_X86)
     &elstm_kernels_avx2,         &elstm_kernels_avx512vnni,
 #endif
 #if defined(ELSTM_BUILDS_NEON)
