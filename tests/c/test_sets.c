@@ -16,6 +16,9 @@ static const elstm_kernels *const built[] = {
 #if defined(ELSTM_BUILDS_X86)
     &elstm_kernels_avx2,         &elstm_kernels_avx512vnni,
 #endif
+#if defined(ELSTM_BUILDS_DSP)
+    &elstm_kernels_dsp,
+#endif
 #if defined(ELSTM_BUILDS_NEON)
     &elstm_kernels_neon,
 #endif
@@ -37,9 +40,9 @@ static const elstm_kernels *yielded(const char *name) {
 }
 
 static void product(const elstm_kernels *set) {
-    int8_t weights[256], x[8];
-    int32_t y[32] = {0}, surplus[32];
-    const elstm_matrix_s8 w = {weights, surplus, 1, 4, 2};
+    int8_t x[8];
+    int32_t y[32] = {0}, surplus[32], weights[64]; /* 256 bytes at 4 */
+    const elstm_matrix_s8 w = {(const int8_t *)weights, surplus, 1, 4, 2};
     memset(weights, 3, sizeof weights);
     memset(x, -5, sizeof x);
     if (set->prepare_s8 != NULL) set->prepare_s8(&w, surplus);
