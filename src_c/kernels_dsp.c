@@ -48,9 +48,21 @@ static void pair_s16(const int16_t *x, uint32_t *pairs, uint32_t quads) {
     "smlad r9, r6, " x13 ", r9\n\t"                                                                \
     "smlad r9, r5, " x02 ", r9\n\t"
 
-/* y[r] += the products of a group's rows, four of them at a time, with so many quads of columns,
- * at least one. Weights are at 4 bytes: ldrd demands it. All registers are used, so the
- * two that may hold the frame are saved by hand. */
+/* So many quads, at least one: r7 counts them, r12 walks over weights, lr over columns. */
+#define PRODUCTS(stride)                                                                           \
+    "lsrs r7, r7, #1\n\t"                                                                          \
+    "bcc 2f\n\t"                                                                                   \
+    "ldrd r2, r3, [lr], #8\n\t"                                                                    \
+    "add r7, r7, #1\n\t"                                                                           \
+    "b 3f\n"                                                                                       \
+    "2:\n\t"                                                                                       \
+    "ldm lr!, {r0, r1, r2, r3}\n\t" QUAD("r0", "r1", stride) /* */                                 \
+        "3:\n\t" QUAD("r2", "r3", stride)                    /* */                                 \
+        "subs r7, r7, #1\n\t"                                                                      \
+        "bne 2b\n\t"
+
+/* y[r] += the products of a group's rows, four of them at a time. Weights are at 4 bytes: ldrd
+ * demands it. All registers are used, so the two that may hold the frame are saved by hand. */
 #define DEFINE_PRODUCTS(name, stride, lanes)                                                       \
     static void name(const int8_t *weights, const uint32_t *pairs, uint32_t quads, int32_t *y) {   \
         register int32_t *r0 __asm__("r0") = y;                                                    \
@@ -58,32 +70,23 @@ static void pair_s16(const int16_t *x, uint32_t *pairs, uint32_t quads) {
         register const int8_t *r2 __asm__("r2") = weights;                                         \
         register const uint32_t *r3 __asm__("r3") = pairs;                                         \
         register const int32_t *r4 __asm__("r4") = y + (lanes);                                    \
-        __asm__ volatile(".syntax unified\n\t"                                                     \
-                         "push {r0, r1, r2, r3, r4, r7, r11}\n"                                    \
-                         "0:\n\t"                                                                  \
-                         "ldm sp, {r0, r7, r12, lr}\n\t"                                           \
-                         "ldm r0, {r8, r9, r10, r11}\n\t"                                          \
-                         "add r1, r12, #16\n\t"                                                    \
-                         "str r1, [sp, #8]\n\t"                                                    \
-                         "lsrs r7, r7, #1\n\t"                                                     \
-                         "bcc 1f\n\t"                                                              \
-                         "ldrd r2, r3, [lr], #8\n\t"                                               \
-                         "add r7, r7, #1\n\t"                                                      \
-                         "b 2f\n"                                                                  \
-                         "1:\n\t"                                                                  \
-                         "ldm lr!, {r0, r1, r2, r3}\n\t" QUAD("r0", "r1", stride) "2:\n\t" QUAD(   \
-                             "r2", "r3", stride) "subs r7, r7, #1\n\t"                             \
-                                                 "bne 1b\n\t"                                      \
-                                                 "ldr r0, [sp]\n\t"                                \
-                                                 "ldr r1, [sp, #16]\n\t"                           \
-                                                 "stm r0!, {r8, r9, r10, r11}\n\t"                 \
-                                                 "str r0, [sp]\n\t"                                \
-                                                 "cmp r0, r1\n\t"                                  \
-                                                 "bne 0b\n\t"                                      \
-                                                 "pop {r0, r1, r2, r3, r4, r7, r11}"               \
-                         : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3), "+r"(r4)                        \
-                         :                                                                         \
-                         : "r5", "r6", "r8", "r9", "r10", "r12", "lr", "cc", "memory");            \
+        __asm__ volatile(                                                                          \
+            ".syntax unified\n\t"                                                                  \
+            "push {r0, r1, r2, r3, r4, r7, r11}\n"                                                 \
+            "0:\n\t"                                                                               \
+            "ldm sp, {r0, r7, r12, lr}\n\t"                                                        \
+            "ldm r0, {r8, r9, r10, r11}\n\t"                                                       \
+            "add r1, r12, #16\n\t"                                                                 \
+            "str r1, [sp, #8]\n\t" PRODUCTS(stride) "ldr r0, [sp]\n\t"                             \
+                                                    "ldr r1, [sp, #16]\n\t"                        \
+                                                    "stm r0!, {r8, r9, r10, r11}\n\t"              \
+                                                    "str r0, [sp]\n\t"                             \
+                                                    "cmp r0, r1\n\t"                               \
+                                                    "bne 0b\n\t"                                   \
+                                                    "pop {r0, r1, r2, r3, r4, r7, r11}"            \
+            : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3), "+r"(r4)                                     \
+            :                                                                                      \
+            : "r5", "r6", "r8", "r9", "r10", "r12", "lr", "cc", "memory");                         \
     }
 
 DEFINE_PRODUCTS(products_32, "128", 32)
@@ -202,63 +205,260 @@ static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t
 
 /* ---- cell ---- */
 
-static inline int32_t times(int32_t a, int32_t b) { return smlabb(a, b, 0x4000) >> 15; }
+/* Units whose z are at hand, as the loop below wants them; c, h and y move on. */
+typedef struct {
+    int16_t *c;
+    void *h, *y;
+    int32_t kappa;
+    uint32_t doublings;
+    int32_t hidden_multiplier;
+    uint32_t wide; /* 1: h and y are int16 */
+    const int32_t *end;
+    const int32_t *z; /* [4][8] */
+    const int32_t (*segments)[4];
+} group_units;
 
-/* The 8 units of a group; h goes to y alone. */
-static void group_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
-                     uint32_t group) {
-    const int8_t *shift = q->shift + group * 4 * ELSTM_GROUP;
-    const int16_t *multiplier = q->multiplier + group * 4 * ELSTM_GROUP;
-    for (uint32_t k = group * ELSTM_GROUP; k < (group + 1) * ELSTM_GROUP;
-         ++k, ++acc, ++shift, ++multiplier) {
-        const int32_t i = sigmoid_one(requantize_one(acc[0], shift[0], multiplier[0]));
-        const int32_t g = tanh_one(requantize_one(acc[16], shift[16], multiplier[16]));
-        const int32_t added = times(times(i, g), cell->kappa);
-        const int32_t f = sigmoid_one(requantize_one(acc[8], shift[8], multiplier[8]));
-        const int32_t c = sat16(times(f, cell->c[k]) + added);
-        cell->c[k] = (int16_t)c;
-        const int32_t p = tanh_one(sat16(c << cell->doublings));
-        const int32_t o = sigmoid_one(requantize_one(acc[24], shift[24], multiplier[24]));
-        const int32_t h = times(times(o, p), cell->hidden_multiplier);
-        if (cell->type == ELSTM_S8)
-            ((int8_t *)cell->y)[k] = (int8_t)elstm_clamp(h, 127);
-        else
-            ((int16_t *)cell->y)[k] = (int16_t)h;
-    }
+static group_units units_of(const elstm_cell_s8 *cell, const int32_t *z) {
+    return (group_units){cell->c,
+                         cell->h,
+                         cell->y,
+                         cell->kappa,
+                         cell->doublings,
+                         cell->hidden_multiplier,
+                         cell->type == ELSTM_S16,
+                         z + ELSTM_GROUP,
+                         z,
+                         segments};
+}
+
+/* r3 = raw of docs/numerics.md of r8, as tanh_raw; 0x80000000 in r4. */
+#define TANH_RAW                                                                                   \
+    "eor r7, r11, r8, asr #31\n\t"                                                                 \
+    "eor r5, r8, r7\n\t"                                                                           \
+    "smlabb r5, r5, r5, lr\n\t"                                                                    \
+    "lsr r6, r5, #27\n\t"                                                                          \
+    "add r6, r12, r6, lsl #4\n\t"                                                                  \
+    "lsr r5, r5, #15\n\t"                                                                          \
+    "ldm r6, {r0, r1, r2, r3}\n\t"                                                                 \
+    "eor r5, r4, r5, lsl #20\n\t"                                                                  \
+    "smmlar r1, r0, r5, r1\n\t"                                                                    \
+    "add r1, r1, r1\n\t"                                                                           \
+    "smmlar r2, r1, r5, r2\n\t"                                                                    \
+    "add r2, r2, r2\n\t"                                                                           \
+    "smmlar r3, r2, r5, r3\n\t"                                                                    \
+    "eor r3, r3, r7\n\t"
+/* Of a raw: S and T. */
+#define SIGMOID(y) "add r3, r3, #1\n\tadd " y ", lr, r3, asr #1\n\t"
+#define TANH(y) "sub " y ", r3, r8, asr #31\n\t"
+
+/* The cells of a group's 8 units. */
+static void group_s8(group_units *units) {
+    register group_units *r0 __asm__("r0") = units;
+    __asm__ volatile(".syntax unified\n\t"
+                     "push {r0, r7, r11}\n\t"
+                     "ldm r0, {r1, r2, r3, r4, r5, r6, r8, r9, r10, r12}\n\t"
+                     "push {r1, r2, r3, r4, r5, r6, r8, r9}\n\t"
+                     "mov r4, #0x80000000\n\t"
+                     "mov r11, #0x8000\n\t"
+                     "sub r11, r11, #1\n\t"
+                     "mov lr, #0x4000\n"
+                     "0:\n\t"
+                     "ldr r8, [r10], #4\n\t" TANH_RAW SIGMOID("r9") /* */
+                     "ldr r8, [r10, #60]\n\t" TANH_RAW TANH("r3")   /* */
+                     "smlabb r9, r9, r3, lr\n\t"
+                     "ldr r0, [sp, #12]\n\t"
+                     "asr r9, r9, #15\n\t"
+                     "smlabb r9, r9, r0, lr\n\t" /* added to c, times 2^15 */
+                     "ldr r8, [r10, #28]\n\t" TANH_RAW SIGMOID(
+                         "r3") "ldr r0, [sp]\n\t"
+                               "ldr r2, [sp, #16]\n\t"
+                               "ldrsh r1, [r0]\n\t"
+                               "smlabb r1, r3, r1, lr\n\t"
+                               "asr r1, r1, #15\n\t"
+                               "add r1, r1, r9, asr #15\n\t"
+                               "ssat r1, #16, r1\n\t"
+                               "strh r1, [r0], #2\n\t"
+                               "str r0, [sp]\n\t"
+                               "lsl r8, r1, r2\n\t"
+                               "ssat r8, #16, r8\n\t" TANH_RAW TANH("r9") /* */
+                     "ldr r8, [r10, #92]\n\t" TANH_RAW SIGMOID("r3")      /* */
+                     "ldr r0, [sp, #20]\n\t"
+                     "smlabb r3, r3, r9, lr\n\t"
+                     "ldr r2, [sp, #24]\n\t"
+                     "asr r3, r3, #15\n\t"
+                     "smlabb r3, r3, r0, lr\n\t"
+                     "ldrd r0, r1, [sp, #4]\n\t"
+                     "cmp r2, #0\n\t"
+                     "bne 1f\n\t"
+                     "ssat r3, #8, r3, asr #15\n\t" /* within -127 ... 127 */
+                     "rsb r3, r3, #0\n\t"
+                     "ssat r3, #8, r3\n\t"
+                     "rsb r3, r3, #0\n\t"
+                     "strb r3, [r0], #1\n\t"
+                     "strb r3, [r1], #1\n\t"
+                     "b 2f\n"
+                     "1:\n\t"
+                     "asr r3, r3, #15\n\t"
+                     "strh r3, [r0], #2\n\t"
+                     "strh r3, [r1], #2\n"
+                     "2:\n\t"
+                     "ldr r2, [sp, #28]\n\t"
+                     "strd r0, r1, [sp, #4]\n\t"
+                     "cmp r10, r2\n\t"
+                     "bne 0b\n\t"
+                     "pop {r1, r2, r3, r4, r5, r6, r8, r9}\n\t"
+                     "pop {r0, r7, r11}\n\t"
+                     "stm r0, {r1, r2, r3}"
+                     : "+r"(r0)
+                     :
+                     : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", "cc",
+                       "memory");
 }
 
 static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups) {
-    for (uint32_t group = 0; group < groups; ++group)
-        group_s8(acc + 4 * ELSTM_GROUP * group, q, cell, group);
-    memcpy(cell->h, cell->y, (size_t)groups * ELSTM_GROUP * (cell->type == ELSTM_S8 ? 1 : 2));
+    int32_t z[4 * ELSTM_GROUP];
+    group_units units = units_of(cell, z);
+    for (uint32_t at = 0; at < groups * 4 * ELSTM_GROUP; at += 4 * ELSTM_GROUP) {
+        for (uint32_t r = 0; r < 4 * ELSTM_GROUP; ++r)
+            z[r] = requantize_one(acc[at + r], q->shift[at + r], q->multiplier[at + r]);
+        group_s8(&units);
+    }
+}
+
+/* What the rows of a group come from; all but the columns move on with the rows. */
+typedef struct {
+    int32_t *z;
+    uint32_t started; /* 0: the sums of x start at 0, else where z stands */
+    uint32_t quads;
+    const int8_t *weights;
+    const uint32_t *x;
+    const int8_t *kx;
+    const int32_t *bias;
+    uint32_t quads_h;
+    const int8_t *recurrent;
+    const uint32_t *h;
+    const int8_t *shift;
+    const int16_t *multiplier;
+    const int32_t *end;
+    uint32_t fours; /* 0x04040404 */
+} group_rows;
+
+/* Two rows' z of their sums; shifts + 4 in the bytes of r2, 0x4000 in r12. */
+#define REQUANTIZE(a, b, multipliers)                                                              \
+    "lsl " a ", " a ", #4\n\t"                                                                     \
+    "lsl " b ", " b ", #4\n\t"                                                                     \
+    "asr " a ", " a ", r2\n\t"                                                                     \
+    "lsr r2, r2, #8\n\t"                                                                           \
+    "asr " b ", " b ", r2\n\t"                                                                     \
+    "lsr r2, r2, #8\n\t"                                                                           \
+    "ssat " a ", #16, " a "\n\t"                                                                   \
+    "ssat " b ", #16, " b "\n\t"                                                                   \
+    "smlabb r3, " a ", " multipliers ", r12\n\t"                                                   \
+    "smlabt r7, " b ", " multipliers ", r12\n\t"                                                   \
+    "add " a ", " a ", r3, asr #15\n\t"                                                            \
+    "add " b ", " b ", r7, asr #15\n\t"                                                            \
+    "ssat " a ", #16, " a "\n\t"                                                                   \
+    "ssat " b ", #16, " b "\n\t"
+
+/* z of all rows of a group, four at a time, whose sums never see memory. */
+static void requantized_rows(group_rows *rows) {
+    register group_rows *r0 __asm__("r0") = rows;
+    __asm__ volatile(
+        ".syntax unified\n\t"
+        "push {r0, r7, r11}\n"
+        "0:\n\t"
+        "ldr r6, [sp]\n\t"
+        "ldm r6!, {r0, r1, r7, r12, lr}\n\t"
+        "mov r8, #0\n\t"
+        "mov r9, #0\n\t"
+        "mov r10, #0\n\t"
+        "mov r11, #0\n\t"
+        "cmp r1, #0\n\t"
+        "beq 1f\n\t"
+        "ldm r0, {r8, r9, r10, r11}\n"
+        "1:\n\t"
+        "add r1, r12, #16\n\t"
+        "str r1, [r6, #-8]\n\t" PRODUCTS(
+            "128") "ldr r6, [sp]\n\t"
+                   "ldrd r0, r1, [r6, #20]\n\t"
+                   "ldr r2, [r0], #4\n\t" /* no shift of x is to the left */
+                   "ldm r1!, {r3, r4, r5, r12}\n\t"
+                   "asr r8, r8, r2\n\t"
+                   "lsr r2, r2, #8\n\t"
+                   "asr r9, r9, r2\n\t"
+                   "lsr r2, r2, #8\n\t"
+                   "asr r10, r10, r2\n\t"
+                   "lsr r2, r2, #8\n\t"
+                   "asr r11, r11, r2\n\t"
+                   "add r8, r8, r3\n\t"
+                   "add r9, r9, r4\n\t"
+                   "add r10, r10, r5\n\t"
+                   "add r11, r11, r12\n\t"
+                   "strd r0, r1, [r6, #20]\n\t"
+                   "add r6, r6, #28\n\t"
+                   "ldm r6, {r7, r12, lr}\n\t"
+                   "add r1, r12, #16\n\t"
+                   "str r1, [r6, #4]\n\t" PRODUCTS(
+                       "128") "ldr r6, [sp]\n\t"
+                              "ldrd r0, r1, [r6, #40]\n\t"
+                              "ldr r3, [r6, #52]\n\t"
+                              "ldr r2, [r0], #4\n\t"
+                              "ldr r5, [r1, #4]\n\t"
+                              "ldr r4, [r1], #8\n\t"
+                              "mov r12, #0x4000\n\t"
+                              "uadd8 r2, r2, r3\n\t"
+                              "strd r0, r1, [r6, #40]\n\t" REQUANTIZE("r8", "r9", "r4")
+                                  REQUANTIZE("r10", "r11", "r5") "ldr r0, [r6]\n\t"
+                                                                 "ldr r1, [r6, #48]\n\t"
+                                                                 "stm r0!, {r8, r9, r10, r11}\n\t"
+                                                                 "str r0, [r6]\n\t"
+                                                                 "cmp r0, r1\n\t"
+                                                                 "bne 0b\n\t"
+                                                                 "pop {r0, r7, r11}"
+        : "+r"(r0)
+        :
+        : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", "cc", "memory");
 }
 
 static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
                      const elstm_cell_s8 *cell) {
     const elstm_matrix_s8 *w = l->kernel, *r = l->recurrent;
     uint32_t *h = (uint32_t *)scratch, pairs[2 * CHUNK];
-    pair_s8(cell->h, h, r->quads);
-    uint32_t paired = w->quads;
+    int32_t z[4 * ELSTM_GROUP];
     const int8_t *weights = w->weights, *again = r->weights;
+    group_units units = units_of(cell, z);
+    group_rows rows = {.x = pairs,
+                       .kx = l->rescale->shift,
+                       .bias = l->rescale->bias,
+                       .quads_h = r->quads,
+                       .h = h,
+                       .shift = l->requantize->shift,
+                       .multiplier = l->requantize->multiplier,
+                       .end = z + 4 * ELSTM_GROUP,
+                       .fours = 0x04040404};
+    pair_s8(cell->h, h, r->quads);
+    uint32_t paired = w->quads; /* which columns of x stand in pairs: none */
     for (uint32_t group = 0; group < w->groups; ++group) {
-        int32_t sums[4 * ELSTM_GROUP];
-        for (uint32_t k = 0; k < 4 * ELSTM_GROUP; ++k) sums[k] = 0;
-        for (uint32_t at = 0; at < w->quads; at += CHUNK) {
-            const uint32_t quads = w->quads - at < CHUNK ? w->quads - at : CHUNK;
-            if (at != paired) pair_s16(x + 4 * at, pairs, quads);
+        uint32_t at = 0;
+        for (rows.started = 0;; rows.started = 1) {
+            rows.quads = w->quads - at < CHUNK ? w->quads - at : CHUNK;
+            if (at != paired) pair_s16(x + 4 * at, pairs, rows.quads);
             paired = at;
-            products_32(weights, pairs, quads, sums);
-            weights += quads * 128;
+            at += CHUNK;
+            if (at >= w->quads) break;
+            if (!rows.started) memset(z, 0, sizeof z);
+            products_32(weights, pairs, CHUNK, z);
+            weights += CHUNK * 128;
         }
-        for (uint32_t k = 0; k < 4 * ELSTM_GROUP; ++k)
-            sums[k] = (sums[k] >> l->rescale->shift[group * 4 * ELSTM_GROUP + k]) +
-                      l->rescale->bias[group * 4 * ELSTM_GROUP + k];
-        products_32(again, h, r->quads, sums);
+        rows.z = z;
+        rows.weights = weights;
+        rows.recurrent = again;
+        requantized_rows(&rows);
+        weights += rows.quads * 128;
         again += r->quads * 128;
-        group_s8(sums, l->requantize, cell, group);
+        group_s8(&units);
     }
-    memcpy(cell->h, cell->y, (size_t)w->groups * ELSTM_GROUP);
 }
 
 const elstm_kernels elstm_kernels_dsp = {
