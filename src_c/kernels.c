@@ -70,6 +70,9 @@ static const struct {
 #if defined(ELSTM_BUILDS_DSP)
     {&elstm_kernels_dsp, always}, /* part of what the build is for */
 #endif
+#if defined(ELSTM_BUILDS_SMALL)
+    {&elstm_kernels_small, always},
+#endif
     {&elstm_kernels_scalar, always},
 };
 

@@ -41,6 +41,21 @@
 #define ELSTM_BUILDS_DSP
 #endif
 
+/* Plain C for small CPUs is built for them, and where a build asks for it: the C tests do. On
+ * Thumb-1, which has 8 registers to calculate with, it takes weights by words. */
+#if ELSTM_LAYOUT_ROWS
+#undef ELSTM_BUILDS_SMALL
+#elif defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#undef ELSTM_BUILDS_SMALL
+#define ELSTM_BUILDS_SMALL
+#elif defined(__riscv) && __riscv_xlen == 32
+#undef ELSTM_BUILDS_SMALL
+#define ELSTM_BUILDS_SMALL
+#endif
+#if !defined(ELSTM_SMALL_BY_WORDS) && defined(__thumb__) && !defined(__thumb2__)
+#define ELSTM_SMALL_BY_WORDS
+#endif
+
 typedef struct {
     const float *weights; /* [groups][columns][gates][8] */
     uint32_t groups, gates, columns;

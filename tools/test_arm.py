@@ -58,13 +58,13 @@ RISCV64 = Target(
     "gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user",
 )
 CPUS = {  # the sets each must have, best first, and the programs it runs: one CPU of a kind proves the kernels
-    "cortex-a53": (ARM64, "neon scalar", ALL),  # Raspberry Pi 3, Zero 2
-    "cortex-a72": (ARM64, "neon scalar", SETS),  # Raspberry Pi 4
-    "cortex-a76": (ARM64, "neon_dotprod neon scalar", ALL),  # Raspberry Pi 5
-    "max": (ARM64, "neon_dotprod neon scalar", SETS),
-    "cortex-a7": (ARM32, "neon dsp scalar", ALL),  # Raspberry Pi 2
-    "cortex-a7,neon=off": (ARM32, "dsp scalar", ALL),  # any NEON instruction outside the set would die here
-    "rv64": (RISCV64, "scalar", ALL),
+    "cortex-a53": (ARM64, "neon small scalar", ALL),  # Raspberry Pi 3, Zero 2
+    "cortex-a72": (ARM64, "neon small scalar", SETS),  # Raspberry Pi 4
+    "cortex-a76": (ARM64, "neon_dotprod neon small scalar", ALL),  # Raspberry Pi 5
+    "max": (ARM64, "neon_dotprod neon small scalar", SETS),
+    "cortex-a7": (ARM32, "neon dsp small scalar", ALL),  # Raspberry Pi 2
+    "cortex-a7,neon=off": (ARM32, "dsp small scalar", ALL),  # any NEON instruction outside the set would die here
+    "rv64": (RISCV64, "small scalar", ALL),
 }
 PYTHON_TESTS = ("test_golden.py", "test_reference_s8.py", "test_image.py", "test_runner.py")
 DEBIAN_PACKAGES = "python3-minimal,libpython3.11-dev,libstdc++6,python3-numpy"

@@ -34,12 +34,14 @@ FUZZER = "fuzz_model_open"
 HOSTILE_ROWS = ("s8_stacked", "s8_rnn", "s8_windows_even")  # cells side by side, in blocks, windows
 SETS = ("kernels_avx", "kernels_neon")
 
+# the set for small CPUs too, in either of its forms
 FLAGS = ["-std=c99", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-g"]
+FLAGS += ["-DELSTM_BUILDS_SMALL"]
 INCLUDES = [f"-I{ROOT / 'src_c'}", f"-I{TESTS}"]
 OPTIMIZED = ["-O3"]
 # float-cast-overflow is not among gcc's and clang's `undefined`
 SANITIZED = ["-O2", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,float-cast-overflow"]
-SANITIZED += ["-fno-sanitize-recover=all"]
+SANITIZED += ["-fno-sanitize-recover=all", "-DELSTM_SMALL_BY_WORDS"]
 FREESTANDING = ["-O2", "-ffreestanding", "-fno-stack-protector", "-fno-builtin", "-fno-pic"]
 LINK_FREESTANDING = ["-nostdlib", "-static", "-lgcc"]
 ENVIRONMENT = os.environ | {

@@ -13,6 +13,12 @@
 /* Every set built in, whatever this CPU can do. */
 static const elstm_kernels *const built[] = {
     &elstm_kernels_scalar,
+#if defined(ELSTM_BUILDS_SMALL)
+    &elstm_kernels_small,
+#endif
+#if defined(ELSTM_BUILDS_DSP)
+    &elstm_kernels_dsp,
+#endif
 #if defined(ELSTM_BUILDS_X86)
     &elstm_kernels_avx2,         &elstm_kernels_avx512vnni,
 #endif
