@@ -16,9 +16,6 @@ static const elstm_kernels *const built[] = {
 #if defined(ELSTM_BUILDS_SMALL)
     &elstm_kernels_small,
 #endif
-#if defined(ELSTM_BUILDS_DSP)
-    &elstm_kernels_dsp,
-#endif
 #if defined(ELSTM_BUILDS_X86)
     &elstm_kernels_avx2,         &elstm_kernels_avx512vnni,
 #endif
