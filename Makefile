@@ -19,7 +19,7 @@ check: format lint types layers test-c symbols test  ## the gate: all that must 
 
 format:          ## fails where a file is not formatted
 	ruff format --check .
-	clang-format --dry-run -Werror src_c/*.[ch] tests/c/*.[ch] tests/firmware/*.[ch] tools/*.c tools/*.cpp
+	clang-format --dry-run -Werror edgelstm/_door.[ch] src_c/*.[ch] tests/c/*.[ch] tests/firmware/*.[ch] tools/*.c tools/*.cpp
 
 lint:
 	ruff check .

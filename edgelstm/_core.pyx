@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=False, auto_pickle=False, embedsignature=True
 """The door to C: one class that owns an image, an arena and the bound inputs and outputs."""
 
 from cpython.buffer cimport (
@@ -6,10 +6,9 @@ from cpython.buffer cimport (
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int16_t, int64_t, uint32_t, uintptr_t
 from libc.string cimport memcpy
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import operator
 
@@ -21,6 +20,11 @@ cdef object ndarray = np.ndarray
 cdef object float32 = np.dtype(np.float32)
 cdef object int8 = np.dtype(np.int8)
 cdef object int16 = np.dtype(np.int16)
+
+cdef extern from "_door.h" nogil:
+    bint door_finite(const float *x, size_t count)
+    int64_t door_now()
+
 
 cdef extern from *:
     """
@@ -100,30 +104,14 @@ def kernels():
     return names
 
 
-cdef int _finite(const float *x, size_t count) noexcept nogil:
-    cdef const uint32_t *bits = <const uint32_t *>x
-    cdef uint32_t bad = 0
-    cdef size_t k
-    for k in range(count):
-        bad |= <uint32_t>((bits[k] & 0x7F800000u) == 0x7F800000u)
-    return bad == 0
-
-
 def is_finite(array):
     """Whether a C-contiguous, aligned float32 array holds neither NaN nor infinity."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS)
     try:
-        return _finite(<const float *>view.buf, <size_t>view.len // 4) != 0
+        return door_finite(<const float *>view.buf, <size_t>view.len // 4)
     finally:
         PyBuffer_Release(&view)
-
-
-cdef int64_t _now() noexcept nogil:
-    """Nanoseconds of a clock that only goes forward."""
-    cdef timespec at
-    clock_gettime(CLOCK_MONOTONIC, &at)
-    return <int64_t>at.tv_sec * 1000000000 + at.tv_nsec
 
 
 cdef _listed(xs):
@@ -223,17 +211,17 @@ cdef class Core:
         self.streams = streams
         self._lay_out(max_steps)
         self.raw = self.model.type == ELSTM_TFL8
-        self.xs = tuple(np.zeros((streams, self.model.input[k].width), _dtype(&self.model, &self.model.input[k]))
-                        for k in range(self.model.inputs))
-        self.ys = tuple(np.zeros((streams, self.model.output[k].width), _dtype(&self.model, &self.model.output[k]))
-                        for k in range(self.model.outputs))
+        self.xs = tuple([np.zeros((streams, self.model.input[k].width), _dtype(&self.model, &self.model.input[k]))
+                         for k in range(self.model.inputs)])
+        self.ys = tuple([np.zeros((streams, self.model.output[k].width), _dtype(&self.model, &self.model.output[k]))
+                         for k in range(self.model.outputs)])
         self.first_dtype = _dtype(&self.model, &self.model.input[0])
         for k in range(self.model.inputs):
             self.bound_x[k] = <const float *>self._hold(self.xs[k])
             self.x_count[k] = <size_t>streams * self.model.input[k].width
         for k in range(self.model.outputs):
             self.bound_y[k] = <float *>self._hold(self.ys[k])
-        answers = self.ys if streams > 1 else tuple(y[0] for y in self.ys)
+        answers = self.ys if streams > 1 else tuple([y[0] for y in self.ys])
         self.first_x = self.xs[0] if streams > 1 else self.xs[0][0]
         self.y = answers[0]
         self.answer = answers[0] if len(answers) == 1 else answers
@@ -266,10 +254,10 @@ cdef class Core:
         """An aligned block in place of the one before, freed with this object."""
         cdef unsigned char *block = NULL
         if size < <size_t>-1 - ALIGN:
-            block = <unsigned char *>PyMem_RawMalloc(size + ALIGN)
+            block = <unsigned char *>PyMem_Malloc(size + ALIGN)
         if block == NULL:
             raise MemoryError(f"{size} bytes for an image or arena")
-        PyMem_RawFree(self.blocks[index])
+        PyMem_Free(self.blocks[index])
         self.blocks[index] = block
         return self.blocks[index] + (ALIGN - <uintptr_t>self.blocks[index] % ALIGN) % ALIGN
 
@@ -283,8 +271,8 @@ cdef class Core:
         cdef int k
         for k in range(self.held):
             PyBuffer_Release(&self.views[k])
-        PyMem_RawFree(self.blocks[0])
-        PyMem_RawFree(self.blocks[1])
+        PyMem_Free(self.blocks[0])
+        PyMem_Free(self.blocks[1])
 
     def _limit_ids(self, vocabularies):
         """Inputs that hold ids, and how many there are; what stands for more or for none is refused."""
@@ -309,7 +297,7 @@ cdef class Core:
             if self.vocabulary[input]:
                 self._check_whole_ids(input, <const int16_t *>values)
             return 0
-        if not _finite(<const float *>values, self.x_count[input]):
+        if not door_finite(<const float *>values, self.x_count[input]):
             raise InputError("an input is NaN or infinite")
         if self.vocabulary[input]:
             self._check_ids(input, <const float *>values)
@@ -390,7 +378,7 @@ cdef class Core:
     def rows(self):
         """Rows that the last step wrote: 1, and of a model of which some step has none or several, 0 or so many. The
         answer is the last of them; where there was none, it is that of a step before. A tuple for several outputs."""
-        rows = tuple(elstm_stepped_rows(&self.runner, k) for k in range(self.model.outputs))
+        rows = tuple([elstm_stepped_rows(&self.runner, k) for k in range(self.model.outputs)])
         return rows[0] if len(rows) == 1 else rows
 
     cdef _step_converted(self, x):
@@ -583,9 +571,9 @@ cdef class Core:
             time = <double *>self._view(times, &columns, 8 * rounds * parts, 8, PyBUF_WRITABLE)
             for k in range(rounds):
                 for part in range(parts):
-                    start = _now()
+                    start = door_now()
                     self._work(part, count[part])
-                    time[k * parts + part] = _now() - start
+                    time[k * parts + part] = door_now() - start
             PyBuffer_Release(&columns)
         finally:
             PyBuffer_Release(&counts)
@@ -723,19 +711,19 @@ cdef class Core:
     @property
     def input_scales(self):
         """Real value of 1 at each input's integer door (1.0 for f32)."""
-        return tuple(self.model.input[k].scale for k in range(self.model.inputs))
+        return tuple([self.model.input[k].scale for k in range(self.model.inputs)])
 
     @property
     def input_zeros(self):
         """The integer that stands for 0 at each input; 0 but for int8 inputs of a tfl8 image."""
-        return tuple(self.model.input[k].zero for k in range(self.model.inputs))
+        return tuple([self.model.input[k].zero for k in range(self.model.inputs)])
 
     @property
     def output_zeros(self):
         """The same of the outputs."""
-        return tuple(self.model.output[k].zero for k in range(self.model.outputs))
+        return tuple([self.model.output[k].zero for k in range(self.model.outputs)])
 
     @property
     def output_scales(self):
         """Real value of 1 at each output's integer door (1.0 for f32)."""
-        return tuple(self.model.output[k].scale for k in range(self.model.outputs))
+        return tuple([self.model.output[k].scale for k in range(self.model.outputs)])

@@ -164,6 +164,7 @@ def build_package(root: Path, site: Path) -> None:
     subprocess.run([sys.executable, "-m", "cython", "-3", core, "-o", str(source)], check=True)
     command = [ARM64.compiler, "-shared", "-fPIC", "-std=c99", "-O3", "-ffp-contract=off", "-g0"]
     command += [f"-I{root}/usr/include/{folder}" for folder in ("python3.11", "aarch64-linux-gnu/python3.11", "")]
+    command += [f"-I{ROOT}/edgelstm", str(ROOT / "edgelstm" / "_door.c")]
     command += [f"-I{ROOT}/src_c", str(source), *map(str, sorted((ROOT / "src_c").glob("*.c")))]
     module = site / "edgelstm" / "_core.cpython-311-aarch64-linux-gnu.so"
     subprocess.run([*command, "-o", str(module)], check=True)
