@@ -16,8 +16,8 @@
 #define ELSTM_LINKS_GRU 1
 #endif
 
-/* The most inputs, or outputs, of a model; tensors' clocks, one where each step has one row; and
- * tensors that a layer reads. A model that has more is refused. */
+/* The most inputs, or outputs, of a model; tensors' clocks, at least 2 (a model whose steps have
+ * one row each has 1); and tensors that a layer reads. A model that has more is refused. */
 #ifndef ELSTM_MAX_PORTS
 #define ELSTM_MAX_PORTS 8
 #endif

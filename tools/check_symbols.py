@@ -5,7 +5,9 @@
 * it has no writable data: no globals that change, nothing to initialise;
 * it does not compile where float arithmetic is not IEEE's: with fast math, or on x87;
 * on a Cortex-M0+, where every float operation is a call, an s8 step makes none: floats are touched by the float
-  doors, the f32 layers and kernels, and while opening, starting and checking an image.
+  doors, the f32 layers and kernels, and while starting and checking an f32 model;
+* firmware of s8 models (ELSTM_LINKS_F32 0, the core without the files of f32 and tfl8) makes no such call anywhere,
+  and where there is a float unit holds no instruction of it: no arithmetic, comparison or conversion.
 
     python tools/check_symbols.py            all of it; ends with 1 if anything is otherwise
     python tools/check_symbols.py --sizes    also what firmware would link, in bytes
@@ -55,14 +57,36 @@ TARGETS = (
 )
 SOFT_FLOAT = TARGETS[4]
 
+# of firmware, s8 models alone, one input and one output
+FIRMWARE_OPTIONS = "-DELSTM_LINKS_F32=0 -DELSTM_MAX_PORTS=1 -DELSTM_MAX_CLOCKS=2 -DELSTM_MAX_READS=2"
+FIRMWARE_CPUS = (
+    ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m0plus", "arm-none-eabi-"),
+    ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m3", "arm-none-eabi-"),
+    ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16", "arm-none-eabi-"),
+    ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m33 -mfloat-abi=hard -mfpu=fpv5-sp-d16", "arm-none-eabi-"),
+    ("riscv64-linux-gnu-gcc", "", "riscv64-linux-gnu-"),
+)
+FIRMWARE_TARGETS = tuple(
+    Target(compiler, f"{options} {FIRMWARE_OPTIONS}".strip(), prefix) for compiler, options, prefix in FIRMWARE_CPUS
+)
+SETS = {"scalar", "small", "dsp"}  # which of the kernel sets s8 firmware may link, but Helium's vectors
+FIRMWARE_CORE = [
+    path
+    for path in CORE
+    if not path.stem.endswith("_f32")
+    and "tfl8" not in path.stem
+    and (not path.stem.startswith("kernels_") or path.stem.removeprefix("kernels_") in SETS)
+]
+# moves, which gcc also takes for eight bytes of integers: -mgeneral-regs-only keeps it from that
+MOVES = {"vldr", "vstr", "vmov", "vpush", "vpop", "vldmia", "vstmia", "vldmdb", "vstmdb"}
+
 STRING_H = {"memcpy", "memmove", "memset", "memcmp", "strcmp"}
 # 64-bit and float arithmetic, division and switch tables of Thumb-1: libgcc, or compiler-rt
 ARITHMETIC = re.compile(r"__aeabi_[a-z0-9]+|__gnu_thumb1_case_\w+|__u?(div|mod|divmod)[sd]i[34]")
 CPU = {"getauxval", "__cpu_model", "__cpu_features2", "__cpu_indicator_init"}  # in kernels.c alone
-# what may touch floats besides functions called ..._f32: opening, starting, checking, the loops of two f32 functions,
-# and those of the float doors into and out of integers
-FLOAT_USERS = {"decode", "decode_s8", "decode_concatenate", "alike", "describe", "answers_agree"}
-FLOAT_USERS |= {"elstm_model_open", "elstm_runner_init", "elstm_self_check"}
+# what may touch floats besides functions called ..._f32: starting, checking, the loops of two f32 functions, those of
+# the float doors into and out of integers, and a tfl8 layer that a delegate computes in floats
+FLOAT_USERS = {"decode", "describe", "answers_agree", "elstm_runner_init", "elstm_self_check"}
 FLOAT_USERS |= {"loops_tanh_one", "loops_sigmoid_one", "loops_enter_s16", "loops_leave_s16", "loops_leave_s8"}
 FLOAT_USERS |= {"elstm_quantize_tfl8", "elstm_dequantize_tfl8"}
 FLOAT_CALL = re.compile(r"__aeabi_(c?[fd]|u?[il]2)\w+")
@@ -136,6 +160,31 @@ def float_users(target: Target, objects: list[Path]) -> set[tuple[str, str]]:
             elif function and line.split() and FLOAT_CALL.match(line.split()[-1]):
                 users.add((path.stem, function.split(".")[0]))
     return users
+
+
+def float_instructions(target: Target, objects: list[Path]) -> set[str]:
+    """Object and mnemonic of every instruction of the float unit but moves."""
+    found = set()
+    for path in objects:
+        for line in said([f"{target.prefix}objdump", "-d", "--no-show-raw-insn", str(path)]).splitlines():
+            fields = line.split("\t")
+            name = fields[1].strip() if len(fields) > 1 and line.startswith(" ") else ""
+            ours = name.startswith("f") and name != "fence" if "riscv" in target.compiler else name.startswith("v")
+            if ours and name.split(".")[0] not in MOVES:
+                found.add(f"{path.stem}.o: {name}")
+    return found
+
+
+def check_firmware(target: Target, folder: Path) -> list[str]:
+    """What an s8 model's firmware holds or asks for that it should not."""
+    wrong = []
+    for level in ("-O2", "-Os"):
+        objects = compile_core(target, level, folder.with_name(folder.name + level), FIRMWARE_CORE)
+        wrong += problems(target, objects)
+        calls = float_users(target, objects)
+        wrong += [f"{part}.o: {function} touches floats" for part, function in calls]
+        wrong += float_instructions(target, objects)
+    return sorted(set(wrong))
 
 
 def check_refusals(target: Target) -> list[str]:
@@ -214,6 +263,15 @@ def main() -> int:
             for line in wrong:
                 print(f"FAIL {SOFT_FLOAT.name}: {line}")
             failed += bool(wrong)
+        for number, target in enumerate(FIRMWARE_TARGETS):
+            if not shutil.which(target.compiler):
+                continue
+            wrong = check_firmware(target, Path(name) / f"firmware{number}")
+            for line in wrong:
+                print(f"FAIL {target.name}: {line}")
+            failed += bool(wrong)
+            if not wrong:
+                print(f"ok   {target.name}: s8 firmware holds no float, asks for nothing, writes to no data of its own")
         for number, target in enumerate(here if options.sizes else []):
             if target.prefix == "arm-none-eabi-":
                 sizes = [
