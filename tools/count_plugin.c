@@ -4,6 +4,8 @@
  *   out=FILE    prints there instead of on standard error
  *   loads=on    three numbers a line: instructions, loads, stores; a vector may count once for
  *               each of its values
+ *   gathers=on  a Cortex-M's vector load or store from as many addresses as it has values counts
+ *               as so many instructions, as memory takes one after the other
  *
  * No package ships QEMU's header, so what is used of it is declared here, as the plugin interface
  * of version 1 (QEMU 4.2 and later) has it. A block of instructions is counted where it is entered;
@@ -44,12 +46,14 @@ bool qemu_plugin_mem_is_store(uint32_t what);
 size_t qemu_plugin_tb_n_insns(const struct block *block);
 struct instruction *qemu_plugin_tb_get_insn(const struct block *block, size_t index);
 const char *qemu_plugin_insn_symbol(const struct instruction *instruction);
+const void *qemu_plugin_insn_data(const struct instruction *instruction);
+size_t qemu_plugin_insn_size(const struct instruction *instruction);
 
 EXPORT int qemu_plugin_version = 1;
 
 static uint64_t instructions, loads, stores;
 static uint64_t before, loads_before, stores_before;
-static bool counts_loads;
+static bool counts_loads, weighs_gathers;
 static FILE *out;
 
 static void mark(void) {
@@ -71,11 +75,25 @@ static void on_access(unsigned cpu, uint32_t what, uint64_t address, void *data)
     ++*(qemu_plugin_mem_is_store(what) ? &stores : &loads);
 }
 
+/* What an instruction counts: VLDR and VSTR of a vector of offsets, or of addresses, have as many
+ * values as the lanes, whose size bits 7 and 8 tell. */
+static size_t weight(const struct instruction *instruction) {
+    const unsigned char *p = qemu_plugin_insn_data(instruction);
+    if (qemu_plugin_insn_size(instruction) != 4) return 1;
+    const unsigned head = p[0] | (unsigned)p[1] << 8, tail = p[2] | (unsigned)p[3] << 8;
+    if ((head & 0xEFA0u) == 0xEC80u && (tail & 0x1E00u) == 0x0E00u) return 16u >> (tail >> 7 & 3);
+    if ((head & 0xFF00u) == 0xFD00u && (tail & 0x1E00u) == 0x1E00u) return tail & 0x100u ? 2 : 4;
+    return 1;
+}
+
 static void on_translated(plugin_id id, struct block *block) {
     (void)id;
     const size_t count = qemu_plugin_tb_n_insns(block);
+    size_t counted = count;
     const char *symbol = qemu_plugin_insn_symbol(qemu_plugin_tb_get_insn(block, 0));
-    qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &instructions, count);
+    for (size_t k = 0; weighs_gathers && k < count; ++k)
+        counted += weight(qemu_plugin_tb_get_insn(block, k)) - 1;
+    qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &instructions, counted);
     for (size_t k = 0; counts_loads && k < count; ++k)
         qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(block, k), on_access, NO_REGISTERS,
                                          ANY_ACCESS, NULL);
@@ -99,6 +117,8 @@ EXPORT int qemu_plugin_install(plugin_id id, const struct info *info, int argc, 
             out = fopen(argv[k] + 4, "w");
         else if (strcmp(argv[k], "loads=on") == 0)
             counts_loads = true;
+        else if (strcmp(argv[k], "gathers=on") == 0)
+            weighs_gathers = true;
         else
             out = NULL;
     if (out == NULL) return -1; /* QEMU ends, and names the plugin */

@@ -129,7 +129,7 @@ def run(board: Board, program: Path, plugin: Path | None = None) -> Ran:
     command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(program)]
     counts = program.with_suffix(".counts")
     if plugin is not None:
-        command += ["-plugin", f"{plugin},out={counts}"]
+        command += ["-plugin", f"{plugin},out={counts},gathers=on"]
     try:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=SECONDS
