@@ -10,102 +10,192 @@
 #include <arm_mve.h>
 
 #define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define ELSTM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define ELSTM_UNROLL _Pragma("GCC unroll 8")
+#endif
 
 /* ---- products ---- */
 
-/* The sums of `rows` rows, a multiple of 2, over `vectors` vectors of x, on to y where `added`.
- * What a vector of weights takes from behind its row meets zeros of x. */
-INLINE void rows_s8(const int8_t *w, size_t apart, const int8x16_t *x, int vectors, int32_t *y,
+/* Columns of x in registers, in so many vectors. */
+typedef struct {
+    int8x16_t v0, v1, v2, v3;
+} columns_s8;
+
+typedef struct {
+    int16x8_t v0, v1, v2, v3;
+} columns_s16;
+
+/* `count` columns; what a vector of weights takes from behind its row meets zeros. */
+INLINE columns_s8 loaded_s8(const int8_t *x, int vectors, uint32_t count) {
+    const mve_pred16_t last = vctp8q(count - 16 * ((uint32_t)vectors - 1));
+    columns_s8 c = {vdupq_n_s8(0), vdupq_n_s8(0), vdupq_n_s8(0), vdupq_n_s8(0)};
+    c.v0 = vectors > 1 ? vldrbq_s8(x) : vldrbq_z_s8(x, last);
+    if (vectors > 1) c.v1 = vectors > 2 ? vldrbq_s8(x + 16) : vldrbq_z_s8(x + 16, last);
+    if (vectors > 2) c.v2 = vectors > 3 ? vldrbq_s8(x + 32) : vldrbq_z_s8(x + 32, last);
+    if (vectors > 3) c.v3 = vldrbq_z_s8(x + 48, last);
+    return c;
+}
+
+INLINE columns_s16 loaded_s16(const int16_t *x, int vectors, uint32_t count) {
+    const mve_pred16_t last = vctp16q(count - 8 * ((uint32_t)vectors - 1));
+    columns_s16 c = {vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0)};
+    c.v0 = vectors > 1 ? vldrhq_s16(x) : vldrhq_z_s16(x, last);
+    if (vectors > 1) c.v1 = vectors > 2 ? vldrhq_s16(x + 8) : vldrhq_z_s16(x + 8, last);
+    if (vectors > 2) c.v2 = vectors > 3 ? vldrhq_s16(x + 16) : vldrhq_z_s16(x + 16, last);
+    if (vectors > 3) c.v3 = vldrhq_z_s16(x + 24, last);
+    return c;
+}
+
+/* Weights at w + at. As an intrinsic gcc 12 gives each of them an address of its own, made by
+ * additions. */
+INLINE int8x16_t weights_s8(const int8_t *w, int at) {
+    int8x16_t v;
+    __asm__("vldrb.8 %q0, [%1, %2]" : "=w"(v) : "r"(w), "i"(at));
+    return v;
+}
+
+INLINE int16x8_t weights_s16(const int8_t *w, int at) {
+    int16x8_t v;
+    __asm__("vldrb.s16 %q0, [%1, %2]" : "=w"(v) : "l"(w), "i"(at));
+    return v;
+}
+
+INLINE int32_t row_s8(const int8_t *w, int at, const columns_s8 *x, int vectors, const int32_t *y,
+                      int added) {
+    const int8x16_t first = weights_s8(w, at);
+    int32_t sum = added ? vmladavaq_s8(*y, first, x->v0) : vmladavq_s8(first, x->v0);
+    if (vectors > 1) sum = vmladavaq_s8(sum, weights_s8(w, at + 16), x->v1);
+    if (vectors > 2) sum = vmladavaq_s8(sum, weights_s8(w, at + 32), x->v2);
+    if (vectors > 3) sum = vmladavaq_s8(sum, weights_s8(w, at + 48), x->v3);
+    return sum;
+}
+
+INLINE int32_t row_s16(const int8_t *w, int at, const columns_s16 *x, int vectors, const int32_t *y,
+                       int added) {
+    const int16x8_t first = weights_s16(w, at);
+    int32_t sum = added ? vmladavaq_s16(*y, first, x->v0) : vmladavq_s16(first, x->v0);
+    if (vectors > 1) sum = vmladavaq_s16(sum, weights_s16(w, at + 8), x->v1);
+    if (vectors > 2) sum = vmladavaq_s16(sum, weights_s16(w, at + 16), x->v2);
+    if (vectors > 3) sum = vmladavaq_s16(sum, weights_s16(w, at + 24), x->v3);
+    return sum;
+}
+
+/* Sums of rows over columns in registers, on to y where `added`. */
+INLINE void rows_s8(const int8_t *w, size_t apart, const columns_s8 x, int vectors, int32_t *y,
                     uint32_t rows, int added) {
-    for (; rows > 0; rows -= 2, w += 2 * apart, y += 2) {
-        const int8_t *v = w + apart;
-        int32_t a = added ? y[0] : 0, b = added ? y[1] : 0;
-        for (int k = 0; k < vectors; ++k) {
-            a = vmladavaq_s8(a, vldrbq_s8(w + 16 * k), x[k]);
-            b = vmladavaq_s8(b, vldrbq_s8(v + 16 * k), x[k]);
-        }
+    const int8_t *v = w + apart;
+    for (uint32_t turns = rows / 2; turns > 0; --turns, w += 2 * apart, v += 2 * apart, y += 2) {
+        const int32_t a = row_s8(w, 0, &x, vectors, y, added);
+        const int32_t b = row_s8(v, 0, &x, vectors, y + 1, added);
         y[0] = a;
         y[1] = b;
     }
 }
 
-INLINE void rows_s16(const int8_t *w, size_t apart, const int16x8_t *x, int vectors, int32_t *y,
+INLINE void rows_s16(const int8_t *w, size_t apart, const columns_s16 x, int vectors, int32_t *y,
                      uint32_t rows, int added) {
-    for (; rows > 0; rows -= 2, w += 2 * apart, y += 2) {
-        const int8_t *v = w + apart;
-        int32_t a = added ? y[0] : 0, b = added ? y[1] : 0;
-        for (int k = 0; k < vectors; ++k) {
-            a = vmladavaq_s16(a, vldrbq_s16(w + 8 * k), x[k]);
-            b = vmladavaq_s16(b, vldrbq_s16(v + 8 * k), x[k]);
-        }
+    const int8_t *v = w + apart;
+    for (uint32_t turns = rows / 2; turns > 0; --turns, w += 2 * apart, v += 2 * apart, y += 2) {
+        const int32_t a = row_s16(w, 0, &x, vectors, y, added);
+        const int32_t b = row_s16(v, 0, &x, vectors, y + 1, added);
         y[0] = a;
         y[1] = b;
     }
 }
 
-INLINE void part_s8(const int8_t *w, size_t apart, const int8_t *x, uint32_t columns, int vectors,
-                    int32_t *y, uint32_t rows, int added) {
-    int8x16_t own[4];
-    for (int k = 0; k < vectors - 1; ++k) own[k] = vldrbq_s8(x + 16 * k);
-    own[vectors - 1] =
-        vldrbq_z_s8(x + 16 * (vectors - 1), vctp8q(columns - 16 * ((uint32_t)vectors - 1)));
-    rows_s8(w, apart, own, vectors, y, rows, added);
+/* The same of rows of whole vectors, which then lie within reach of one register, 128 or 64 bytes
+ * of them in a turn. */
+INLINE void whole_s8(const int8_t *w, const columns_s8 x, int vectors, int32_t *y, uint32_t rows) {
+    const int together = 8 / vectors;
+    for (uint32_t turns = rows / (uint32_t)together; turns > 0; --turns, w += 128, y += together) {
+        ELSTM_UNROLL
+        for (int r = 0; r < together; ++r) y[r] = row_s8(w, 16 * vectors * r, &x, vectors, NULL, 0);
+    }
 }
 
-INLINE void part_s16(const int8_t *w, size_t apart, const int16_t *x, uint32_t columns, int vectors,
-                     int32_t *y, uint32_t rows, int added) {
-    int16x8_t own[4];
-    for (int k = 0; k < vectors - 1; ++k) own[k] = vldrhq_s16(x + 8 * k);
-    own[vectors - 1] =
-        vldrhq_z_s16(x + 8 * (vectors - 1), vctp16q(columns - 8 * ((uint32_t)vectors - 1)));
-    rows_s16(w, apart, own, vectors, y, rows, added);
+INLINE void whole_s16(const int8_t *w, const columns_s16 x, int vectors, int32_t *y,
+                      uint32_t rows) {
+    const int together = 8 / vectors;
+    for (uint32_t turns = rows / (uint32_t)together; turns > 0; --turns, w += 64, y += together) {
+        ELSTM_UNROLL
+        for (int r = 0; r < together; ++r) y[r] = row_s16(w, 8 * vectors * r, &x, vectors, NULL, 0);
+    }
 }
 
-INLINE void any_s8(const int8_t *w, size_t apart, const int8_t *x, int32_t *y, uint32_t rows,
-                   int added) {
-    uint32_t left = (uint32_t)apart;
-    for (; left > 64; left -= 64, w += 64, x += 64, added = 1)
-        if (added)
-            part_s8(w, apart, x, 64, 4, y, rows, 1);
-        else
-            part_s8(w, apart, x, 64, 4, y, rows, 0);
-    if (left > 48)
-        part_s8(w, apart, x, left, 4, y, rows, added);
-    else if (left > 32)
-        part_s8(w, apart, x, left, 3, y, rows, added);
-    else if (left > 16)
-        part_s8(w, apart, x, left, 2, y, rows, added);
+/* Of up to 64 columns. */
+INLINE void few_s8(const int8_t *w, size_t apart, const int8_t *x, uint32_t count, int32_t *y,
+                   uint32_t rows, int added) {
+    if (count > 48)
+        rows_s8(w, apart, loaded_s8(x, 4, count), 4, y, rows, added);
+    else if (count > 32)
+        rows_s8(w, apart, loaded_s8(x, 3, count), 3, y, rows, added);
+    else if (count > 16)
+        rows_s8(w, apart, loaded_s8(x, 2, count), 2, y, rows, added);
     else
-        part_s8(w, apart, x, left, 1, y, rows, added);
+        rows_s8(w, apart, loaded_s8(x, 1, count), 1, y, rows, added);
 }
 
-INLINE void any_s16(const int8_t *w, size_t apart, const int16_t *x, int32_t *y, uint32_t rows,
-                    int added) {
-    uint32_t left = (uint32_t)apart;
-    for (; left > 32; left -= 32, w += 32, x += 32, added = 1)
-        if (added)
-            part_s16(w, apart, x, 32, 4, y, rows, 1);
-        else
-            part_s16(w, apart, x, 32, 4, y, rows, 0);
-    if (left > 24)
-        part_s16(w, apart, x, left, 4, y, rows, added);
-    else if (left > 16)
-        part_s16(w, apart, x, left, 3, y, rows, added);
-    else if (left > 8)
-        part_s16(w, apart, x, left, 2, y, rows, added);
+/* Of up to 32. */
+INLINE void few_s16(const int8_t *w, size_t apart, const int16_t *x, uint32_t count, int32_t *y,
+                    uint32_t rows, int added) {
+    if (count > 24)
+        rows_s16(w, apart, loaded_s16(x, 4, count), 4, y, rows, added);
+    else if (count > 16)
+        rows_s16(w, apart, loaded_s16(x, 3, count), 3, y, rows, added);
+    else if (count > 8)
+        rows_s16(w, apart, loaded_s16(x, 2, count), 2, y, rows, added);
     else
-        part_s16(w, apart, x, left, 1, y, rows, added);
+        rows_s16(w, apart, loaded_s16(x, 1, count), 1, y, rows, added);
 }
 
-/* `apart`: bytes of a row, and how many columns of x are read. */
+/* The sums of `rows` rows, a multiple of 8. `apart`: bytes from one to the next, and how many
+ * columns of x are read. Rows of a known length are addressed from one register. */
 static __attribute__((noinline)) void product_s8(const int8_t *w, size_t apart, const int8_t *x,
                                                  int32_t *y, uint32_t rows, int added) {
-    any_s8(w, apart, x, y, rows, added);
+    uint32_t left = (uint32_t)apart;
+    if (!added && left == 16) {
+        whole_s8(w, loaded_s8(x, 1, 16), 1, y, rows);
+    } else if (!added && left == 32) {
+        whole_s8(w, loaded_s8(x, 2, 32), 2, y, rows);
+    } else if (!added && left == 64) {
+        whole_s8(w, loaded_s8(x, 4, 64), 4, y, rows);
+    } else {
+        if (!added && left > 64) {
+            rows_s8(w, apart, loaded_s8(x, 4, 64), 4, y, rows, 0);
+            left -= 64, w += 64, x += 64, added = 1;
+        }
+        for (; left > 64; left -= 64, w += 64, x += 64)
+            rows_s8(w, apart, loaded_s8(x, 4, 64), 4, y, rows, 1);
+        if (added)
+            few_s8(w, apart, x, left, y, rows, 1);
+        else
+            few_s8(w, apart, x, left, y, rows, 0);
+    }
 }
 
 static __attribute__((noinline)) void product_s16(const int8_t *w, size_t apart, const int16_t *x,
                                                   int32_t *y, uint32_t rows, int added) {
-    any_s16(w, apart, x, y, rows, added);
+    uint32_t left = (uint32_t)apart;
+    if (!added && left == 8) {
+        whole_s16(w, loaded_s16(x, 1, 8), 1, y, rows);
+    } else if (!added && left == 16) {
+        whole_s16(w, loaded_s16(x, 2, 16), 2, y, rows);
+    } else if (!added && left == 32) {
+        whole_s16(w, loaded_s16(x, 4, 32), 4, y, rows);
+    } else {
+        if (!added && left > 32) {
+            rows_s16(w, apart, loaded_s16(x, 4, 32), 4, y, rows, 0);
+            left -= 32, w += 32, x += 32, added = 1;
+        }
+        for (; left > 32; left -= 32, w += 32, x += 32)
+            rows_s16(w, apart, loaded_s16(x, 4, 32), 4, y, rows, 1);
+        if (added)
+            few_s16(w, apart, x, left, y, rows, 1);
+        else
+            few_s16(w, apart, x, left, y, rows, 0);
+    }
 }
 
 /* ---- 8 rows at once, those of even numbers in one vector, of odd in the other ---- */
