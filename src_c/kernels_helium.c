@@ -281,54 +281,47 @@ INLINE coefficients looked_up(const int16_t (*table)[2], uint32x4_t even, uint32
                           vreinterpretq_s16_u32(vsriq_n_u32(o, e, 16))};
 }
 
-/* raw of docs/numerics.md; s = v >> 15. */
-INLINE int16x8_t tanh_raw(int16x8_t v, int16x8_t s) {
-    const int16x8_t n = veorq_s16(s, vdupq_n_s16(0x7FFF)), b = veorq_s16(v, n);
+/* raw of docs/numerics.md, from which T and S are made; its sign is that of v. */
+INLINE int16x8_t tanh_raw(int16x8_t v) {
+    const int16x8_t n = veorq_s16(vshrq_n_s16(v, 15), vdupq_n_s16(0x7FFF)), b = veorq_s16(v, n);
     const int16x8_t u = vqrdmulhq_s16(b, b);
     const uint32x4_t both = vreinterpretq_u32_s16(u);
     const uint32x4_t odd = vshrq_n_u32(both, 28);
     const uint32x4_t even = vshrq_n_u32(vshlq_n_u32(both, 16), 28);
-    const int16x8_t r = veorq_s16(vshlq_n_s16(u, 4), vdupq_n_s16(-32768));
+    const int16x8_t r = vaddq_n_s16(vshlq_n_s16(u, 4), -32768);
     const coefficients upper = looked_up(segments[0], even, odd);
-    const coefficients lower = looked_up(segments[1], even, odd);
     int16x8_t q = vaddq_s16(upper.high, vqrdmulhq_s16(upper.low, r));
+    const coefficients lower = looked_up(segments[1], even, odd);
     q = vaddq_s16(lower.low, vqrdmulhq_s16(q, r));
     q = vaddq_s16(lower.high, vqrdmulhq_s16(q, r));
     return veorq_s16(q, n);
 }
 
-INLINE int16x8_t tanh_of(int16x8_t v) {
-    const int16x8_t s = vshrq_n_s16(v, 15);
-    return vsubq_s16(tanh_raw(v, s), s);
-}
+INLINE int16x8_t as_tanh(int16x8_t raw) { return vsubq_s16(raw, vshrq_n_s16(raw, 15)); }
 
-INLINE int16x8_t sigmoid_of(int16x8_t v) {
-    return vaddq_n_s16(vrshrq_n_s16(tanh_raw(v, vshrq_n_s16(v, 15)), 1), 16384);
-}
+INLINE int16x8_t as_sigmoid(int16x8_t raw) { return vaddq_n_s16(vrshrq_n_s16(raw, 1), 16384); }
 
 static void tanh_s16(int16_t *v, uint32_t count) {
-    for (; count >= 8; count -= 8, v += 8) vstrhq_s16(v, tanh_of(vldrhq_s16(v)));
+    for (; count >= 8; count -= 8, v += 8) vstrhq_s16(v, as_tanh(tanh_raw(vldrhq_s16(v))));
     loops_tanh_s16(v, count);
 }
 
 static void sigmoid_s16(int16_t *v, uint32_t count) {
-    for (; count >= 8; count -= 8, v += 8) vstrhq_s16(v, sigmoid_of(vldrhq_s16(v)));
+    for (; count >= 8; count -= 8, v += 8) vstrhq_s16(v, as_sigmoid(tanh_raw(vldrhq_s16(v))));
     loops_sigmoid_s16(v, count);
 }
 
 /* ---- cells ---- */
 
-/* The gates of 8 units become their c, and h. */
-INLINE int16x8_t cell_of(int16x8_t i, int16x8_t f, int16x8_t g, int16x8_t o,
-                         const elstm_cell_s8 *cell, uint32_t at) {
-    const int16x8_t added =
-        vqrdmulhq_n_s16(vqrdmulhq_s16(sigmoid_of(i), tanh_of(g)), (int16_t)cell->kappa);
-    const int16x8_t kept = vqrdmulhq_s16(sigmoid_of(f), vldrhq_s16(cell->c + at));
-    const int16x8_t c = vqaddq_s16(kept, added);
+/* The raw gates of 8 units, [gate][8], become their c, and h. */
+INLINE int16x8_t cell_of(const int16_t *raw, const elstm_cell_s8 *cell, uint32_t at) {
+    const int16x8_t i = as_sigmoid(vldrhq_s16(raw)), f = as_sigmoid(vldrhq_s16(raw + 8));
+    const int16x8_t g = as_tanh(vldrhq_s16(raw + 16)), o = as_sigmoid(vldrhq_s16(raw + 24));
+    const int16x8_t added = vqrdmulhq_n_s16(vqrdmulhq_s16(i, g), (int16_t)cell->kappa);
+    const int16x8_t c = vqaddq_s16(vqrdmulhq_s16(f, vldrhq_s16(cell->c + at)), added);
     vstrhq_s16(cell->c + at, c);
-    const int16x8_t p =
-        vqrdmulhq_s16(sigmoid_of(o), tanh_of(vqshlq_r_s16(c, (int32_t)cell->doublings)));
-    return vqrdmulhq_n_s16(p, (int16_t)cell->hidden_multiplier);
+    const int16x8_t fine = tanh_raw(vqshlq_r_s16(c, (int32_t)cell->doublings));
+    return vqrdmulhq_n_s16(vqrdmulhq_s16(o, as_tanh(fine)), (int16_t)cell->hidden_multiplier);
 }
 
 INLINE int16x8_t within_127(int16x8_t h) {
@@ -337,17 +330,19 @@ INLINE int16x8_t within_127(int16x8_t h) {
 
 static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups) {
+    const elstm_cell_s8 own = *cell;
+    const elstm_requantize rows = *q;
     for (uint32_t at = 0; at < 8 * groups; at += 8, acc += 32) {
-        int16x8_t z[4];
-        for (uint32_t gate = 0; gate < 4; ++gate)
-            z[gate] = requantized(vld2q_s32(acc + 8 * gate), q, 4 * at + 8 * gate);
-        const int16x8_t h = cell_of(z[0], z[1], z[2], z[3], cell, at);
-        if (cell->type == ELSTM_S8) {
-            vstrbq_s16((int8_t *)cell->h + at, within_127(h));
-            vstrbq_s16((int8_t *)cell->y + at, within_127(h));
+        int16_t raw[32];
+        for (uint32_t r = 0; r < 32; r += 8)
+            vstrhq_s16(raw + r, tanh_raw(requantized(vld2q_s32(acc + r), &rows, 4 * at + r)));
+        const int16x8_t h = cell_of(raw, &own, at);
+        if (own.type == ELSTM_S8) {
+            vstrbq_s16((int8_t *)own.h + at, within_127(h));
+            vstrbq_s16((int8_t *)own.y + at, within_127(h));
         } else {
-            vstrhq_s16((int16_t *)cell->h + at, h);
-            vstrhq_s16((int16_t *)cell->y + at, h);
+            vstrhq_s16((int16_t *)own.h + at, h);
+            vstrhq_s16((int16_t *)own.y + at, h);
         }
     }
 }
@@ -355,28 +350,30 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
 /* h stays what it was until the last group has read it; y holds the new one. */
 static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
                      const elstm_cell_s8 *cell) {
-    const elstm_matrix_s8 *kernel = l->kernel, *recurrent = l->recurrent;
-    const size_t apart_x = elstm_lanes_apart(kernel), apart_h = elstm_lanes_apart(recurrent);
-    const int8_t *w = kernel->weights, *r = recurrent->weights;
+    const elstm_cell_s8 own = *cell;
+    const elstm_rescale rescale = *l->rescale;
+    const elstm_requantize requantize = *l->requantize;
+    const uint32_t units = 8 * l->kernel->groups;
+    const size_t apart_x = elstm_lanes_apart(l->kernel), apart_h = elstm_lanes_apart(l->recurrent);
+    const int8_t *w = l->kernel->weights, *v = l->recurrent->weights;
     (void)scratch;
-    for (uint32_t at = 0; at < 8 * kernel->groups; at += 8, w += 32 * apart_x, r += 32 * apart_h) {
+    for (uint32_t at = 0; at < units; at += 8, w += 32 * apart_x, v += 32 * apart_h) {
         int32_t of_x[32], of_h[32];
-        int16x8_t z[4];
+        int16_t raw[32];
         product_s16(w, apart_x, x, of_x, 32, 0);
-        product_s8(r, apart_h, cell->h, of_h, 32, 0);
-        for (uint32_t gate = 0; gate < 4; ++gate) {
-            const uint32_t row = 4 * at + 8 * gate;
-            pair v = rescaled(vld2q_s32(of_x + 8 * gate), l->rescale, row);
-            const pair own = vld2q_s32(of_h + 8 * gate);
-            v.val[0] = vaddq_s32(v.val[0], own.val[0]);
-            v.val[1] = vaddq_s32(v.val[1], own.val[1]);
-            z[gate] = requantized(v, l->requantize, row);
+        product_s8(v, apart_h, own.h, of_h, 32, 0);
+        for (uint32_t r = 0; r < 32; r += 8) {
+            pair sums = rescaled(vld2q_s32(of_x + r), &rescale, 4 * at + r);
+            const pair again = vld2q_s32(of_h + r);
+            sums.val[0] = vaddq_s32(sums.val[0], again.val[0]);
+            sums.val[1] = vaddq_s32(sums.val[1], again.val[1]);
+            vstrhq_s16(raw + r, tanh_raw(requantized(sums, &requantize, 4 * at + r)));
         }
-        vstrbq_s16((int8_t *)cell->y + at, within_127(cell_of(z[0], z[1], z[2], z[3], cell, at)));
+        vstrbq_s16((int8_t *)own.y + at, within_127(cell_of(raw, &own, at)));
     }
-    for (uint32_t at = 0; at < 8 * kernel->groups; at += 16) {
-        const mve_pred16_t real = vctp8q(8 * kernel->groups - at);
-        vstrbq_p_s8((int8_t *)cell->h + at, vldrbq_z_s8((const int8_t *)cell->y + at, real), real);
+    for (uint32_t at = 0; at < units; at += 16) {
+        const mve_pred16_t real = vctp8q(units - at);
+        vstrbq_p_s8((int8_t *)own.h + at, vldrbq_z_s8((const int8_t *)own.y + at, real), real);
     }
 }
 
@@ -454,5 +451,5 @@ const elstm_kernels elstm_kernels_helium = {
 };
 
 #else
-typedef int elstm_helium_is_not_built;
+typedef int elstm_kernels_helium_not_built;
 #endif

@@ -1,6 +1,6 @@
 """The helium set on an emulated Cortex-M55: equal to scalar and to the NumPy reference, and what its steps take.
 
-    python tools/test_helium.py           golden s8 images in the rows layout, LSTMs of many sizes, then counts
+python tools/test_helium.py           golden s8 images in the rows layout, LSTMs of many sizes, then counts
 """
 
 from __future__ import annotations
@@ -36,9 +36,14 @@ def images() -> dict[str, bytes]:
 
 def source(given: dict[str, bytes]) -> str:
     """C of the images as arrays."""
-    lines = ['#include "edgelstm.h"', "typedef struct { const char *name; const unsigned char *bytes; uint32_t size; } listed;"]
+    lines = [
+        '#include "edgelstm.h"',
+        "typedef struct { const char *name; const unsigned char *bytes; uint32_t size; } listed;",
+    ]
     for k, image in enumerate(given.values()):
-        lines.append(f"static const unsigned char image_{k}[] __attribute__((aligned(16))) = {{{','.join(map(str, image))}}};")
+        lines.append(
+            f"static const unsigned char image_{k}[] __attribute__((aligned(16))) = {{{','.join(map(str, image))}}};"
+        )
     lines.append("extern const listed images[]; extern const uint32_t image_count, counted;")
     entries = (f'{{"{name}", image_{k}, sizeof image_{k}}}' for k, name in enumerate(given))
     lines.append(f"const listed images[] = {{{', '.join(entries)}}};")
@@ -55,7 +60,13 @@ def main() -> int:
             folder = Path(name)
             (folder / "images.c").write_text(source(given))
             sources = [ROOT / "tests" / "firmware" / "test_helium.c", folder / "images.c", *core]
-            options = ["-DELSTM_LAYOUT_ROWS=1", "-DELSTM_LINKS_F32=0", "-DELSTM_LINKS_TFL8=0", f"-I{ROOT / 'src_c'}", "-lm"]
+            options = [
+                "-DELSTM_LAYOUT_ROWS=1",
+                "-DELSTM_LINKS_F32=0",
+                "-DELSTM_LINKS_TFL8=0",
+                f"-I{ROOT / 'src_c'}",
+                "-lm",
+            ]
             ran = run(board, build(board, sources, folder / "test.elf", options), build_plugin(folder))
     except Failure as failure:
         print(failure)
