@@ -140,7 +140,7 @@ def test_the_folder_compiles_and_answers_here(image, tmp_path):
     (tmp_path / "ports.c").write_text(
         '#include <stdio.h>\n#include "model.h"\n#define ONE (1 << MODEL_INPUT_0_PLACES)\nint main(void) {\n'
         "    for (int k = -20; k < 20; ++k)\n"
-        '        printf("%d %d\\n", model_input_0(0, k * 65536), model_input_0(1, k * (1 << MODEL_INPUT_0_PLACES)));\n'
+        '        printf("%d %d\\n", model_input_0(0, k * ONE), model_input_0(1, 9000 * k * ONE));\n'
         "    return 0;\n}\n"
     )
     command = [*flags, f"-I{place}", *library, str(tmp_path / "ports.c"), "-o", str(tmp_path / "ports")]

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import tempfile
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,11 @@ class CPort:
     @property
     def label(self) -> str:
         return f"{'input' if self.input else 'output'} {self.index}, `{self.name}`"
+
+    @property
+    def comment(self) -> str:
+        """The words of a C comment."""
+        return "\n * ".join(line for text in (self.what, *self.lines) for line in textwrap.wrap(text, 94))
 
     @property
     def what(self) -> str:
@@ -346,7 +352,7 @@ def _floats(values: np.ndarray[Any, Any]) -> list[str]:
 
 def safe(text: str) -> str:
     """A name, which may be anybody's, as it may stand in a C comment and in Markdown."""
-    return re.sub(r"[^\w .,:;()\[\]+=%-]", "_", text.encode("ascii", "replace").decode())
+    return re.sub(r"[^\w .,:;()\[\]+=%°²³-]", "_", text)
 
 
 def _lines(image: bytes) -> Iterator[tuple[str, list[str]]]:
