@@ -367,7 +367,14 @@ def test_all(names: Sequence[str]) -> bool:
     require(COMPILER, EMULATOR, *HOSTS)
     passed = True
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for good, lines in pool.map(lambda one: test_model(one, Path(name)), names):
+
+        def test(one: str) -> tuple[bool, str]:
+            try:
+                return test_model(one, Path(name))
+            except Failure as failure:
+                return False, f"FAIL {one}: {failure}"
+
+        for good, lines in pool.map(test, names):
             passed &= good
             print(lines, flush=True)
     return passed

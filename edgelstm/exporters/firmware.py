@@ -25,20 +25,36 @@ from .firmware_ports import Conversion
 ALIGN = 16  # ELSTM_ALIGN
 C_TYPES = {"f32": "float", "s8": "int8_t", "s16": "int16_t"}
 KINDS = {"f32": "float", "s8": "int8", "tfl8": "int8 TFLite"}
-SETS = {
-    "dsp": "defined(__GNUC__) && defined(__arm__) && !defined(__ARMEB__) && defined(__ARM_FEATURE_SIMD32)",
-    "scalar": "",
-}
-"""Kernel sets of which a build compiles one, best first, each with what its compiler must say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One of the builds that the folder's compiler chooses from."""
+
+    kernels: str
+    condition: str  # of the preprocessor; "" for all that is left
+    words: str  # the same for people
+    scratch: int  # bytes a unit that the set's kernel of an LSTM's whole step asks for
+
+
+DSP = Variant(
+    "dsp",
+    "defined(__GNUC__) && defined(__arm__) && !defined(__ARMEB__) && defined(__ARM_FEATURE_SIMD32)",
+    "Arm with DSP instructions: Cortex-M4, M7, M33",
+    2,
+)
+THUMB = Variant("small", "defined(__thumb__) && !defined(__thumb2__)", "Cortex-M0, M0+", 4)
+SMALL = Variant("small", "", "all else: Cortex-M3, RISC-V", 2)
+VARIANTS = (DSP, THUMB, SMALL)
+"""Best first."""
 TARGETS = {
-    "cortex-m0plus": "scalar",
-    "cortex-m3": "scalar",
-    "cortex-m4": "dsp",
-    "cortex-m7": "dsp",
-    "cortex-m33": "dsp",
-    "rv32imc": "scalar",
+    "cortex-m0plus": (THUMB,),
+    "cortex-m3": (SMALL,),
+    "cortex-m4": (DSP,),
+    "cortex-m7": (DSP,),
+    "cortex-m33": (DSP,),
+    "rv32imc": (SMALL,),
 }
-"""The kernel set of each."""
 TEMPLATES = (
     "CMakeLists.txt",
     "README.md",
@@ -186,11 +202,11 @@ def render(image: str | os.PathLike[str] | bytes, name: str = "model", target: s
 
     if target is not None and target not in TARGETS:
         raise ExportError(f"no target is called {target!r}; there are {', '.join(TARGETS)}")
-    sets = {TARGETS[target]: ""} if target else SETS
+    variants = TARGETS[target] if target else VARIANTS
     runner = Runner(image)
-    values = _values(runner, name, sets)
+    values = _values(runner, name, target, variants)
     kinds = values["kinds"]
-    core = sources.needed(kinds, sets)
+    core = sources.needed(kinds, {one.kernels for one in variants}, values["links"]["f32"] == 1)
     if not any(port.conversion or port.scaler for port in values["ports"]):
         written = [file for file in TEMPLATES if file != "model_ports.c"]
     else:
@@ -207,7 +223,7 @@ def render(image: str | os.PathLike[str] | bytes, name: str = "model", target: s
     return core | {file: environment.get_template(f"{file}.j2").render(values) for file in written}
 
 
-def _values(runner: Runner, name: str, sets: dict[str, str]) -> dict[str, Any]:
+def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Variant]) -> dict[str, Any]:
     """What the templates read."""
     described = runner.description
     if not described.example_steps:
@@ -222,7 +238,6 @@ def _values(runner: Runner, name: str, sets: dict[str, str]) -> dict[str, Any]:
     ports = [*_ports(runner, steps, True), *_ports(runner, steps, False)]
     kinds = sorted({layer.kind for layer in described.layers})
     clocks, layers, tensors, _ = runner.arena_parts(most, 0)
-    rests = {one: runner.arena_parts(most, sources.step_scratch(one))[3] for one in sets}
     number_type = described.number_type
     links = {
         "f32": int(number_type != "s8"),
@@ -247,8 +262,12 @@ def _values(runner: Runner, name: str, sets: dict[str, str]) -> dict[str, Any]:
         "example_steps": described.example_steps,
         "align": ALIGN,
         "arena": {"layers": layers, "tensors": tensors},
-        "sets": [{"name": one, "condition": condition, "rest": rests[one]} for one, condition in sets.items()],
-        "chosen": _chosen(sets),
+        "target": target,
+        "variants": [
+            {"kernels": one.kernels, "condition": one.condition, "rest": runner.arena_parts(most, one.scratch)[3]}
+            for one in variants
+        ],
+        "chosen": ", ".join(f"`{one.kernels}` ({one.words})" for one in variants),
         "links": links,
         "most": limits,
         "asserts": _asserts(limits),
@@ -260,11 +279,6 @@ def _values(runner: Runner, name: str, sets: dict[str, str]) -> dict[str, Any]:
         "door": _door(number_type),
         "answer": _answer(ports),
     }
-
-
-def _chosen(sets: dict[str, str]) -> str:
-    named = [f"`{name}`" + (f" where `{condition}`" if condition else "") for name, condition in sets.items()]
-    return ", else ".join(named) + (", while compiling" if len(sets) > 1 else "")
 
 
 def _asserts(limits: dict[str, int]) -> list[tuple[str, str]]:

@@ -10,20 +10,20 @@ from ..errors import ExportError
 
 PACKAGE = Path(__file__).resolve().parent.parent
 BASE = ("activations.c", "cells.c", "clocks.c", "model.c", "rows.c", "runner.c")
+FLOATS = ("activations_f32.c", "tfl8.c")  # beside those of a model with floats at its ports
 MOVERS = ("reverse", "crop", "pad", "repeat", "split", "group", "transpose")
 SHARED = {  # beside a layer's own file, by a word of its name
     "conv1d": ["windows.c"],
     "pool1d": ["windows.c"],
     "reduce": ["reduce.c"],
     "combine": ["combine.c"],
-    "tfl8": ["combine.c", "tfl8.c"],
+    "tfl8": ["combine.c"],
+    "lstm_tfl8": ["kernels_scalar.c"],
     **{name: ["windows.c"] for name in MOVERS},
 }
 OWN = {"elstm_build.h"}  # written for each model
 INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 LAYER = re.compile(r"^const elstm_layer elstm_layer_(\w+) = ", re.MULTILINE)
-SUMS = 16  # bytes: of four gates an int32 each
-SCRATCH = re.compile(r"\.step_scratch = (\d+)")
 
 
 def core() -> Path:
@@ -32,11 +32,11 @@ def core() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "src_c"
 
 
-def needed(kinds: Iterable[str], kernels: Iterable[str]) -> dict[str, str]:
+def needed(kinds: Iterable[str], kernels: Iterable[str], floats: bool) -> dict[str, str]:
     """The texts of the core's files for layers of these kinds and these kernel sets, by name."""
     folder = core()
     kinds = set(kinds)
-    names = {*BASE, *(f"kernels_{name}.c" for name in kernels)}
+    names = {*BASE, *(FLOATS if floats else ()), *(f"kernels_{name}.c" for name in kernels)}
     names |= {file for word, files in SHARED.items() if any(word in kind for kind in kinds) for file in files}
     found: set[str] = set()
     for path in folder.glob("*.c"):
@@ -52,9 +52,3 @@ def needed(kinds: Iterable[str], kernels: Iterable[str]) -> dict[str, str]:
         texts[name] = (folder / name).read_text()
         names |= set(INCLUDE.findall(texts[name])) - texts.keys() - OWN
     return dict(sorted(texts.items()))
-
-
-def step_scratch(kernels: str) -> int:
-    """Bytes a unit that an LSTM's whole step takes of a set: what its joined kernel asks for, or the sums."""
-    found = SCRATCH.search((core() / f"kernels_{kernels}.c").read_text())
-    return int(found[1]) if found else SUMS
