@@ -63,7 +63,8 @@ typedef struct {
 
 typedef struct {
     const int8_t *weights;  /* [groups][quads][gates][8][4], or in the rows layout
-                             * [groups][gates][8][quads][4] with 16 bytes readable behind the last;
+                             * [groups][gates][8][quads][4] from a multiple of 4 on, with 16
+                             * bytes readable behind the last;
                              * -127 ... 127 */
     const int32_t *surplus; /* [rows], what the set's prepare_s8 made, or NULL where it has none */
     uint32_t groups, gates, quads;

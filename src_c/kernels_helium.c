@@ -52,7 +52,7 @@ INLINE columns_s16 loaded_s16(const int16_t *x, int vectors, uint32_t count) {
  * additions. */
 INLINE int8x16_t weights_s8(const int8_t *w, int at) {
     int8x16_t v;
-    __asm__("vldrb.8 %q0, [%1, %2]" : "=w"(v) : "r"(w), "i"(at));
+    __asm__("vldrw.32 %q0, [%1, %2]" : "=w"(v) : "r"(w), "i"(at));
     return v;
 }
 
@@ -82,45 +82,56 @@ INLINE int32_t row_s16(const int8_t *w, int at, const columns_s16 *x, int vector
     return sum;
 }
 
+/* Two sums leave, y moves on. */
+INLINE int32_t *leaving(int32_t *y, int32_t a, int32_t b) {
+    __asm__ volatile("strd %1, %2, [%0], #8" : "+r"(y) : "r"(a), "r"(b) : "memory");
+    return y;
+}
+
 /* Sums of rows over columns in registers, on to y where `added`. */
 INLINE void rows_s8(const int8_t *w, size_t apart, const columns_s8 x, int vectors, int32_t *y,
                     uint32_t rows, int added) {
     const int8_t *v = w + apart;
-    for (uint32_t turns = rows / 2; turns > 0; --turns, w += 2 * apart, v += 2 * apart, y += 2) {
+    for (uint32_t turns = rows / 2; turns > 0; --turns, w += 2 * apart, v += 2 * apart) {
         const int32_t a = row_s8(w, 0, &x, vectors, y, added);
         const int32_t b = row_s8(v, 0, &x, vectors, y + 1, added);
-        y[0] = a;
-        y[1] = b;
+        y = leaving(y, a, b);
     }
 }
 
 INLINE void rows_s16(const int8_t *w, size_t apart, const columns_s16 x, int vectors, int32_t *y,
                      uint32_t rows, int added) {
     const int8_t *v = w + apart;
-    for (uint32_t turns = rows / 2; turns > 0; --turns, w += 2 * apart, v += 2 * apart, y += 2) {
+    for (uint32_t turns = rows / 2; turns > 0; --turns, w += 2 * apart, v += 2 * apart) {
         const int32_t a = row_s16(w, 0, &x, vectors, y, added);
         const int32_t b = row_s16(v, 0, &x, vectors, y + 1, added);
-        y[0] = a;
-        y[1] = b;
+        y = leaving(y, a, b);
     }
 }
 
-/* The same of rows of whole vectors, which then lie within reach of one register, 128 or 64 bytes
- * of them in a turn. */
-INLINE void whole_s8(const int8_t *w, const columns_s8 x, int vectors, int32_t *y, uint32_t rows) {
-    const int together = 8 / vectors;
-    for (uint32_t turns = rows / (uint32_t)together; turns > 0; --turns, w += 128, y += together) {
+/* The same of `together` rows in a turn, whose known distance keeps them within reach of one
+ * register: 508 bytes of int8, 127 of those that are widened. */
+INLINE void near_s8(const int8_t *w, int apart, int together, const columns_s8 x, int vectors,
+                    int32_t *y, uint32_t rows, int added) {
+    for (uint32_t turns = rows / (uint32_t)together; turns > 0; --turns, w += apart * together) {
         ELSTM_UNROLL
-        for (int r = 0; r < together; ++r) y[r] = row_s8(w, 16 * vectors * r, &x, vectors, NULL, 0);
+        for (int r = 0; r < together; r += 2) {
+            const int32_t a = row_s8(w, apart * r, &x, vectors, y, added);
+            const int32_t b = row_s8(w, apart * r + apart, &x, vectors, y + 1, added);
+            y = leaving(y, a, b);
+        }
     }
 }
 
-INLINE void whole_s16(const int8_t *w, const columns_s16 x, int vectors, int32_t *y,
-                      uint32_t rows) {
-    const int together = 8 / vectors;
-    for (uint32_t turns = rows / (uint32_t)together; turns > 0; --turns, w += 64, y += together) {
+INLINE void near_s16(const int8_t *w, int apart, int together, const columns_s16 x, int vectors,
+                     int32_t *y, uint32_t rows, int added) {
+    for (uint32_t turns = rows / (uint32_t)together; turns > 0; --turns, w += apart * together) {
         ELSTM_UNROLL
-        for (int r = 0; r < together; ++r) y[r] = row_s16(w, 8 * vectors * r, &x, vectors, NULL, 0);
+        for (int r = 0; r < together; r += 2) {
+            const int32_t a = row_s16(w, apart * r, &x, vectors, y, added);
+            const int32_t b = row_s16(w, apart * r + apart, &x, vectors, y + 1, added);
+            y = leaving(y, a, b);
+        }
     }
 }
 
@@ -156,11 +167,14 @@ static __attribute__((noinline)) void product_s8(const int8_t *w, size_t apart, 
                                                  int32_t *y, uint32_t rows, int added) {
     uint32_t left = (uint32_t)apart;
     if (!added && left == 16) {
-        whole_s8(w, loaded_s8(x, 1, 16), 1, y, rows);
+        near_s8(w, 16, 8, loaded_s8(x, 1, 16), 1, y, rows, 0);
     } else if (!added && left == 32) {
-        whole_s8(w, loaded_s8(x, 2, 32), 2, y, rows);
+        near_s8(w, 32, 8, loaded_s8(x, 2, 32), 2, y, rows, 0);
     } else if (!added && left == 64) {
-        whole_s8(w, loaded_s8(x, 4, 64), 4, y, rows);
+        near_s8(w, 64, 4, loaded_s8(x, 4, 64), 4, y, rows, 0);
+    } else if (!added && left == 128) {
+        near_s8(w, 128, 4, loaded_s8(x, 4, 64), 4, y, rows, 0);
+        near_s8(w + 64, 128, 4, loaded_s8(x + 64, 4, 64), 4, y, rows, 1);
     } else {
         if (!added && left > 64) {
             rows_s8(w, apart, loaded_s8(x, 4, 64), 4, y, rows, 0);
@@ -179,11 +193,14 @@ static __attribute__((noinline)) void product_s16(const int8_t *w, size_t apart,
                                                   int32_t *y, uint32_t rows, int added) {
     uint32_t left = (uint32_t)apart;
     if (!added && left == 8) {
-        whole_s16(w, loaded_s16(x, 1, 8), 1, y, rows);
+        near_s16(w, 8, 8, loaded_s16(x, 1, 8), 1, y, rows, 0);
     } else if (!added && left == 16) {
-        whole_s16(w, loaded_s16(x, 2, 16), 2, y, rows);
+        near_s16(w, 16, 8, loaded_s16(x, 2, 16), 2, y, rows, 0);
     } else if (!added && left == 32) {
-        whole_s16(w, loaded_s16(x, 4, 32), 4, y, rows);
+        near_s16(w, 32, 4, loaded_s16(x, 4, 32), 4, y, rows, 0);
+    } else if (!added && left == 64) {
+        near_s16(w, 64, 2, loaded_s16(x, 4, 32), 4, y, rows, 0);
+        near_s16(w + 32, 64, 2, loaded_s16(x + 32, 4, 32), 4, y, rows, 1);
     } else {
         if (!added && left > 32) {
             rows_s16(w, apart, loaded_s16(x, 4, 32), 4, y, rows, 0);
