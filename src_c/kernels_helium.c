@@ -88,29 +88,29 @@ INLINE int32_t *leaving(int32_t *y, int32_t a, int32_t b) {
     return y;
 }
 
-/* Sums of rows over columns in registers, on to y where `added`. */
+/* Sums of rows over columns in registers, on to y. */
 INLINE void rows_s8(const int8_t *w, size_t apart, const columns_s8 x, int vectors, int32_t *y,
-                    uint32_t rows, int added) {
+                    uint32_t rows) {
     const int8_t *v = w + apart;
     for (uint32_t turns = rows / 2; turns > 0; --turns, w += 2 * apart, v += 2 * apart) {
-        const int32_t a = row_s8(w, 0, &x, vectors, y, added);
-        const int32_t b = row_s8(v, 0, &x, vectors, y + 1, added);
+        const int32_t a = row_s8(w, 0, &x, vectors, y, 1);
+        const int32_t b = row_s8(v, 0, &x, vectors, y + 1, 1);
         y = leaving(y, a, b);
     }
 }
 
 INLINE void rows_s16(const int8_t *w, size_t apart, const columns_s16 x, int vectors, int32_t *y,
-                     uint32_t rows, int added) {
+                     uint32_t rows) {
     const int8_t *v = w + apart;
     for (uint32_t turns = rows / 2; turns > 0; --turns, w += 2 * apart, v += 2 * apart) {
-        const int32_t a = row_s16(w, 0, &x, vectors, y, added);
-        const int32_t b = row_s16(v, 0, &x, vectors, y + 1, added);
+        const int32_t a = row_s16(w, 0, &x, vectors, y, 1);
+        const int32_t b = row_s16(v, 0, &x, vectors, y + 1, 1);
         y = leaving(y, a, b);
     }
 }
 
-/* The same of `together` rows in a turn, whose known distance keeps them within reach of one
- * register: 508 bytes of int8, 127 of those that are widened. */
+/* The same, on to y where `added`, of `together` rows in a turn, whose known distance keeps them
+ * within reach of one register: 508 bytes of int8, 127 of those that are widened. */
 INLINE void near_s8(const int8_t *w, int apart, int together, const columns_s8 x, int vectors,
                     int32_t *y, uint32_t rows, int added) {
     for (uint32_t turns = rows / (uint32_t)together; turns > 0; --turns, w += apart * together) {
@@ -135,30 +135,8 @@ INLINE void near_s16(const int8_t *w, int apart, int together, const columns_s16
     }
 }
 
-/* Of up to 64 columns. */
-INLINE void few_s8(const int8_t *w, size_t apart, const int8_t *x, uint32_t count, int32_t *y,
-                   uint32_t rows, int added) {
-    if (count > 48)
-        rows_s8(w, apart, loaded_s8(x, 4, count), 4, y, rows, added);
-    else if (count > 32)
-        rows_s8(w, apart, loaded_s8(x, 3, count), 3, y, rows, added);
-    else if (count > 16)
-        rows_s8(w, apart, loaded_s8(x, 2, count), 2, y, rows, added);
-    else
-        rows_s8(w, apart, loaded_s8(x, 1, count), 1, y, rows, added);
-}
-
-/* Of up to 32. */
-INLINE void few_s16(const int8_t *w, size_t apart, const int16_t *x, uint32_t count, int32_t *y,
-                    uint32_t rows, int added) {
-    if (count > 24)
-        rows_s16(w, apart, loaded_s16(x, 4, count), 4, y, rows, added);
-    else if (count > 16)
-        rows_s16(w, apart, loaded_s16(x, 3, count), 3, y, rows, added);
-    else if (count > 8)
-        rows_s16(w, apart, loaded_s16(x, 2, count), 2, y, rows, added);
-    else
-        rows_s16(w, apart, loaded_s16(x, 1, count), 1, y, rows, added);
+INLINE void clear(int32_t *y, uint32_t rows) {
+    for (uint32_t r = 0; r < rows; r += 4) vstrwq_s32(y + r, vdupq_n_s32(0));
 }
 
 /* The sums of `rows` rows, a multiple of 8. `apart`: bytes from one to the next, and how many
@@ -176,16 +154,17 @@ static __attribute__((noinline)) void product_s8(const int8_t *w, size_t apart, 
         near_s8(w, 128, 4, loaded_s8(x, 4, 64), 4, y, rows, 0);
         near_s8(w + 64, 128, 4, loaded_s8(x + 64, 4, 64), 4, y, rows, 1);
     } else {
-        if (!added && left > 64) {
-            rows_s8(w, apart, loaded_s8(x, 4, 64), 4, y, rows, 0);
-            left -= 64, w += 64, x += 64, added = 1;
+        if (!added) clear(y, rows);
+        for (uint32_t count; left > 48; left -= count, w += count, x += count) {
+            count = left < 64 ? left : 64;
+            rows_s8(w, apart, loaded_s8(x, 4, count), 4, y, rows);
         }
-        for (; left > 64; left -= 64, w += 64, x += 64)
-            rows_s8(w, apart, loaded_s8(x, 4, 64), 4, y, rows, 1);
-        if (added)
-            few_s8(w, apart, x, left, y, rows, 1);
-        else
-            few_s8(w, apart, x, left, y, rows, 0);
+        if (left > 32)
+            rows_s8(w, apart, loaded_s8(x, 3, left), 3, y, rows);
+        else if (left > 16)
+            rows_s8(w, apart, loaded_s8(x, 2, left), 2, y, rows);
+        else if (left > 0)
+            rows_s8(w, apart, loaded_s8(x, 1, left), 1, y, rows);
     }
 }
 
@@ -202,16 +181,17 @@ static __attribute__((noinline)) void product_s16(const int8_t *w, size_t apart,
         near_s16(w, 64, 2, loaded_s16(x, 4, 32), 4, y, rows, 0);
         near_s16(w + 32, 64, 2, loaded_s16(x + 32, 4, 32), 4, y, rows, 1);
     } else {
-        if (!added && left > 32) {
-            rows_s16(w, apart, loaded_s16(x, 4, 32), 4, y, rows, 0);
-            left -= 32, w += 32, x += 32, added = 1;
+        if (!added) clear(y, rows);
+        for (uint32_t count; left > 24; left -= count, w += count, x += count) {
+            count = left < 32 ? left : 32;
+            rows_s16(w, apart, loaded_s16(x, 4, count), 4, y, rows);
         }
-        for (; left > 32; left -= 32, w += 32, x += 32)
-            rows_s16(w, apart, loaded_s16(x, 4, 32), 4, y, rows, 1);
-        if (added)
-            few_s16(w, apart, x, left, y, rows, 1);
-        else
-            few_s16(w, apart, x, left, y, rows, 0);
+        if (left > 16)
+            rows_s16(w, apart, loaded_s16(x, 3, left), 3, y, rows);
+        else if (left > 8)
+            rows_s16(w, apart, loaded_s16(x, 2, left), 2, y, rows);
+        else if (left > 0)
+            rows_s16(w, apart, loaded_s16(x, 1, left), 1, y, rows);
     }
 }
 
