@@ -37,7 +37,8 @@
 #endif
 
 /* SIMD in ordinary registers is part of what a build is for, or left out: no system tells it. */
-#if defined(__GNUC__) && defined(__arm__) && !defined(__ARMEB__) && defined(__ARM_FEATURE_SIMD32)
+#if defined(__GNUC__) && defined(__arm__) && !defined(__ARMEB__) &&                                \
+    defined(__ARM_FEATURE_SIMD32) && !ELSTM_LAYOUT_ROWS
 #define ELSTM_BUILDS_DSP
 #endif
 

@@ -28,7 +28,7 @@ static void pair_s16(const int16_t *x, uint32_t *pairs, uint32_t quads) {
 }
 
 /* One quad of four rows, sums in r8 ... r11, weights at r12. */
-#define QUAD(x02, x13, stride)                                                                     \
+#define QUAD(x02, x13)                                                                             \
     "ldrd r4, r5, [r12, #8]\n\t"                                                                   \
     "sxtb16 r6, r4, ror #8\n\t"                                                                    \
     "sxtb16 r4, r4\n\t"                                                                            \
@@ -38,7 +38,7 @@ static void pair_s16(const int16_t *x, uint32_t *pairs, uint32_t quads) {
     "smlad r10, r4, " x02 ", r10\n\t"                                                              \
     "smlad r11, r6, " x13 ", r11\n\t"                                                              \
     "smlad r11, r5, " x02 ", r11\n\t"                                                              \
-    "ldrd r4, r5, [r12], #" stride "\n\t"                                                          \
+    "ldrd r4, r5, [r12], #128\n\t"                                                                 \
     "sxtb16 r6, r4, ror #8\n\t"                                                                    \
     "sxtb16 r4, r4\n\t"                                                                            \
     "smlad r8, r6, " x13 ", r8\n\t"                                                                \
@@ -49,82 +49,171 @@ static void pair_s16(const int16_t *x, uint32_t *pairs, uint32_t quads) {
     "smlad r9, r5, " x02 ", r9\n\t"
 
 /* So many quads, at least one: r7 counts them, r12 walks over weights, lr over columns. */
-#define PRODUCTS(stride)                                                                           \
+#define PRODUCTS                                                                                   \
     "lsrs r7, r7, #1\n\t"                                                                          \
     "bcc 2f\n\t"                                                                                   \
     "ldrd r2, r3, [lr], #8\n\t"                                                                    \
     "add r7, r7, #1\n\t"                                                                           \
     "b 3f\n"                                                                                       \
     "2:\n\t"                                                                                       \
-    "ldm lr!, {r0, r1, r2, r3}\n\t" QUAD("r0", "r1", stride) /* */                                 \
-        "3:\n\t" QUAD("r2", "r3", stride)                    /* */                                 \
+    "ldm lr!, {r0, r1, r2, r3}\n\t" QUAD("r0", "r1") /* */                                         \
+        "3:\n\t" QUAD("r2", "r3")                    /* */                                         \
         "subs r7, r7, #1\n\t"                                                                      \
         "bne 2b\n\t"
 
-/* y[r] += the products of a group's rows, four of them at a time. Weights are at 4 bytes: ldrd
- * demands it. All registers are used, so the two that may hold the frame are saved by hand. */
-#define DEFINE_PRODUCTS(name, stride, lanes)                                                       \
-    static void name(const int8_t *weights, const uint32_t *pairs, uint32_t quads, int32_t *y) {   \
-        register int32_t *r0 __asm__("r0") = y;                                                    \
-        register uint32_t r1 __asm__("r1") = quads;                                                \
-        register const int8_t *r2 __asm__("r2") = weights;                                         \
-        register const uint32_t *r3 __asm__("r3") = pairs;                                         \
-        register const int32_t *r4 __asm__("r4") = y + (lanes);                                    \
-        __asm__ volatile(                                                                          \
-            ".syntax unified\n\t"                                                                  \
-            "push {r0, r1, r2, r3, r4, r7, r11}\n"                                                 \
-            "0:\n\t"                                                                               \
-            "ldm sp, {r0, r7, r12, lr}\n\t"                                                        \
-            "ldm r0, {r8, r9, r10, r11}\n\t"                                                       \
-            "add r1, r12, #16\n\t"                                                                 \
-            "str r1, [sp, #8]\n\t" PRODUCTS(stride) "ldr r0, [sp]\n\t"                             \
-                                                    "ldr r1, [sp, #16]\n\t"                        \
-                                                    "stm r0!, {r8, r9, r10, r11}\n\t"              \
-                                                    "str r0, [sp]\n\t"                             \
-                                                    "cmp r0, r1\n\t"                               \
-                                                    "bne 0b\n\t"                                   \
-                                                    "pop {r0, r1, r2, r3, r4, r7, r11}"            \
-            : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3), "+r"(r4)                                     \
-            :                                                                                      \
-            : "r5", "r6", "r8", "r9", "r10", "r12", "lr", "cc", "memory");                         \
-    }
+/* What the rows of a group come from; all but the columns move on with the rows. Weights stand at 4
+ * bytes, as ldrd demands. */
+typedef struct {
+    int32_t *z;
+    uint32_t goes_on; /* 0: sums start at 0, 1: as z stands */
+    uint32_t quads;
+    const int8_t *weights;
+    const uint32_t *x;
+    const int8_t *kx;
+    const int32_t *bias;
+    uint32_t quads_h;
+    const int8_t *recurrent;
+    const uint32_t *h;
+    const int8_t *shift;
+    const int16_t *multiplier;
+    const int32_t *end;
+    uint32_t fours; /* 0x04040404 */
+    uint32_t alone; /* 1: z becomes the sums of x, 0: all of it */
+} group_rows;
 
-DEFINE_PRODUCTS(products_32, "128", 32)
-DEFINE_PRODUCTS(products_8, "32", 8)
+/* Two rows' z of their sums; shifts + 4 in the bytes of r2, 0x4000 in r12. */
+#define REQUANTIZE(a, b, multipliers)                                                              \
+    "lsl " a ", " a ", #4\n\t"                                                                     \
+    "lsl " b ", " b ", #4\n\t"                                                                     \
+    "asr " a ", " a ", r2\n\t"                                                                     \
+    "lsr r2, r2, #8\n\t"                                                                           \
+    "asr " b ", " b ", r2\n\t"                                                                     \
+    "lsr r2, r2, #8\n\t"                                                                           \
+    "ssat " a ", #16, " a "\n\t"                                                                   \
+    "ssat " b ", #16, " b "\n\t"                                                                   \
+    "smlabb r3, " a ", " multipliers ", r12\n\t"                                                   \
+    "smlabt r7, " b ", " multipliers ", r12\n\t"                                                   \
+    "add " a ", " a ", r3, asr #15\n\t"                                                            \
+    "add " b ", " b ", r7, asr #15\n\t"                                                            \
+    "ssat " a ", #16, " a "\n\t"                                                                   \
+    "ssat " b ", #16, " b "\n\t"
+
+/* z of a group's rows, four at a time, whose sums never see memory: x, its shift and bias, h, and
+ * requantized; or the sums of x alone. All registers are in use, so those two that may hold the
+ * frame are saved by hand. */
+static void group_products(group_rows *rows) {
+    register group_rows *r0 __asm__("r0") = rows;
+    __asm__ volatile(".syntax unified\n\t"
+                     "push {r0, r7, r11}\n"
+                     "0:\n\t"
+                     "ldr r6, [sp]\n\t"
+                     "ldm r6!, {r0, r1, r7, r12, lr}\n\t"
+                     "mov r8, #0\n\t"
+                     "mov r9, #0\n\t"
+                     "mov r10, #0\n\t"
+                     "mov r11, #0\n\t"
+                     "cmp r1, #0\n\t"
+                     "beq 1f\n\t"
+                     "ldm r0, {r8, r9, r10, r11}\n"
+                     "1:\n\t"
+                     "add r1, r12, #16\n\t"
+                     "str r1, [r6, #-8]\n\t" PRODUCTS /* */
+                     "ldr r6, [sp]\n\t"
+                     "ldr r2, [r6, #56]\n\t"
+                     "ldrd r0, r1, [r6, #20]\n\t"
+                     "cmp r2, #0\n\t"
+                     "bne 4f\n\t"
+                     "ldr r2, [r0], #4\n\t" /* no shift of x is to the left */
+                     "ldm r1!, {r3, r4, r5, r12}\n\t"
+                     "asr r8, r8, r2\n\t"
+                     "lsr r2, r2, #8\n\t"
+                     "asr r9, r9, r2\n\t"
+                     "lsr r2, r2, #8\n\t"
+                     "asr r10, r10, r2\n\t"
+                     "lsr r2, r2, #8\n\t"
+                     "asr r11, r11, r2\n\t"
+                     "add r8, r8, r3\n\t"
+                     "add r9, r9, r4\n\t"
+                     "add r10, r10, r5\n\t"
+                     "add r11, r11, r12\n\t"
+                     "strd r0, r1, [r6, #20]\n\t"
+                     "add r6, r6, #28\n\t"
+                     "ldm r6, {r7, r12, lr}\n\t"
+                     "add r1, r12, #16\n\t"
+                     "str r1, [r6, #4]\n\t" PRODUCTS /* */
+                     "ldr r6, [sp]\n\t"
+                     "ldrd r0, r1, [r6, #40]\n\t"
+                     "ldr r3, [r6, #52]\n\t"
+                     "ldr r2, [r0], #4\n\t"
+                     "ldr r5, [r1, #4]\n\t"
+                     "ldr r4, [r1], #8\n\t"
+                     "mov r12, #0x4000\n\t"
+                     "uadd8 r2, r2, r3\n\t"
+                     "strd r0, r1, [r6, #40]\n\t" REQUANTIZE("r8", "r9", "r4")
+                         REQUANTIZE("r10", "r11", "r5") /* */ "4:\n\t"
+                                                              "ldr r0, [r6]\n\t"
+                                                              "ldr r1, [r6, #48]\n\t"
+                                                              "stm r0!, {r8, r9, r10, r11}\n\t"
+                                                              "str r0, [r6]\n\t"
+                                                              "cmp r0, r1\n\t"
+                                                              "bne 0b\n\t"
+                                                              "pop {r0, r7, r11}"
+                     : "+r"(r0)
+                     :
+                     : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", "cc",
+                       "memory");
+}
 
 /* Quads that are paired at a time: 128 bytes of stack. */
 #define CHUNK 16
 
-/* y[r] += W x; x int8 or int16. */
-static void add_products(const elstm_matrix_s8 *w, const void *x, elstm_type type, int32_t *y) {
-    const uint32_t lanes = w->gates * ELSTM_GROUP;
-    uint32_t pairs[2 * CHUNK];
-    for (uint32_t at = 0; at < w->quads; at += CHUNK) {
-        const uint32_t quads = w->quads - at < CHUNK ? w->quads - at : CHUNK;
-        if (type == ELSTM_S8)
-            pair_s8((const int8_t *)x + 4 * at, pairs, quads);
-        else
-            pair_s16((const int16_t *)x + 4 * at, pairs, quads);
-        const int8_t *weights = w->weights + (size_t)at * lanes * 4;
-        for (uint32_t group = 0; group < w->groups;
-             ++group, weights += (size_t)w->quads * lanes * 4) {
-            if (lanes == 32)
-                products_32(weights, pairs, quads, y + group * lanes);
-            else
-                products_8(weights, pairs, quads, y + group * lanes);
+/* The sums of 8 rows that stand together, of a matrix of one gate: a small Dense layer's. */
+static void products_8(const group_rows *rows) {
+    for (uint32_t r = 0; r < ELSTM_GROUP; ++r) {
+        const int8_t *at = rows->weights + 4 * r;
+        const uint32_t *x = rows->x;
+        int32_t sum = rows->goes_on ? rows->z[r] : 0;
+        for (uint32_t quad = rows->quads; quad > 0; --quad, at += 4 * ELSTM_GROUP, x += 2) {
+            uint32_t word, even;
+            memcpy(&word, at, sizeof word);
+            __asm__("sxtb16 %1, %2\n\t"
+                    "sxtb16 %2, %2, ror #8\n\t"
+                    "smlad %0, %1, %3, %0\n\t"
+                    "smlad %0, %2, %4, %0"
+                    : "+r"(sum), "=&r"(even), "+r"(word)
+                    : "r"(x[0]), "r"(x[1]));
         }
+        rows->z[r] = sum;
     }
 }
 
+static void rescale_rows(const elstm_rescale *rescale, int32_t *y, uint32_t rows) {
+    for (uint32_t r = 0; r < rows; ++r) y[r] = elstm_sh(y[r], rescale->shift[r]) + rescale->bias[r];
+}
+
 static void matmul(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const void *x,
-                   elstm_type type, size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t rows = elstm_rows_s8(w);
-    for (uint32_t k = 0; k < count; ++k, y += rows) {
-        if (rescale != NULL) memset(y, 0, rows * sizeof *y);
-        add_products(w, x, type, y);
-        for (uint32_t r = 0; rescale != NULL && r < rows; ++r)
-            y[r] = elstm_sh(y[r], rescale->shift[r]) + rescale->bias[r];
-        x = (const int8_t *)x + x_stride;
+                   elstm_type type, size_t stride, int32_t *y, uint32_t count) {
+    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
+    for (uint32_t k = 0; k < count; ++k, y += rows, x = (const int8_t *)x + stride) {
+        for (uint32_t at = 0; at < w->quads; at += CHUNK) {
+            uint32_t pairs[2 * CHUNK];
+            group_rows from = {.goes_on = rescale == NULL || at > 0, .x = pairs, .alone = 1};
+            from.quads = w->quads - at < CHUNK ? w->quads - at : CHUNK;
+            if (type == ELSTM_S8)
+                pair_s8((const int8_t *)x + 4 * at, pairs, from.quads);
+            else
+                pair_s16((const int16_t *)x + 4 * at, pairs, from.quads);
+            for (uint32_t group = 0; group < w->groups; ++group) {
+                from.weights = w->weights + (size_t)(group * w->quads + at) * lanes * 4;
+                from.z = y + group * lanes;
+                from.end = from.z + lanes;
+                if (w->gates == 4)
+                    group_products(&from);
+                else
+                    products_8(&from);
+            }
+        }
+        if (rescale != NULL) rescale_rows(rescale, y, rows);
     }
 }
 
@@ -326,101 +415,6 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     }
 }
 
-/* What the rows of a group come from; all but the columns move on with the rows. */
-typedef struct {
-    int32_t *z;
-    uint32_t started; /* 0: the sums of x start at 0, else where z stands */
-    uint32_t quads;
-    const int8_t *weights;
-    const uint32_t *x;
-    const int8_t *kx;
-    const int32_t *bias;
-    uint32_t quads_h;
-    const int8_t *recurrent;
-    const uint32_t *h;
-    const int8_t *shift;
-    const int16_t *multiplier;
-    const int32_t *end;
-    uint32_t fours; /* 0x04040404 */
-} group_rows;
-
-/* Two rows' z of their sums; shifts + 4 in the bytes of r2, 0x4000 in r12. */
-#define REQUANTIZE(a, b, multipliers)                                                              \
-    "lsl " a ", " a ", #4\n\t"                                                                     \
-    "lsl " b ", " b ", #4\n\t"                                                                     \
-    "asr " a ", " a ", r2\n\t"                                                                     \
-    "lsr r2, r2, #8\n\t"                                                                           \
-    "asr " b ", " b ", r2\n\t"                                                                     \
-    "lsr r2, r2, #8\n\t"                                                                           \
-    "ssat " a ", #16, " a "\n\t"                                                                   \
-    "ssat " b ", #16, " b "\n\t"                                                                   \
-    "smlabb r3, " a ", " multipliers ", r12\n\t"                                                   \
-    "smlabt r7, " b ", " multipliers ", r12\n\t"                                                   \
-    "add " a ", " a ", r3, asr #15\n\t"                                                            \
-    "add " b ", " b ", r7, asr #15\n\t"                                                            \
-    "ssat " a ", #16, " a "\n\t"                                                                   \
-    "ssat " b ", #16, " b "\n\t"
-
-/* z of all rows of a group, four at a time, whose sums never see memory. */
-static void requantized_rows(group_rows *rows) {
-    register group_rows *r0 __asm__("r0") = rows;
-    __asm__ volatile(
-        ".syntax unified\n\t"
-        "push {r0, r7, r11}\n"
-        "0:\n\t"
-        "ldr r6, [sp]\n\t"
-        "ldm r6!, {r0, r1, r7, r12, lr}\n\t"
-        "mov r8, #0\n\t"
-        "mov r9, #0\n\t"
-        "mov r10, #0\n\t"
-        "mov r11, #0\n\t"
-        "cmp r1, #0\n\t"
-        "beq 1f\n\t"
-        "ldm r0, {r8, r9, r10, r11}\n"
-        "1:\n\t"
-        "add r1, r12, #16\n\t"
-        "str r1, [r6, #-8]\n\t" PRODUCTS(
-            "128") "ldr r6, [sp]\n\t"
-                   "ldrd r0, r1, [r6, #20]\n\t"
-                   "ldr r2, [r0], #4\n\t" /* no shift of x is to the left */
-                   "ldm r1!, {r3, r4, r5, r12}\n\t"
-                   "asr r8, r8, r2\n\t"
-                   "lsr r2, r2, #8\n\t"
-                   "asr r9, r9, r2\n\t"
-                   "lsr r2, r2, #8\n\t"
-                   "asr r10, r10, r2\n\t"
-                   "lsr r2, r2, #8\n\t"
-                   "asr r11, r11, r2\n\t"
-                   "add r8, r8, r3\n\t"
-                   "add r9, r9, r4\n\t"
-                   "add r10, r10, r5\n\t"
-                   "add r11, r11, r12\n\t"
-                   "strd r0, r1, [r6, #20]\n\t"
-                   "add r6, r6, #28\n\t"
-                   "ldm r6, {r7, r12, lr}\n\t"
-                   "add r1, r12, #16\n\t"
-                   "str r1, [r6, #4]\n\t" PRODUCTS(
-                       "128") "ldr r6, [sp]\n\t"
-                              "ldrd r0, r1, [r6, #40]\n\t"
-                              "ldr r3, [r6, #52]\n\t"
-                              "ldr r2, [r0], #4\n\t"
-                              "ldr r5, [r1, #4]\n\t"
-                              "ldr r4, [r1], #8\n\t"
-                              "mov r12, #0x4000\n\t"
-                              "uadd8 r2, r2, r3\n\t"
-                              "strd r0, r1, [r6, #40]\n\t" REQUANTIZE("r8", "r9", "r4")
-                                  REQUANTIZE("r10", "r11", "r5") "ldr r0, [r6]\n\t"
-                                                                 "ldr r1, [r6, #48]\n\t"
-                                                                 "stm r0!, {r8, r9, r10, r11}\n\t"
-                                                                 "str r0, [r6]\n\t"
-                                                                 "cmp r0, r1\n\t"
-                                                                 "bne 0b\n\t"
-                                                                 "pop {r0, r7, r11}"
-        : "+r"(r0)
-        :
-        : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", "cc", "memory");
-}
-
 static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
                      const elstm_cell_s8 *cell) {
     const elstm_matrix_s8 *w = l->kernel, *r = l->recurrent;
@@ -438,24 +432,21 @@ static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch
                        .end = z + 4 * ELSTM_GROUP,
                        .fours = 0x04040404};
     pair_s8(cell->h, h, r->quads);
-    uint32_t paired = w->quads; /* which columns of x stand in pairs: none */
+    uint32_t paired = UINT32_MAX; /* from where on x stands in pairs */
     for (uint32_t group = 0; group < w->groups; ++group) {
-        uint32_t at = 0;
-        for (rows.started = 0;; rows.started = 1) {
-            rows.quads = w->quads - at < CHUNK ? w->quads - at : CHUNK;
+        rows.goes_on = 0;
+        rows.alone = 1;
+        for (uint32_t at = 0; rows.alone; at += CHUNK, rows.goes_on = 1) {
+            rows.alone = w->quads - at > CHUNK;
+            rows.quads = rows.alone ? CHUNK : w->quads - at;
             if (at != paired) pair_s16(x + 4 * at, pairs, rows.quads);
             paired = at;
-            at += CHUNK;
-            if (at >= w->quads) break;
-            if (!rows.started) memset(z, 0, sizeof z);
-            products_32(weights, pairs, CHUNK, z);
-            weights += CHUNK * 128;
+            rows.weights = weights;
+            rows.z = z;
+            rows.recurrent = again;
+            group_products(&rows);
+            weights += rows.quads * 128;
         }
-        rows.z = z;
-        rows.weights = weights;
-        rows.recurrent = again;
-        requantized_rows(&rows);
-        weights += rows.quads * 128;
         again += r->quads * 128;
         group_s8(&units);
     }
