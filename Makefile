@@ -3,7 +3,7 @@
 
 PYTHON ?= python
 
-.PHONY: help build test check format lint types layers test-c symbols test-arm test-arm-tflite instructions parity drawn \
+.PHONY: help build test check format lint types layers test-c test-helium symbols test-arm test-arm-tflite instructions parity drawn \
     support bench peers fuzz golden clean
 
 help:            ## this list
@@ -33,6 +33,9 @@ layers:          ## who may use whom
 test-c:          ## the C tests, under sanitizers and optimised
 	$(PYTHON) tools/test_c.py
 	$(PYTHON) tools/test_c.py --rows
+
+test-helium:     ## the kernel set for Cortex-M55 on an emulated one
+	$(PYTHON) tools/test_helium.py
 
 symbols:         ## no heap, no libc, no globals
 	$(PYTHON) tools/check_symbols.py
