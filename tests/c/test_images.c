@@ -7,6 +7,7 @@
  */
 #define _DEFAULT_SOURCE
 #include "check.h"
+#include "kernels.h"
 
 #include <math.h>
 
@@ -552,6 +553,38 @@ static void self_checks(const image *g, const elstm_kernels *set) {
     free(copy);
 }
 
+/* ---- a set whose joined step wants no scratch ---- */
+
+static void step_apart(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
+                       const elstm_cell_s8 *cell) {
+    static int32_t sums[4 * 1024];
+    const elstm_kernels *plain = &elstm_kernels_scalar;
+    (void)scratch;
+    CHECK(l->kernel->groups * 4 * ELSTM_GROUP <= 4 * 1024, "%u groups", l->kernel->groups);
+    plain->matmul_s16(l->kernel, l->rescale, x, 0, sums, 1);
+    plain->matmul_s8(l->recurrent, NULL, cell->h, 0, sums, 1);
+    plain->lstm_s8(sums, l->requantize, cell, l->kernel->groups);
+}
+
+/* Arenas without the sums of an LSTM that steps so: single steps, and runs of one step, stay within
+ * them. Longer chunks have the sums. */
+static void without_scratch(const image *g, const sequences *s) {
+    static elstm_kernels set;
+    set = elstm_kernels_scalar;
+    set.name = "scalar with a step of its own";
+    set.step_s16 = step_apart;
+    const elstm_limits one = {1, 1}, more = {3, 1};
+    const size_t sums = elstm_arena_size(&g->model, &elstm_kernels_scalar, one);
+    check_begin("the arena of image %s without scratch", g->name);
+    CHECK(elstm_arena_size(&g->model, &set, one) <= sums, "it is larger");
+    CHECK(elstm_arena_size(&g->model, &set, more) ==
+              elstm_arena_size(&g->model, &elstm_kernels_scalar, more),
+          "a chunk has no room for sums");
+    self_checks(g, &set);
+    runs(s, &set, 1, 1);
+    runs(s, &set, 1, 3);
+}
+
 /* ---- files ---- */
 
 static image open_image(const char *path) {
@@ -601,6 +634,7 @@ static void test_image(const image *g, const char *path, uint32_t *all) {
                   expected);
             *all = check_crc32(*all, &crc, sizeof crc);
         }
+        if (d == INTEGERS) without_scratch(g, &s);
         for (size_t k = 0; k < elstm_kernels_count(); ++k) {
             const elstm_kernels *set = elstm_kernels_at(k);
             if (set == NULL) continue;
