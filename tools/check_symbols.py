@@ -64,12 +64,13 @@ FIRMWARE_CPUS = (
     ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m3", "arm-none-eabi-"),
     ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16", "arm-none-eabi-"),
     ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m33 -mfloat-abi=hard -mfpu=fpv5-sp-d16", "arm-none-eabi-"),
+    ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m55 -mfloat-abi=hard -DELSTM_LAYOUT_ROWS=1", "arm-none-eabi-"),
     ("riscv64-linux-gnu-gcc", "", "riscv64-linux-gnu-"),
 )
 FIRMWARE_TARGETS = tuple(
     Target(compiler, f"{options} {FIRMWARE_OPTIONS}".strip(), prefix) for compiler, options, prefix in FIRMWARE_CPUS
 )
-SETS = {"scalar", "small", "dsp"}  # which of the kernel sets s8 firmware may link, but Helium's vectors
+SETS = {"scalar", "small", "dsp", "helium"}  # which of the kernel sets s8 firmware may link
 FIRMWARE_CORE = [
     path
     for path in CORE
@@ -170,6 +171,8 @@ def float_instructions(target: Target, objects: list[Path]) -> set[str]:
             fields = line.split("\t")
             name = fields[1].strip() if len(fields) > 1 and line.startswith(" ") else ""
             ours = name.startswith("f") and name != "fence" if "riscv" in target.compiler else name.startswith("v")
+            if "cortex-m55" in target.options:  # whose integer vectors are instructions of the same unit
+                ours = ours and ".f" in name
             if ours and name.split(".")[0] not in MOVES:
                 found.add(f"{path.stem}.o: {name}")
     return found
