@@ -17,6 +17,7 @@ import numpy as np
 from .. import __version__
 from ..description import MASK, SECTIONS, TensorDescription
 from ..errors import ExportError, InputError, MissingError
+from ..layout import in_layout
 from ..meta import Port
 from ..runner import Runner
 from . import firmware_ports, sources
@@ -45,14 +46,17 @@ DSP = Variant(
 )
 THUMB = Variant("small", "defined(__thumb__) && !defined(__thumb2__)", "Cortex-M0, M0+", 4)
 SMALL = Variant("small", "", "all else: Cortex-M3, RISC-V", 2)
+HELIUM = Variant("helium", "defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)", "Cortex-M55, M85 with Helium", 0)
 VARIANTS = (DSP, THUMB, SMALL)
-"""Best first."""
+"""Best first. Helium's set is for a target alone: it reads another layout of the weights."""
 TARGETS = {
     "cortex-m0plus": (THUMB,),
     "cortex-m3": (SMALL,),
     "cortex-m4": (DSP,),
     "cortex-m7": (DSP,),
     "cortex-m33": (DSP,),
+    "cortex-m55": (HELIUM,),
+    "cortex-m85": (HELIUM,),
     "rv32imc": (SMALL,),
 }
 TEMPLATES = (
@@ -68,6 +72,8 @@ TEMPLATES = (
     "self_test.c",
 )
 LEAST_CLOCKS, LEAST_READS = 2, 4  # what the core's files name, used or not
+STACK = {"start": 1536, "step": 1024}
+"""The most bytes below main, of gcc's -O2 on Cortex-M: what tools/test_firmware.py measures stays below."""
 PROGRAMS = ("main.c", "self_test.c")
 MOST_NAMES = 32  # channels listed in a comment
 
@@ -202,8 +208,10 @@ def render(image: str | os.PathLike[str] | bytes, name: str = "model", target: s
 
     if target is not None and target not in TARGETS:
         raise ExportError(f"no target is called {target!r}; there are {', '.join(TARGETS)}")
-    variants = TARGETS[target] if target else VARIANTS
     runner = Runner(image)
+    variants = TARGETS[target] if target else VARIANTS
+    if HELIUM in variants and runner.description.number_type == "f32":
+        variants = (DSP,)  # Helium's set computes floats with plain loops, as this one does
     values = _values(runner, name, target, variants)
     kinds = values["kinds"]
     core = sources.needed(kinds, {one.kernels for one in variants}, values["links"]["f32"] == 1)
@@ -237,14 +245,16 @@ def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Va
         runner.check_run(steps)
     ports = [*_ports(runner, steps, True), *_ports(runner, steps, False)]
     kinds = sorted({layer.kind for layer in described.layers})
-    clocks, layers, tensors, _ = runner.arena_parts(most, 0)
+    arenas = [runner.arena_parts(most, one.scratch) for one in variants]
+    clocks, layers, tensors, _ = arenas[0]
     number_type = described.number_type
     links = {
         "f32": int(number_type != "s8"),
         "tfl8": int(number_type == "tfl8"),
         "gru": int(any(kind.startswith("gru") for kind in kinds)),
-        "rows": 0,
+        "rows": int(HELIUM in variants),
     }
+    packed = in_layout(runner.image, "rows") if links["rows"] else runner.image
     limits = {
         "ports": max(len(described.inputs), len(described.outputs)),
         "clocks": max(LEAST_CLOCKS, clocks),
@@ -254,7 +264,7 @@ def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Va
         "name": safe(name),
         "version": __version__,
         "number_type": KINDS[number_type],
-        "checksum": described.checksum,
+        "checksum": struct.unpack_from("<I", packed, 16)[0],
         "layers": [f"{safe(x.name)}: {x.kind}, {x.inputs} to {x.units}" for x in described.layers],
         "kinds": kinds,
         "image_size": described.size,
@@ -264,14 +274,17 @@ def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Va
         "arena": {"layers": layers, "tensors": tensors},
         "target": target,
         "variants": [
-            {"kernels": one.kernels, "condition": one.condition, "rest": runner.arena_parts(most, one.scratch)[3]}
-            for one in variants
+            {"kernels": one.kernels, "condition": one.condition, "rest": parts[3]}
+            for one, parts in zip(variants, arenas, strict=True)
         ],
+        "arena32": " or ".join(dict.fromkeys(str(_arena32(parts, limits["reads"], links["f32"])) for parts in arenas)),
+        "structs32": 148 + 76 * limits["ports"] + 28 * limits["clocks"],
+        "stack": STACK,
         "chosen": ", ".join(f"`{one.kernels}` ({one.words})" for one in variants),
         "links": links,
         "most": limits,
         "asserts": _asserts(limits),
-        "image": list(_lines(runner.image)),
+        "image": list(_lines(packed)),
         "steps": steps,
         "max_steps": most,
         "uneven": runner.uneven,
@@ -279,6 +292,13 @@ def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Va
         "door": _door(number_type),
         "answer": _answer(ports),
     }
+
+
+def _arena32(parts: tuple[int, int, int, int], reads: int, floats: int) -> int:
+    """MODEL_ARENA_SIZE where a pointer has 32 bits."""
+    _, layers, tensors, rest = parts
+    op, tensor = 248 + (reads + 1) // 2 * 4, 32 + 8 * floats  # ELSTM_OP_SIZE, ELSTM_TENSOR_SIZE
+    return sum(-(-size // ALIGN) * ALIGN for size in (layers * op, tensors * tensor)) + rest
 
 
 def _asserts(limits: dict[str, int]) -> list[tuple[str, str]]:
