@@ -3,7 +3,7 @@
 
 PYTHON ?= python
 
-.PHONY: help build test check format lint types layers test-c test-helium symbols test-arm test-arm-tflite instructions parity drawn \
+.PHONY: help build test check format lint types layers test-c test-helium symbols test-arm test-arm-tflite test-firmware instructions parity drawn \
     support bench peers fuzz golden clean
 
 help:            ## this list
@@ -45,6 +45,9 @@ test-arm:        ## the C tests on emulated ARM CPUs
 
 test-arm-tflite: ## TFLite's own runtimes on emulated ARM beside tfl8, every byte
 	$(PYTHON) tools/test_arm.py --tflite
+
+test-firmware:   ## what export-c writes: compiled alone, looked into, run on emulated boards
+	$(PYTHON) tools/test_firmware.py --all --page
 
 instructions:    ## how many a step takes, on emulated CPUs, against the committed table
 	$(PYTHON) tools/count_instructions.py

@@ -374,6 +374,8 @@ static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch
     }
 }
 
+#if ELSTM_LINKS_GRU
+
 /* ---- GRU ---- */
 
 static void reset_s16(const int16_t *r, const int16_t *kept, uint32_t places, int16_t *n,
@@ -417,6 +419,8 @@ static void update_s8(const int16_t *z, const int16_t *n, const elstm_update_s8 
     rest.h = (unsigned char *)update->h + (update->type == ELSTM_S8 ? k : 2 * k);
     loops_update_s8(z + k, n + k, &rest, count - k);
 }
+
+#endif
 
 const elstm_kernels elstm_kernels_helium = {
     .name = "helium",

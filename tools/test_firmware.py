@@ -3,6 +3,7 @@
     python tools/test_firmware.py --all              exports MODELS as C (edgelstm export-c), compiles them alone,
                                                      looks into its objects, and runs it on boards: the self-test, and
                                                      answers equal to Python's
+    python tools/test_firmware.py --page             runs the commands of docs/microcontroller.md
     python tools/test_firmware.py BOARD FILE.c ...   builds a program with tests/firmware/startup.c, runs it, and says
                                                      its size, the most of the stack it took, and instructions between
                                                      calls of count_mark; ends as the program does
@@ -399,19 +400,64 @@ def test_all(names: Sequence[str]) -> bool:
     return passed
 
 
+# ---- docs/microcontroller.md ----
+
+PAGE = ROOT / "docs" / "microcontroller.md"
+NEAR = 2.0  # degrees; what `quantize` chooses may change a little
+PARENT = """cmake_minimum_required(VERSION 3.13)
+project(app C)
+add_library(app STATIC app.c)
+add_subdirectory(firmware)
+target_link_libraries(app PRIVATE edgelstm_model)
+"""
+
+
+def test_page() -> bool:
+    """Whether the page's commands run as it says, but for those that install, and a CMake project takes the folder."""
+    require(COMPILER, EMULATOR, "cmake", "edgelstm")
+    page = PAGE.read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if not line.startswith(("sudo ", "pip "))]
+    expected = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0].splitlines()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        output = checked(["bash", "-euo", "pipefail", "-c", "\n".join(["exec 2>&1", *lines])], cwd=folder)
+        (folder / "CMakeLists.txt").write_text(PARENT)
+        (folder / "app.c").write_text(
+            '#include "model.h"\nint app(void);\nint app(void) { return MODEL_STATE_SIZE; }\n'
+        )
+        cross = [
+            "-DCMAKE_SYSTEM_NAME=Generic",
+            "-DCMAKE_C_COMPILER=arm-none-eabi-gcc",
+            "-DCMAKE_C_FLAGS=-mcpu=cortex-m4",
+        ]
+        cross.append("-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY")
+        checked(["cmake", "-S", folder, "-B", folder / "cross", *cross])
+        checked(["cmake", "--build", folder / "cross"])
+    found = output.splitlines()[-len(expected) :]
+    near = all(
+        one == other or (one[-2:] == other[-2:] == " F" and abs(float(one[:-2]) - float(other[:-2])) <= NEAR)
+        for one, other in zip(found, expected, strict=True)
+    )
+    print(f"ok   the commands of {PAGE.name}" if near else f"FAIL {PAGE.name} says other than this:\n{output}")
+    return near
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("board", nargs="?", choices=[*BOARDS])
     parser.add_argument("sources", nargs="*", metavar="FILE.c", type=Path)
     parser.add_argument("--options", default="", help="more for the compiler, such as -Isrc_c")
     parser.add_argument("--all", action="store_true", help="exported models on every board")
+    parser.add_argument("--page", action="store_true", help="the commands of docs/microcontroller.md")
     parser.add_argument("--models", nargs="+", choices=[*MODELS], help="only these")
     options = parser.parse_args()
     try:
-        if options.all or options.models:
-            return 0 if test_all(options.models or list(MODELS)) else 1
+        if options.all or options.models or options.page:
+            passed = not (options.all or options.models) or test_all(options.models or list(MODELS))
+            return 0 if (not options.page or test_page()) and passed else 1
         if options.board is None or not options.sources:
-            parser.error("a board and the sources of a program, or --all")
+            parser.error("a board and the sources of a program, --all or --page")
         return show_program(BOARDS[options.board], options.sources, shlex.split(options.options))
     except Failure as failure:
         print(failure)
