@@ -42,8 +42,8 @@
 #define ELSTM_BUILDS_DSP
 #endif
 
-/* Plain C for small CPUs is built for them, and where a build asks for it: the C tests do. On
- * Thumb-1, which has 8 registers to calculate with, it takes weights by words. */
+/* Plain C for small CPUs is built for them, and where a build asks for it: the C tests do. In a
+ * form of its own for Thumb-1, which has 8 registers to calculate with. */
 #if ELSTM_LAYOUT_ROWS
 #undef ELSTM_BUILDS_SMALL
 #elif defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
@@ -53,8 +53,8 @@
 #undef ELSTM_BUILDS_SMALL
 #define ELSTM_BUILDS_SMALL
 #endif
-#if !defined(ELSTM_SMALL_BY_WORDS) && defined(__thumb__) && !defined(__thumb2__)
-#define ELSTM_SMALL_BY_WORDS
+#if !defined(ELSTM_SMALL_FEW_REGISTERS) && defined(__thumb__) && !defined(__thumb2__)
+#define ELSTM_SMALL_FEW_REGISTERS
 #endif
 
 typedef struct {

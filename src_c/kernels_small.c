@@ -4,162 +4,104 @@
 
 #if defined(ELSTM_BUILDS_SMALL)
 
+/* gcc would bring products into the order of rows, which takes all x of a quad at once in
+ * registers: a tenth more instructions. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-tree-ter", "no-schedule-insns")
+#define UNROLL _Pragma("GCC unroll 8")
+#else
+#define UNROLL
+#endif
+
 /* ---- products ---- */
 
-#if defined(ELSTM_SMALL_BY_WORDS)
-
-/* A quad of weights is one word w of bytes u[k] = weight + 128. The sum of the u[k] x[k] is that of
- * (w >> 8 k) y[k] in 32 bits, with y[k] = x[k] - 256 x[k - 1]: no byte has to be taken out of its
- * word. The 128 add the same to every row. */
-typedef uint32_t staged;
-
-#define CHUNK 8 /* quads that are staged on the stack */
-
-static inline int32_t stage_quad(int32_t x0, int32_t x1, int32_t x2, int32_t x3, staged *to) {
-    to[0] = (uint32_t)x0;
-    to[1] = (uint32_t)(x1 - 256 * x0);
-    to[2] = (uint32_t)(x2 - 256 * x1);
-    to[3] = (uint32_t)(x3 - 256 * x2);
-    return x0 + x1 + x2 + x3;
-}
-
-/* x as add_rows reads it; returns what the rows' sums start with. */
-static uint32_t stage_s16(const int16_t *x, uint32_t quads, staged *to) {
-    int32_t sum = 0;
-    for (; quads > 0; --quads, x += 4, to += 4) sum += stage_quad(x[0], x[1], x[2], x[3], to);
-    return (uint32_t)(-128 * sum);
-}
-
-static uint32_t stage_s8(const int8_t *x, uint32_t quads, staged *to) {
-    int32_t sum = 0;
-    for (; quads > 0; --quads, x += 4, to += 4) sum += stage_quad(x[0], x[1], x[2], x[3], to);
-    return (uint32_t)(-128 * sum);
-}
-
-static inline uint32_t word_dot(uint32_t word, const staged *y) {
-    const uint32_t w = word ^ 0x80808080u;
-    return (w >> 24) * y[3] + (w >> 16) * y[2] + (w >> 8) * y[1] + w * y[0];
-}
-
-/* sums[r] += start + W x of the rows of a group. */
-static void add_rows(const int8_t *w, uint32_t lanes, uint32_t quads, const staged *x,
-                     uint32_t start, int32_t *sums) {
-    const staged *end = x + 4 * quads;
-    for (uint32_t at = 0; at < lanes; at += 4, w += 16, sums += 4) {
-        uint32_t a = start, b = start, c = start, d = start;
-        const int8_t *v = w;
-        for (const staged *from = x; from != end; from += 4, v += 4 * lanes) {
-            const uint32_t *words = (const uint32_t *)(const void *)v;
-            a += word_dot(words[0], from);
-            b += word_dot(words[1], from);
-            c += word_dot(words[2], from);
-            d += word_dot(words[3], from);
-        }
-        sums[0] += (int32_t)a;
-        sums[1] += (int32_t)b;
-        sums[2] += (int32_t)c;
-        sums[3] += (int32_t)d;
-    }
-}
-
+/* Rows whose sums are in registers at a time, and columns as a product reads them that another one
+ * made. Thumb-1 has 8 registers to calculate with, and loads of 16 bits are slow. */
+#if defined(ELSTM_SMALL_FEW_REGISTERS)
+#define TILE 4
+typedef int32_t column;
 #else
-
-typedef int16_t staged;
-
-#define CHUNK 16
-
-static uint32_t stage_s8(const int8_t *x, uint32_t quads, staged *to) {
-    for (uint32_t k = 0; k < 4 * quads; ++k) to[k] = x[k];
-    return 0;
-}
+#define TILE 8
+typedef int16_t column;
+#endif
 
 static inline void add_column(const int8_t *w, int32_t x, int32_t *s) {
     s[0] += w[0] * x;
     s[1] += w[4] * x;
     s[2] += w[8] * x;
     s[3] += w[12] * x;
+#if TILE == 8
     s[4] += w[16] * x;
     s[5] += w[20] * x;
     s[6] += w[24] * x;
     s[7] += w[28] * x;
-}
-
-/* sums[r] += W x of the rows of a group. */
-static void add_rows(const int8_t *w, uint32_t lanes, uint32_t quads, const staged *x,
-                     uint32_t start, int32_t *sums) {
-    const staged *end = x + 4 * quads;
-    (void)start;
-    for (uint32_t at = 0; at < lanes; at += 8, w += 32, sums += 8) {
-        int32_t s[8];
-        const int8_t *v = w;
-        for (int r = 0; r < 8; ++r) s[r] = sums[r];
-        for (const staged *from = x; from != end; from += 4, v += 4 * lanes) {
-            add_column(v, from[0], s);
-            add_column(v + 1, from[1], s);
-            add_column(v + 2, from[2], s);
-            add_column(v + 3, from[3], s);
-        }
-        for (int r = 0; r < 8; ++r) sums[r] = s[r];
-    }
-}
-
-#endif
-
-/* sums[r] += W x of the rows of a group, 16-bit x. */
-static void add_rows_s16(const int8_t *w, uint32_t lanes, uint32_t quads, const int16_t *x,
-                         int32_t *sums) {
-#if defined(ELSTM_SMALL_BY_WORDS)
-    for (uint32_t at = 0; at < quads; at += CHUNK) {
-        staged y[4 * CHUNK];
-        const uint32_t count = quads - at < CHUNK ? quads - at : CHUNK;
-        const uint32_t start = stage_s16(x + 4 * at, count, y);
-        add_rows(w + 4 * lanes * at, lanes, count, y, start, sums);
-    }
-#else
-    add_rows(w, lanes, quads, x, 0, sums);
 #endif
 }
 
-static void add_rows_s8(const int8_t *w, uint32_t lanes, uint32_t quads, const int8_t *x,
-                        int32_t *sums) {
-    for (uint32_t at = 0; at < quads; at += CHUNK) {
-        staged y[4 * CHUNK];
-        const uint32_t count = quads - at < CHUNK ? quads - at : CHUNK;
-        const uint32_t start = stage_s8(x + 4 * at, count, y);
-        add_rows(w + 4 * lanes * at, lanes, count, y, start, sums);
+/* s[r] += W x of a tile's rows; from quad to quad it is `step` weights. */
+static inline void add_s16(const int8_t *w, size_t step, const int16_t *x, uint32_t quads,
+                           int32_t *s) {
+    for (const int16_t *end = x + 4 * quads; x != end; x += 4, w += step) {
+        add_column(w, x[0], s);
+        add_column(w + 1, x[1], s);
+        add_column(w + 2, x[2], s);
+        add_column(w + 3, x[3], s);
     }
 }
 
-static void rescale_group(const elstm_rescale *rescale, uint32_t at, uint32_t lanes, int32_t *y) {
-    for (uint32_t r = 0; r < lanes; ++r)
-        y[r] = elstm_sh(y[r], rescale->shift[at + r]) + rescale->bias[at + r];
+static inline void add_columns(const int8_t *w, size_t step, const column *x, uint32_t quads,
+                               int32_t *s) {
+    for (const column *end = x + 4 * quads; x != end; x += 4, w += step) {
+        add_column(w, x[0], s);
+        add_column(w + 1, x[1], s);
+        add_column(w + 2, x[2], s);
+        add_column(w + 3, x[3], s);
+    }
 }
 
-static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
-                      size_t x_stride, int32_t *y, uint32_t count) {
-    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
-    for (; count > 0; --count, x += x_stride) {
-        const int8_t *weights = w->weights;
-        for (uint32_t at = 0; at < rows; at += lanes, y += lanes) {
-            if (rescale != NULL) memset(y, 0, lanes * sizeof *y);
-            add_rows_s8(weights, lanes, w->quads, x, y);
-            if (rescale != NULL) rescale_group(rescale, at, lanes, y);
-            weights += 4 * (size_t)lanes * w->quads;
-        }
+/* sums[r] += W x of a group's rows. */
+static void add_group(const int8_t *w, uint32_t lanes, const int16_t *x, uint32_t quads,
+                      int32_t *sums) {
+    for (uint32_t at = 0; at < lanes; at += TILE, w += 4 * TILE, sums += TILE) {
+        int32_t s[TILE] = {0};
+        add_s16(w, 4 * lanes, x, quads, s);
+        UNROLL
+        for (int r = 0; r < TILE; ++r) sums[r] += s[r];
     }
+}
+
+static void rescale_rows(const elstm_rescale *rescale, int32_t *y, uint32_t rows) {
+    for (uint32_t r = 0; r < rows; ++r) y[r] = elstm_sh(y[r], rescale->shift[r]) + rescale->bias[r];
 }
 
 static void matmul_s16(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int16_t *x,
                        size_t x_stride, int32_t *y, uint32_t count) {
     const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
-    for (; count > 0; --count, x += x_stride) {
-        const int8_t *weights = w->weights;
-        for (uint32_t at = 0; at < rows; at += lanes, y += lanes) {
-            if (rescale != NULL) memset(y, 0, lanes * sizeof *y);
-            add_rows_s16(weights, lanes, w->quads, x, y);
-            if (rescale != NULL) rescale_group(rescale, at, lanes, y);
-            weights += 4 * (size_t)lanes * w->quads;
+    for (; count > 0; --count, x += x_stride, y += rows) {
+        const int8_t *v = w->weights;
+        if (rescale != NULL) memset(y, 0, rows * sizeof *y);
+        for (uint32_t row = 0; row < rows; row += lanes, v += 4 * (size_t)lanes * w->quads)
+            add_group(v, lanes, x, w->quads, y + row);
+        if (rescale != NULL) rescale_rows(rescale, y, rows);
+    }
+}
+
+#define CHUNK 8 /* quads of x that are widened at a time */
+
+static void matmul_s8(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const int8_t *x,
+                      size_t x_stride, int32_t *y, uint32_t count) {
+    const uint32_t lanes = w->gates * ELSTM_GROUP, rows = elstm_rows_s8(w);
+    for (; count > 0; --count, x += x_stride, y += rows) {
+        if (rescale != NULL) memset(y, 0, rows * sizeof *y);
+        for (uint32_t at = 0; at < w->quads; at += CHUNK) {
+            int16_t wide[4 * CHUNK];
+            const uint32_t quads = w->quads - at < CHUNK ? w->quads - at : CHUNK;
+            const int8_t *v = w->weights + 4 * (size_t)lanes * at;
+            for (uint32_t k = 0; k < 4 * quads; ++k) wide[k] = x[4 * at + k];
+            for (uint32_t row = 0; row < rows; row += lanes, v += 4 * (size_t)lanes * w->quads)
+                add_group(v, lanes, wide, quads, y + row);
         }
+        if (rescale != NULL) rescale_rows(rescale, y, rows);
     }
 }
 
@@ -181,6 +123,12 @@ static const segment segments[8] = {
     {-28, 266 * 2048 + 1024, 4497 * 2048 + 1024, (32767 - 17807) * 2048 + 1023},
     {-44, 45 * 2048 + 1024, 5158 * 2048 + 1024, (32767 - 27611) * 2048 + 1023},
 };
+
+#if defined(ELSTM_SMALL_FEW_REGISTERS)
+static inline int32_t mh(int32_t a, int32_t b) { return ((a * b >> 14) + 1) >> 1; }
+#else
+static inline int32_t mh(int32_t a, int32_t b) { return elstm_mh(a, b); }
+#endif
 
 static inline int32_t sat16(int32_t v) {
 #if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
@@ -209,7 +157,7 @@ static inline int32_t sigmoid_of(int32_t raw) { return (raw + 32769) >> 1; }
 /* A shift of -4 at least is one to the right of what 16 times |acc| < 2^27 leaves. */
 static inline int32_t requantized(int32_t acc, int32_t shift, int32_t multiplier) {
     const int32_t t = sat16(acc * 16 >> (shift + 4));
-    return sat16(t + elstm_mh(t, multiplier));
+    return sat16(t + mh(t, multiplier));
 }
 
 static void requantize_s8(const int32_t *acc, const elstm_requantize *q, int16_t *z,
@@ -241,10 +189,10 @@ static void end_group(const int32_t *acc, const elstm_requantize *q, const elstm
     for (uint32_t u = 0; u < ELSTM_GROUP; ++u) {
         const int32_t i = sigmoid_of(raw[u]), f = sigmoid_of(raw[8 + u]);
         const int32_t g = tanh_of(raw[16 + u]), o = sigmoid_of(raw[24 + u]);
-        const int32_t c = sat16(elstm_mh(f, cs[u]) + elstm_mh(elstm_mh(i, g), kappa));
+        const int32_t c = sat16(mh(f, cs[u]) + mh(mh(i, g), kappa));
         cs[u] = (int16_t)c;
-        const int32_t p = elstm_mh(o, tanh_of(tanh_raw(sat16(c * (1 << doublings)))));
-        const int32_t h = elstm_mh(p, hidden);
+        const int32_t p = mh(o, tanh_of(tanh_raw(sat16(c * (1 << doublings)))));
+        const int32_t h = mh(p, hidden);
         if (type == ELSTM_S8)
             ((int8_t *)cell->h)[at + u] = ((int8_t *)cell->y)[at + u] = (int8_t)elstm_clamp(h, 127);
         else
@@ -258,24 +206,53 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
         end_group(acc, q, cell, group * ELSTM_GROUP);
 }
 
+#define ROWS (4 * ELSTM_GROUP) /* of a group */
+
+/* What a group's sums are made of. */
+typedef struct {
+    const int8_t *w, *r;
+    const int16_t *x;
+    const column *h;
+    uint32_t quads_x, quads_h;
+    const int8_t *shift;
+    const int32_t *bias;
+} operands;
+
+static void sum_group(const operands *from, int32_t *sums) {
+    const int8_t *w = from->w, *r = from->r, *shift = from->shift;
+    const int32_t *bias = from->bias;
+    for (int32_t *end = sums + ROWS; sums != end; sums += TILE) {
+        int32_t s[TILE] = {0};
+        add_s16(w, 4 * ROWS, from->x, from->quads_x, s);
+        UNROLL
+        for (int k = 0; k < TILE; ++k) s[k] = (s[k] >> shift[k]) + bias[k];
+        add_columns(r, 4 * ROWS, from->h, from->quads_h, s);
+        UNROLL
+        for (int k = 0; k < TILE; ++k) sums[k] = s[k];
+        w += 4 * TILE;
+        r += 4 * TILE;
+        shift += TILE;
+        bias += TILE;
+    }
+}
+
 static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
                      const elstm_cell_s8 *cell) {
-    const uint32_t quads_x = l->kernel->quads, quads_h = l->recurrent->quads;
-    staged *h = (staged *)(void *)scratch;
-    const uint32_t start = stage_s8(cell->h, quads_h, h);
-    const int8_t *w = l->kernel->weights, *r = l->recurrent->weights;
-    const int8_t *shift = l->rescale->shift;
-    const int32_t *bias = l->rescale->bias;
     const uint32_t units = l->kernel->groups * ELSTM_GROUP;
+    column *before = (column *)(void *)scratch; /* h, which changes group by group */
+    const int8_t *h = cell->h;
+    for (uint32_t k = 0; k < units; ++k) before[k] = h[k];
+    operands from = {
+        l->kernel->weights, l->recurrent->weights, x, before, l->kernel->quads, l->recurrent->quads,
+        l->rescale->shift,  l->rescale->bias};
     for (uint32_t at = 0; at < units; at += ELSTM_GROUP) {
-        int32_t z[4 * ELSTM_GROUP];
-        for (uint32_t k = 0; k < 4 * ELSTM_GROUP; ++k) z[k] = 0;
-        add_rows_s16(w, 4 * ELSTM_GROUP, quads_x, x, z);
-        for (uint32_t k = 0; k < 4 * ELSTM_GROUP; ++k) z[k] = (z[k] >> *shift++) + *bias++;
-        add_rows(r, 4 * ELSTM_GROUP, quads_h, h, start, z);
-        end_group(z, l->requantize, cell, at);
-        w += 16 * ELSTM_GROUP * (size_t)quads_x;
-        r += 16 * ELSTM_GROUP * (size_t)quads_h;
+        int32_t sums[ROWS];
+        sum_group(&from, sums);
+        end_group(sums, l->requantize, cell, at);
+        from.w += 4 * ROWS * (size_t)from.quads_x;
+        from.r += 4 * ROWS * (size_t)from.quads_h;
+        from.shift += ROWS;
+        from.bias += ROWS;
     }
 }
 
@@ -297,7 +274,7 @@ const elstm_kernels elstm_kernels_small = {
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
     .step_s16 = step_s16,
-    .step_scratch = sizeof(staged),
+    .step_scratch = sizeof(column),
 #if ELSTM_LINKS_GRU
     .reset_s16 = loops_reset_s16,
     .update_s8 = loops_update_s8,

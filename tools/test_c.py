@@ -41,7 +41,7 @@ INCLUDES = [f"-I{ROOT / 'src_c'}", f"-I{TESTS}"]
 OPTIMIZED = ["-O3"]
 # float-cast-overflow is not among gcc's and clang's `undefined`
 SANITIZED = ["-O2", "-fno-omit-frame-pointer", "-fsanitize=address,undefined,float-cast-overflow"]
-SANITIZED += ["-fno-sanitize-recover=all", "-DELSTM_SMALL_BY_WORDS"]
+SANITIZED += ["-fno-sanitize-recover=all", "-DELSTM_SMALL_FEW_REGISTERS"]
 FREESTANDING = ["-O2", "-ffreestanding", "-fno-stack-protector", "-fno-builtin", "-fno-pic"]
 LINK_FREESTANDING = ["-nostdlib", "-static", "-lgcc"]
 ENVIRONMENT = os.environ | {
