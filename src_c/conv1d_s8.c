@@ -53,6 +53,7 @@ static elstm_requantize requantize(const elstm_conv1d_s8 *c, uint32_t group) {
 static int check_depthwise(const elstm_conv1d_s8 *c, int wide) {
     const elstm_conv1d *shape = &c->shape;
     const uint32_t padded = (uint32_t)elstm_conv1d_rows(shape);
+    elstm_row_s8 bounds = {.least = wide ? 0 : -4};
     for (uint32_t row = 0; row < padded; ++row) {
         int64_t sum = 0;
         for (uint32_t tap = 0; tap < shape->taps; ++tap) {
@@ -60,15 +61,12 @@ static int check_depthwise(const elstm_conv1d_s8 *c, int wide) {
             if (w == -128) return 0;
             sum += w < 0 ? -w : w;
         }
-        const elstm_row_s8 bounds = {sum,
-                                     0,
-                                     0,
-                                     c->rescale.bias[row],
-                                     c->rescale.shift[row],
-                                     c->requantize.shift[row],
-                                     c->requantize.multiplier[row],
-                                     wide ? 0 : -4,
-                                     row >= shape->units};
+        bounds.sum_x = sum;
+        bounds.bias = c->rescale.bias[row];
+        bounds.kx = c->rescale.shift[row];
+        bounds.s = c->requantize.shift[row];
+        bounds.m = c->requantize.multiplier[row];
+        bounds.unused = row >= shape->units;
         if (!elstm_row_s8_holds(&bounds, wide, 0)) return 0;
     }
     return 1;

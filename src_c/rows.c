@@ -67,18 +67,16 @@ int elstm_row_s8_holds(const elstm_row_s8 *row, int wide, int32_t most) {
 
 int elstm_rows_s8_hold(const elstm_rows_s8_check *rows) {
     const elstm_matrix_s8 *w = rows->kernel;
+    elstm_row_s8 row = {.least = rows->least};
     for (uint32_t r = 0; r < elstm_rows_s8(w); ++r) {
         const uint32_t unit = r / (w->gates * ELSTM_GROUP) * ELSTM_GROUP + r % ELSTM_GROUP;
-        const elstm_row_s8 row = {
-            elstm_row_sum_s8(w, r, rows->inputs),
-            rows->recurrent == NULL ? 0 : elstm_row_sum_s8(rows->recurrent, r, rows->units),
-            0,
-            rows->rescale->bias[r],
-            rows->rescale->shift[r],
-            rows->requantize->shift[r],
-            rows->requantize->multiplier[r],
-            rows->least,
-            unit >= rows->units};
+        row.sum_x = elstm_row_sum_s8(w, r, rows->inputs);
+        if (rows->recurrent != NULL) row.sum_h = elstm_row_sum_s8(rows->recurrent, r, rows->units);
+        row.bias = rows->rescale->bias[r];
+        row.kx = rows->rescale->shift[r];
+        row.s = rows->requantize->shift[r];
+        row.m = rows->requantize->multiplier[r];
+        row.unused = unit >= rows->units;
         if (!elstm_row_s8_holds(&row, rows->input_type == ELSTM_S16, rows->most)) return 0;
     }
     return 1;
