@@ -176,7 +176,6 @@ MODELS = {  # a golden image, exported for any CPU or for a target, and the boar
 STEPS = 50
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic"]
 FLOAT_INSTRUCTION = re.compile(r"\tv\w+\.f(16|32|64)\b")
-MOST_DIFFERENCE = 1e-5  # of f32 answers, as the self-check has it
 
 
 def samples(runner: Runner, steps: int) -> list[Any]:
