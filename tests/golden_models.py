@@ -6,6 +6,7 @@ QUANTIZED come from `quantize`, whose choices may improve: their images only hav
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ import golden_cells
 import golden_rows
 import golden_tfl8
 import numpy as np
+from golden_answers import kept_rows
 from nets import activation, lstm, signal, stack, two_heads
 
-from edgelstm import reference_s8, reference_tfl8
+from edgelstm import reference, reference_s8, reference_tfl8
 from edgelstm.curves import bounded
 from edgelstm.description import describe
 from edgelstm.image import pack, vocabularies
@@ -28,7 +30,6 @@ from edgelstm.quantized import QuantizedActivate, QuantizedActivation, Quantized
 from edgelstm.tfl8_model import Tfl8Model
 
 FOLDER = Path(__file__).parent / "golden" / "images"
-ANSWERS = FOLDER / "answers.txt"  # a checksum of every s8 image's answers, from the NumPy reference
 STEPS = 67  # of the inputs `drawn`
 ELEMENTWISE = [Activation(name, 0.3) for name in ACTIVATIONS[: ACTIVATIONS.index("softmax")]]
 MORE = [activation(name) for name in ACTIVATIONS[ACTIVATIONS.index("log_softmax") + 1 :]]
@@ -331,31 +332,37 @@ def drawn(name, widths, steps=STEPS):
     return xs
 
 
-def answers_checksum(ys):
-    """CRC-32 of the answers, one array [rows, width] an output, one output after the other: of an s8 image int16, of a
-    tfl8 image of the output's own type."""
-    crc = 0
-    for y in ys:
-        crc = zlib.crc32(np.ascontiguousarray(y).tobytes(), crc)
-    return crc
-
-
 def fitting(made, xs):
-    """Drawn inputs as a tfl8 model takes them: the low byte, or the fraction of 8192, ids among them."""
+    """Drawn inputs as a model takes them: int16, their low byte, or floats, a fraction of 8192; ids as the core's door
+    and its embeddings read them."""
+    if isinstance(made, QuantizedModel):
+        return xs
+    kinds = {t.name: t.type if isinstance(made, Tfl8Model) else "f32" for t in made.tensors}
     fit = {"s8": lambda x: x.astype(np.int8), "s16": lambda x: x, "f32": lambda x: (x / 8192).astype(np.float32)}
+    whole = np.rint if isinstance(made, Tfl8Model) else np.trunc
     ids = vocabularies(made)
-    return [
-        (np.abs(x) % ids[name]).astype(np.float32) if name in ids else fit[made.tensor(name).type](x)
-        for name, x in zip(made.inputs, xs, strict=True)
-    ]
+    xs = [fit[kinds[name]](x) for name, x in zip(made.inputs, xs, strict=True)]
+    return [np.clip(whole(x), 0, ids[name] - 1) if name in ids else x for name, x in zip(made.inputs, xs, strict=True)]
+
+
+def answers_hash(ys):
+    """SHA-256 of the answers, one array [rows, width] an output, one output after the other: of an s8 image int16, of a
+    tfl8 image of the output's own type."""
+    return hashlib.sha256(b"".join(np.ascontiguousarray(y).tobytes() for y in ys)).hexdigest()
+
+
+def kept(ys):
+    """Of the answers of an f32 image the rows that are committed, an output each."""
+    return [y[kept_rows(len(y))].ravel().tolist() for y in map(np.atleast_2d, ys)]
 
 
 def reference_answers(name, made):
-    """The checksum of an s8 or tfl8 model's answers as NumPy gives them."""
+    """What NumPy gives: the hash of an s8 or tfl8 model's answers, the kept rows of an f32 model's in float64."""
+    xs = fitting(made, drawn(name, [made.width(x) for x in made.inputs], answered_steps(made)))
+    xs = first_rows(made, [x[None] for x in xs])
+    every = made.timing.causal
+    if isinstance(made, Model):
+        return kept([y[0] for y in reference.run(made, xs, every_step=every)])
     if isinstance(made, Tfl8Model):
-        xs = drawn(name, [made.width(x) for x in made.inputs], answered_steps(made))
-        xs = first_rows(made, [x[None] for x in fitting(made, xs)])
-        return answers_checksum([y[0] for y in reference_tfl8.run(made, xs, every_step=made.timing.causal)])
-    xs = first_rows(made, [x[None] for x in drawn(name, [made.width(x) for x in made.inputs], answered_steps(made))])
-    ys = reference_s8.run(made, xs, every_step=made.timing.causal)
-    return answers_checksum([y[0].astype("<i2") for y in ys])
+        return answers_hash([y[0] for y in reference_tfl8.run(made, xs, every_step=every)])
+    return answers_hash([y[0].astype("<i2") for y in reference_s8.run(made, xs, every_step=every)])

@@ -10,7 +10,7 @@ import pytest
 
 COMPILER = os.environ.get("CC", "cc")
 DRIVER = Path(__file__).parents[1] / "tools" / "test_c.py"
-PROGRAMS = ["test_kernels", "test_images", "test_rows"]
+PROGRAMS = ["test_answers", "test_kernels", "test_images", "test_rows"]
 
 
 @pytest.mark.skipif(shutil.which(COMPILER.split()[0]) is None, reason=f"no C compiler ({COMPILER}) to build the tests")

@@ -1,10 +1,12 @@
-"""Write tests/golden/images: an image of every model in tests/golden_models.py, and a checksum of the answers that the
-NumPy reference gives for each s8 and tfl8 one. Images that are there already stay as they are: they prove that old
-ones run.
+"""Write tests/golden: an image of every model in tests/golden_models.py, and answers.json, with the hash of each image
+and the answers that the NumPy references give. Images and answers that are there already stay as they are: they prove
+that old images run.
 
 From the root of the repository: PYTHONPATH=. python tools/make_golden.py
 """
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -12,24 +14,26 @@ from edgelstm.image import pack
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from golden_models import ANSWERS, FOLDER, PACKED, QUANTIZED, quantized, reference_answers
-
-from edgelstm.model import Model
+from golden_answers import ANSWERS, expected
+from golden_models import FOLDER, PACKED, QUANTIZED, quantized, reference_answers
 
 
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
-    known = dict(line.split() for line in ANSWERS.read_text().splitlines()) if ANSWERS.exists() else {}
+    known = expected() if ANSWERS.exists() else {}
     for name in (*PACKED, *QUANTIZED):
         path = FOLDER / f"{name}.elstm"
-        if path.exists():
+        if path.exists() and name in known:
             continue
         model = PACKED[name] if name in PACKED else quantized(QUANTIZED[name])
-        path.write_bytes(pack(model))
-        if not isinstance(model, Model):
-            known[name] = f"{reference_answers(name, model):08x}"
-        print(f"{path.name}: {path.stat().st_size} bytes")
-    ANSWERS.write_text("".join(f"{name} {crc}\n" for name, crc in sorted(known.items())))
+        image = pack(model)
+        if not path.exists():
+            path.write_bytes(image)
+            print(f"{path.name}: {len(image)} bytes")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        known[name] = {"image": digest, "answers": reference_answers(name, model)}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known))
+    ANSWERS.write_text(f"{{\n{lines}\n}}\n")
 
 
 if __name__ == "__main__":
