@@ -3,8 +3,8 @@
 
 PYTHON ?= python
 
-.PHONY: help build test check format lint types layers test-c test-helium symbols test-arm test-arm-tflite test-firmware instructions parity drawn \
-    support bench peers fuzz golden clean
+.PHONY: help build test check format lint types layers test-c test-helium symbols test-arm test-arm-short \
+    test-arm-tflite test-firmware instructions parity drawn support bench peers fuzz golden clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -40,11 +40,16 @@ test-helium:     ## the kernel set for Cortex-M55 on an emulated one
 symbols:         ## no heap, no libc, no globals
 	$(PYTHON) tools/check_symbols.py
 
-test-arm:        ## the C tests on emulated ARM CPUs
+test-arm:        ## the C tests and Python's tests of the core on emulated ARM and RISC-V CPUs
 	$(PYTHON) tools/test_arm.py
+	$(PYTHON) tools/test_arm_python.py
+
+test-arm-short:  ## less of it
+	$(PYTHON) tools/test_arm.py --short
+	$(PYTHON) tools/test_arm_python.py --short
 
 test-arm-tflite: ## TFLite's own runtimes on emulated ARM beside tfl8, every byte
-	$(PYTHON) tools/test_arm.py --tflite
+	$(PYTHON) tools/test_arm_tflite.py
 
 test-firmware:   ## what export-c writes: compiled alone, looked into, run on emulated boards
 	$(PYTHON) tools/test_firmware.py --all --page

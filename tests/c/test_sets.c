@@ -1,5 +1,6 @@
 /* Which kernel sets this machine gets: elstm_kernels_at and elstm_kernels_find agree, a set that
- * they give runs, and the dot product set that they withhold would have died here.
+ * they give runs, and the dot product set that they withhold would have died here. It ends with
+ * the sets given and those of which a product died.
  *
  *     test_sets [--kernels NAME]
  */
@@ -79,6 +80,7 @@ int main(int argc, char **argv) {
     CHECK(elstm_kernels_at(elstm_kernels_count()) == NULL, "a set behind the last");
     check_begin("count");
     CHECK(elstm_kernels_count() == BUILT, "%zu sets, not %zu", elstm_kernels_count(), BUILT);
+    char illegal[128] = "";
     printf("test_sets:");
     for (size_t k = 0; k < BUILT; ++k) {
         const char *name = elstm_kernels_name(built[BUILT - 1 - k]);
@@ -93,8 +95,11 @@ int main(int argc, char **argv) {
         /* one way only for the others: a set asks for more than this one product needs */
         CHECK(found != NULL || end == 77 || strcmp(name, "neon_dotprod") != 0,
               "withheld, but this CPU can run it");
-        if (found != NULL) printf(" %s", name);
+        if (found != NULL)
+            printf(" %s", name);
+        else if (end == 77)
+            strcat(strcat(illegal, " "), name);
     }
-    putchar('\n');
+    printf("%s%s\n", illegal[0] ? "; SIGILL:" : "", illegal);
     return 0;
 }
