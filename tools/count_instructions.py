@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from test_arm import ARM32, ARM64, Failure, Target, require
+from emulated import ARM32, ARM64, Failure, Target, require
 
 from edgelstm.image import save
 from edgelstm.layers import Gru, Lstm
@@ -35,7 +35,7 @@ BEGIN, END = "<!-- instructions: begin -->", "<!-- instructions: end -->"
 TOLERANCE = 0.05
 GCC = "12"
 
-X86 = Target("gcc", "qemu-x86_64", "/", "gcc libc6-dev qemu-user")
+X86 = Target("x86-64", ("gcc",), "qemu-x86_64", "/", "gcc libc6-dev qemu-user")
 MACHINES = {"x86-64": X86, "64-bit ARM": ARM64, "32-bit ARM": ARM32}
 SIZES = ((8, 16), (9, 64), (32, 64), (64, 128), (128, 256))
 RUN_SIZE = (32, 64)
@@ -87,15 +87,15 @@ def pack_models(folder: Path) -> list[str]:
 def build_plugin(folder: Path) -> Path:
     plugin = folder / "count_plugin.so"
     options = ["-O2", "-shared", "-fPIC", "-fvisibility=hidden"]
-    subprocess.run([X86.compiler, *options, "-o", str(plugin), str(ROOT / "tools" / "count_plugin.c")], check=True)
+    subprocess.run([*X86.compiler, *options, "-o", str(plugin), str(ROOT / "tools" / "count_plugin.c")], check=True)
     return plugin
 
 
 def count(machine: str, folder: Path, plugin: Path, images: list[str]) -> Counts:
     target = MACHINES[machine]
-    program = folder / f"count_steps-{target.compiler}"
+    program = folder / f"count_steps-{target.name}"
     sources = [ROOT / "tools" / "count_steps.c", *sorted((ROOT / "src_c").glob("*.c"))]
-    command = [target.compiler, "-std=c99", "-O3", "-ffp-contract=off", "-static", f"-I{ROOT / 'src_c'}"]
+    command = [*target.compiler, "-std=c99", "-O3", "-ffp-contract=off", "-static", f"-I{ROOT / 'src_c'}"]
     subprocess.run([*command, "-o", str(program), *map(str, sources)], check=True)
     emulator = [target.emulator, "-cpu", "max", "-plugin", str(plugin)]
     done = subprocess.run(
@@ -119,9 +119,9 @@ def count(machine: str, folder: Path, plugin: Path, images: list[str]) -> Counts
 def count_all() -> Counts:
     for target in MACHINES.values():
         require(target)
-        version = subprocess.run([target.compiler, "-dumpversion"], capture_output=True, text=True, check=True).stdout
+        version = subprocess.run([*target.compiler, "-dumpversion"], capture_output=True, text=True, check=True).stdout
         if version.split(".")[0].strip() != GCC:
-            raise Failure(f"the counts are those of gcc {GCC}, and {target.compiler} is {version.strip()}")
+            raise Failure(f"the counts are those of gcc {GCC}, and {target.compiler[0]} is {version.strip()}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images, plugin = pack_models(folder), build_plugin(folder)
