@@ -73,6 +73,11 @@ static uint32_t joins(const elstm_lstm_s8 *l, const elstm_kernels *kernels, elst
     return streams == 1 && is_plain_s8(l) && kernels->step_s16 != NULL && input_type == ELSTM_S16;
 }
 
+/* Whether a run of such a layer is steps: of sets whose step keeps no sums in memory. */
+static int runs_by_steps(const elstm_kernels *kernels) {
+    return kernels->step_scratch < 4 * sizeof(int32_t);
+}
+
 static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *kernels,
                   uint32_t streams, elstm_sizes *sizes) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
@@ -83,7 +88,7 @@ static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *k
     const uint64_t cell =
         kernels->prepare_lstm_s8 == NULL ? 0 : elstm_prepared_lstm_size(l->kernel.groups);
     sizes->prepared = (surplus + cell) * sizeof(int32_t);
-    if (block == 1 && joins(l, kernels, io->in[0].type, streams))
+    if ((block == 1 || runs_by_steps(kernels)) && joins(l, kernels, io->in[0].type, streams))
         sizes->scratch = units * kernels->step_scratch;
     else
         sizes->scratch = block * streams * rows * sizeof(int32_t);
@@ -183,6 +188,16 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     }
 }
 
+/* One step of a joined layer, from row `at` on. */
+static void joined(elstm_runner *runner, const elstm_op *op, uint32_t at) {
+    const elstm_lstm_s8 *l = &op->as.lstm_s8;
+    const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
+    elstm_cell_s8 cell = l->own;
+    cell.y = (int8_t *)cell.y + (size_t)at * out->stride;
+    runner->kernels->step_s16(&l->all, (const int16_t *)in->data + (size_t)at * in->stride,
+                              runner->scratch, &cell);
+}
+
 static void step(elstm_runner *runner, const elstm_op *op) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
     if (l->joined)
@@ -193,12 +208,14 @@ static void step(elstm_runner *runner, const elstm_op *op) {
 
 static void run(elstm_runner *runner, const elstm_op *op) {
     const uint32_t streams = runner->limits.streams, steps = runner->tensors[op->in].rows / streams;
-    if (steps == 1) {
-        step(runner, op); /* whose scratch may be all there is */
-        return;
+    const uint32_t most =
+        op->as.lstm_s8.joined && (steps == 1 || runs_by_steps(runner->kernels)) ? 1 : BLOCK_STEPS;
+    for (uint32_t at = 0; at < steps; at += most) {
+        if (most == 1)
+            joined(runner, op, at); /* its scratch may be all there is */
+        else
+            block(runner, op, at * streams, steps - at < BLOCK_STEPS ? steps - at : BLOCK_STEPS);
     }
-    for (uint32_t at = 0; at < steps; at += BLOCK_STEPS)
-        block(runner, op, at * streams, steps - at < BLOCK_STEPS ? steps - at : BLOCK_STEPS);
 }
 
 const elstm_layer elstm_layer_lstm_s8 = {
