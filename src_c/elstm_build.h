@@ -8,7 +8,8 @@
 #define ELSTM_LINKS_F32 1
 #endif
 
-/* 0: the kernel sets for microcontrollers leave out TFLite's cell, or the GRU's. */
+/* 0: layers of tfl8 models, or the s8 GRU, are not linked, and the kernel sets for microcontrollers
+ * leave out what these alone call. */
 #ifndef ELSTM_LINKS_TFL8
 #define ELSTM_LINKS_TFL8 1
 #endif

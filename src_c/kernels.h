@@ -15,9 +15,9 @@
 #define ELSTM_GROUP 8
 
 /* Which tuned sets are built, for the sets and for kernels.c. All but Helium's know the standard
- * layout alone. gcc turns an instruction set on
- * inside a file; clang does so from 16 on for 64-bit ARM (tried: 14 cannot, 22 can), before that
- * only for the whole build. Without float registers there is no NEON either. */
+ * layout alone. gcc turns an instruction set on inside a file; clang does so from 16 on for 64-bit
+ * ARM (tried: 14 cannot, 22 can), before that only for the whole build. Without float registers
+ * there is no NEON either. */
 #if ELSTM_LAYOUT_ROWS
 #if defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE & 1
 #define ELSTM_BUILDS_HELIUM

@@ -65,7 +65,7 @@ FIRMWARE_CPUS = (
     ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16", "arm-none-eabi-"),
     ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m33 -mfloat-abi=hard -mfpu=fpv5-sp-d16", "arm-none-eabi-"),
     ("arm-none-eabi-gcc", "-mthumb -mcpu=cortex-m55 -mfloat-abi=hard -DELSTM_LAYOUT_ROWS=1", "arm-none-eabi-"),
-    ("riscv64-linux-gnu-gcc", "", "riscv64-linux-gnu-"),
+    ("riscv64-linux-gnu-gcc", "-DELSTM_BUILDS_SMALL", "riscv64-linux-gnu-"),
 )
 FIRMWARE_TARGETS = tuple(
     Target(compiler, f"{options} {FIRMWARE_OPTIONS}".strip(), prefix) for compiler, options, prefix in FIRMWARE_CPUS
