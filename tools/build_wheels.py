@@ -1,0 +1,205 @@
+"""The source distribution, and from it wheels for x86-64 and ARM, on one machine: zig is the compiler for all of them.
+
+    python tools/build_wheels.py                            all of them, into dist/
+    python tools/build_wheels.py aarch64 armv6l --pythons 3.11
+
+One for Python 3.11, one for 3.12 and later, of each machine; what auditwheel says of a wheel must be its tag, and all of
+ARMv6's module must be what ARMv6 has (tools/scan_arm.py). Needs  pip install ".[wheels]", a Python of each version with
+its headers, and the network: pip makes a clean environment for each build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import scan_arm
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Failure(Exception):
+    """What a person has to know, in a few lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    zig: str  # machine, system and the glibc that the module may ask for
+    cpu: str  # the least one
+    tag: str
+    triplet: str  # in a module's name
+
+
+TARGETS = {  # by what Python calls the machine
+    "x86_64": Target("x86_64-linux-gnu.2.17", "x86_64", "manylinux_2_17_x86_64", "x86_64-linux-gnu"),
+    "aarch64": Target("aarch64-linux-gnu.2.17", "generic", "manylinux_2_17_aarch64", "aarch64-linux-gnu"),
+    # NEON is for kernels_neon.c to turn on, where the CPU was asked
+    "armv7l": Target(
+        "arm-linux-gnueabihf.2.17", "generic+v7a+vfp3d16-neon", "manylinux_2_17_armv7l", "arm-linux-gnueabihf"
+    ),
+    "armv6l": Target("arm-linux-gnueabihf.2.17", "arm1176jzf_s", "linux_armv6l", "arm-linux-gnueabihf"),
+}
+PYTHONS = ("3.11", "3.12")  # with calls of its own; the limited interface for it and all later ones
+
+SIZES = """#include "{path}"
+/* The build machine's Python was configured for its own types; the sizes of these differ. */
+#undef SIZEOF_LONG
+#undef SIZEOF_VOID_P
+#undef SIZEOF_SIZE_T
+#undef SIZEOF_UINTPTR_T
+#undef SIZEOF_WCHAR_T
+#undef SIZEOF_LONG_DOUBLE
+#undef SIZEOF_PTHREAD_T
+#undef SIZEOF_TIME_T
+#define SIZEOF_LONG __SIZEOF_LONG__
+#define SIZEOF_VOID_P __SIZEOF_POINTER__
+#define SIZEOF_SIZE_T __SIZEOF_SIZE_T__
+#define SIZEOF_UINTPTR_T __SIZEOF_POINTER__
+#define SIZEOF_WCHAR_T __SIZEOF_WCHAR_T__
+#define SIZEOF_LONG_DOUBLE __SIZEOF_LONG_DOUBLE__
+#define SIZEOF_PTHREAD_T __SIZEOF_LONG__
+#define SIZEOF_TIME_T __SIZEOF_LONG__
+"""
+
+COMPILER = """#!{python}
+import subprocess, sys
+words = ["{python}", "-m", "ziglang", {words}, *sys.argv[1:]]
+status = subprocess.call(words)
+if status == 0 and "-shared" in words:  # once more with its symbols, to be looked at
+    whole = [word.replace("-Wl,-s,", "-Wl,") for word in words]
+    whole[whole.index("-o") + 1] = "{kept}"
+    status = subprocess.call(whole)
+sys.exit(status)
+"""
+
+
+def find_python(version: str) -> str:
+    """The command of a Python that has its headers."""
+    asked = "import sys, sysconfig; print(sys.executable); print(sysconfig.get_config_h_filename())"
+    candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
+    for command in filter(None, map(str, candidates)):
+        done = subprocess.run([command, "-c", asked], capture_output=True, text=True)
+        if done.returncode == 0 and Path(done.stdout.splitlines()[1]).exists():
+            return done.stdout.splitlines()[0]
+    raise Failure(f"no Python {version} with its headers: install python{version} and python{version}-dev")
+
+
+def run(command: list[str], **options: object) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload]
+    if done.returncode != 0:
+        raise Failure(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    return str(done.stdout)
+
+
+def build_source(folder: Path) -> Path:
+    """The source distribution."""
+    run([sys.executable, "-m", "build", "-q", "--sdist", "--outdir", str(folder), str(ROOT)])
+    return max(folder.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
+
+
+def write_compiler(path: Path, words: list[str], kept: Path) -> str:
+    listed = ", ".join(f'"{word}"' for word in words)
+    path.write_text(COMPILER.format(python=sys.executable, words=listed, kept=kept))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def copy_headers(python: str, folder: Path) -> Path:
+    """Python's headers as they would be on a machine with types of other sizes."""
+    asked = "import sysconfig; print(sysconfig.get_path('include')); print(sysconfig.get_config_h_filename())"
+    headers, own = run([python, "-c", asked]).splitlines()
+    shutil.copytree(headers, folder)
+    shutil.copy(own, folder / "pyconfig_of_the_build.h")
+    (folder / "pyconfig.h").write_text(SIZES.format(path=folder / "pyconfig_of_the_build.h"))
+    return folder
+
+
+def build_wheel(source: Path, machine: str, version: str, out: Path) -> tuple[Path, Path]:
+    """A wheel, and its module with symbols, both in `out`."""
+    target, python = TARGETS[machine], find_python(version)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        with tarfile.open(source) as archive:
+            archive.extractall(work / "source", filter="data")
+        project = next((work / "source").iterdir())
+        kept = out / f"_core-{machine}-{version}.so"
+        words = ["cc", "-target", target.zig, f"-mcpu={target.cpu}"]
+        compiler = write_compiler(work / "cc", words, kept)
+        headers = copy_headers(python, work / "include")
+        environment = os.environ | {
+            "CC": compiler,
+            "CXX": compiler,
+            "LDSHARED": f"{compiler} -shared",
+            "AR": write_compiler(work / "ar", ["ar"], kept),
+            "CFLAGS": f"-fPIC -I{headers}",
+            "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
+        }
+        if version == PYTHONS[0]:
+            environment["SETUPTOOLS_EXT_SUFFIX"] = f".cpython-{version.replace('.', '')}-{target.triplet}.so"
+        environment.pop("PYTHONPATH", None)
+        pip = [sys.executable, "-m", "pip", "--python", python, "wheel", "-q", "--no-deps", "-w", str(work / "dist")]
+        run([*pip, str(project)], env=environment, cwd=work)
+        built = next((work / "dist").iterdir())
+        tagged = run([sys.executable, "-m", "wheel", "tags", "--platform-tag", target.tag, str(built)]).split()[-1]
+        return Path(shutil.copy(work / "dist" / tagged, out)), kept
+
+
+def check_tag(wheel: Path, machine: str, module: Path) -> str:
+    """What the tag rests on; Failure where it does not."""
+    if machine != "armv6l":
+        said = run([sys.executable, "-m", "auditwheel", "show", str(wheel)])
+        if TARGETS[machine].tag not in said:
+            raise Failure(f"{wheel.name}: auditwheel says\n{said}")
+        return "auditwheel"
+    found = scan_arm.faults(module)
+    if found:
+        raise Failure(f"{wheel.name}: not ARMv6\n" + "\n".join(found[:20]))
+    return "every instruction"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("machines", nargs="*", metavar="MACHINE", help=f"of {' '.join(TARGETS)}; default: all")
+    parser.add_argument("--pythons", nargs="+", choices=PYTHONS, default=PYTHONS)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist")
+    options = parser.parse_args()
+    unknown = set(options.machines) - set(TARGETS)
+    if unknown:
+        parser.error(f"no such machine: {' '.join(sorted(unknown))}; there are {' '.join(TARGETS)}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            start = time.monotonic()
+            source = build_source(options.out)
+            print(f"{source.name}: {source.stat().st_size:,} bytes, {time.monotonic() - start:.0f} s", flush=True)
+            for machine in options.machines or TARGETS:
+                for version in options.pythons:
+                    start = time.monotonic()
+                    wheel, module = build_wheel(source, machine, version, Path(name))
+                    proof = check_tag(wheel, machine, module)
+                    wheel = Path(shutil.copy(wheel, options.out))
+                    with zipfile.ZipFile(wheel) as files:
+                        count = len(files.namelist())
+                    seconds = time.monotonic() - start
+                    size = f"{wheel.stat().st_size:,} bytes, {count} files"
+                    print(f"{wheel.name}: {size}; its tag by {proof}; {seconds:.0f} s", flush=True)
+                    if machine == "armv7l" and not scan_arm.faults(module):
+                        raise Failure("the scan for ARMv6 finds nothing in a module for ARMv7, so it proves nothing")
+    except Failure as failure:
+        print(failure)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
