@@ -4,7 +4,7 @@
 PYTHON ?= python
 
 .PHONY: help build test check format lint types layers test-c test-helium symbols test-arm test-arm-short \
-    test-arm-tflite test-firmware instructions parity drawn support bench peers fuzz golden clean
+    test-arm-tflite test-firmware instructions parity drawn support bench peers fuzz golden wheels clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -86,6 +86,10 @@ fuzz:            ## three minutes, importers beside the image: pip install -e ".
 
 golden:          ## adds golden images; never changes those that are there
 	$(PYTHON) tools/make_golden.py
+
+wheels:          ## those of x86-64 and ARM, and the source, each tried; into dist/: pip install ".[wheels]"
+	$(PYTHON) tools/build_wheels.py
+	$(PYTHON) tools/try_wheels.py
 
 clean:
 	rm -rf build dist *.egg-info edgelstm/_core.c edgelstm/*.so

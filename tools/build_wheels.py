@@ -3,7 +3,7 @@
     python tools/build_wheels.py                            all of them, into dist/
     python tools/build_wheels.py aarch64 armv6l --pythons 3.11
 
-One for Python 3.11, one for 3.12 and later, of each machine; what auditwheel says of a wheel must be its tag, and all of
+One for Python 3.11, one for 3.12 and later, of each machine. What auditwheel says of a wheel must be its tag; all of
 ARMv6's module must be what ARMv6 has (tools/scan_arm.py). Needs  pip install ".[wheels]", a Python of each version with
 its headers, and the network: pip makes a clean environment for each build.
 """
@@ -19,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 import time
-import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,6 +167,18 @@ def check_tag(wheel: Path, machine: str, module: Path) -> str:
     return "every instruction"
 
 
+def make_wheel(source: Path, machine: str, version: str, work: Path, out: Path) -> str:
+    """A wheel that keeps its word, in `out`; its line of the table."""
+    start = time.monotonic()
+    wheel, module = build_wheel(source, machine, version, work)
+    proof = check_tag(wheel, machine, module)
+    if machine == "armv7l" and not scan_arm.faults(module):
+        raise Failure("the scan for ARMv6 finds nothing in a module for ARMv7, so it proves nothing")
+    shutil.copy(wheel, out)
+    seconds = time.monotonic() - start
+    return f"{wheel.name}: {wheel.stat().st_size:,} bytes; its tag by {proof}; {seconds:.0f} s"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("machines", nargs="*", metavar="MACHINE", help=f"of {' '.join(TARGETS)}; default: all")
@@ -182,19 +194,10 @@ def main() -> int:
             start = time.monotonic()
             source = build_source(options.out)
             print(f"{source.name}: {source.stat().st_size:,} bytes, {time.monotonic() - start:.0f} s", flush=True)
-            for machine in options.machines or TARGETS:
-                for version in options.pythons:
-                    start = time.monotonic()
-                    wheel, module = build_wheel(source, machine, version, Path(name))
-                    proof = check_tag(wheel, machine, module)
-                    wheel = Path(shutil.copy(wheel, options.out))
-                    with zipfile.ZipFile(wheel) as files:
-                        count = len(files.namelist())
-                    seconds = time.monotonic() - start
-                    size = f"{wheel.stat().st_size:,} bytes, {count} files"
-                    print(f"{wheel.name}: {size}; its tag by {proof}; {seconds:.0f} s", flush=True)
-                    if machine == "armv7l" and not scan_arm.faults(module):
-                        raise Failure("the scan for ARMv6 finds nothing in a module for ARMv7, so it proves nothing")
+            jobs = [(machine, version) for machine in options.machines or TARGETS for version in options.pythons]
+            with ThreadPoolExecutor(2) as pool:
+                for line in pool.map(lambda job: make_wheel(source, *job, Path(name), options.out), jobs):
+                    print(line, flush=True)
     except Failure as failure:
         print(failure)
         return 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ExportError
 
 PACKAGE = Path(__file__).resolve().parent.parent
+ARCHIVE, CLONE = PACKAGE / "src_c.tar.xz", PACKAGE.parent / "src_c"
 BASE = ("activations.c", "cells.c", "clocks.c", "model.c", "rows.c", "runner.c")
 FLOATS = ("activations_f32.c", "tfl8.c")  # beside those of a model with floats at its ports
 MOVERS = ("reverse", "crop", "pad", "repeat", "split", "group", "transpose")
@@ -26,29 +28,32 @@ INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 LAYER = re.compile(r"^const elstm_layer elstm_layer_(\w+) = ", re.MULTILINE)
 
 
-def core() -> Path:
-    """The folder of the C core: the one in the wheel, with the files a firmware may need, or the clone's own."""
-    installed = PACKAGE / "src_c"
-    return installed if installed.is_dir() else PACKAGE.parent / "src_c"
+def core() -> dict[str, str]:
+    """The texts of the C core's files, by name: those in the wheel, all a firmware may need, or those of the clone."""
+    if not ARCHIVE.exists():
+        return {path.name: path.read_text("utf-8") for path in CLONE.glob("*.[ch]")}
+    with tarfile.open(ARCHIVE) as archive:
+        files = ((member.name, archive.extractfile(member)) for member in archive)
+        return {name: file.read().decode() for name, file in files if file is not None}
 
 
 def needed(kinds: Iterable[str], kernels: Iterable[str], floats: bool) -> dict[str, str]:
     """The texts of the core's files for layers of these kinds and these kernel sets, by name."""
-    folder = core()
+    files = core()
     kinds = set(kinds)
     names = {*BASE, *(FLOATS if floats else ()), *(f"kernels_{name}.c" for name in kernels)}
     names |= {file for word, files in SHARED.items() if any(word in kind for kind in kinds) for file in files}
     found: set[str] = set()
-    for path in folder.glob("*.c"):
-        own = kinds & set(LAYER.findall(path.read_text()))
+    for name, text in files.items():
+        own = kinds & set(LAYER.findall(text))
         if own:
-            names.add(path.name)
+            names.add(name)
             found |= own
     if found != kinds:
         raise ExportError(f"the C sources hold no layer {', '.join(sorted(kinds - found))}; reinstall edgelstm")
     texts: dict[str, str] = {}
     while names:
         name = names.pop()
-        texts[name] = (folder / name).read_text()
+        texts[name] = files[name]
         names |= set(INCLUDE.findall(texts[name])) - texts.keys() - OWN
     return dict(sorted(texts.items()))
