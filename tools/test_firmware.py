@@ -37,7 +37,9 @@ from edgelstm.runner import Runner
 ROOT = Path(__file__).resolve().parent.parent
 START = ROOT / "tests" / "firmware"
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
-PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
+RISCV_COMPILER, RISCV_EMULATOR = "riscv64-unknown-elf-gcc", "qemu-riscv32"
+PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-user "
+PACKAGES += "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf"
 SECONDS = 120  # a program may take
 
 
@@ -47,7 +49,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A machine of QEMU's, and its compiler's options."""
+    """A machine of QEMU's, or "" for RISC-V in user mode, and its compiler's options."""
 
     machine: str
     cpu: str
@@ -58,7 +60,15 @@ class Board:
 
     @property
     def options(self) -> list[str]:
-        return ["-mthumb", *self.cpu.split()]
+        return ["-mthumb", *self.cpu.split()] if self.machine else ["--specs=picolibc.specs", *self.cpu.split()]
+
+    @property
+    def compiler(self) -> str:
+        return COMPILER if self.machine else RISCV_COMPILER
+
+    def tool(self, name: str) -> str:
+        """A program beside its compiler."""
+        return self.compiler.removesuffix("gcc") + name
 
 
 BOARDS = {
@@ -70,6 +80,7 @@ BOARDS = {
         "mps2-an505", "-mcpu=cortex-m33 -mfpu=fpv5-sp-d16 -mfloat-abi=hard", 0x10000000, 4 << 20, 0x38000000, 2 << 20
     ),
     "m55": Board("mps3-an547", "-mcpu=cortex-m55 -mfloat-abi=hard", 0x10000000, 512 << 10, 0x30000000, 512 << 10),
+    "rv32": Board("", "-march=rv32imc -mabi=ilp32", 0x100000, 4 << 20, 0x10000000),
 }
 """microbit has an M0 and the least memory there is; the others are development boards with plenty. m33 and m55 run in
 the secure state, whose addresses these are."""
@@ -100,17 +111,17 @@ def checked(command: Sequence[str | Path], **options: object) -> str:
 def build(board: Board, sources: Sequence[Path], program: Path, options: Sequence[str] = ()) -> Path:
     """A program that QEMU starts: the sources, tests/firmware/startup.c and nothing of a C library but what they call.
     Its folder holds the objects of no other program."""
-    require(COMPILER)
-    places = {
-        "FLASH": board.flash,
-        "FLASH_SIZE": board.flash_size,
-        "RAM": board.ram,
-        "RAM_SIZE": board.ram_size,
-    }
-    command = [COMPILER, *board.options, "-std=c99", "-O2", "-ffunction-sections", "-fdata-sections", f"-I{START}"]
-    command += [*options, *map(str, (START / "startup.c", *sources)), "-o", str(program)]
-    command += ["-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs", "-Wl,--gc-sections"]
-    command += ["-T", str(START / "board.ld"), *(f"-Wl,--defsym={name}={value}" for name, value in places.items())]
+    require(board.compiler)
+    places = {"FLASH": board.flash, "FLASH_SIZE": board.flash_size, "RAM": board.ram, "RAM_SIZE": board.ram_size}
+    command = [board.compiler, *board.options, "-std=c99", "-O2", "-ffunction-sections", "-fdata-sections"]
+    if board.machine:
+        script, start = ["--specs=nano.specs", "--specs=nosys.specs", "-T", str(START / "board.ld")], "startup.c"
+    else:
+        script, start = [], "riscv.c"  # and picolibc's own script, whose places have these names
+        places = {f"__{name.lower()}": value for name, value in places.items()}
+    command += [f"-I{START}", *options, *map(str, (START / start, *sources)), "-o", str(program)]
+    command += ["-nostartfiles", *script, "-Wl,--gc-sections"]
+    command += [f"-Wl,--defsym={name}={value}" for name, value in places.items()]
     checked(command)
     return program
 
@@ -125,29 +136,36 @@ def build_plugin(folder: Path) -> Path:
 
 def run(board: Board, program: Path, plugin: Path | None = None) -> Ran:
     """Run a built program; with the plugin, count."""
-    require(EMULATOR)
-    command = [EMULATOR, "-machine", board.machine, "-nographic", "-monitor", "none", "-serial", "none"]
-    command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(program)]
+    if board.machine:
+        command = [EMULATOR, "-machine", board.machine, "-nographic", "-monitor", "none", "-serial", "none"]
+        command += ["-semihosting-config", "enable=on,target=native", "-kernel"]
+    else:
+        command = [RISCV_EMULATOR]
+    require(command[0])
     counts = program.with_suffix(".counts")
     if plugin is not None:
-        command += ["-plugin", f"{plugin},out={counts},gathers=on"]
+        command[1:1] = ["-plugin", f"{plugin},out={counts},gathers=on"]
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=SECONDS
+            [*command, str(program)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            timeout=SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise Failure(f"{program.name} runs for more than {SECONDS} s on {board.machine}") from None
+        raise Failure(f"{program.name} runs for more than {SECONDS} s on {board}") from None
     output = done.stdout.decode(errors="replace")
     stack = re.search(r"^stack (\d+)\n\Z", output, re.MULTILINE)
     if stack is None:
-        raise Failure(f"{program.name} did not come to its end on {board.machine}, status {done.returncode}\n{output}")
+        raise Failure(f"{program.name} did not come to its end on {board}, status {done.returncode}\n{output}")
     marks = [int(line) for line in counts.read_text().split()] if plugin is not None else []
     return Ran(done.returncode, output[: stack.start()], int(stack[1]), marks)
 
 
-def sizes(program: Path) -> tuple[int, int]:
+def sizes(board: Board, program: Path) -> tuple[int, int]:
     """Bytes of flash and of static RAM."""
-    text, data, bss = map(int, checked(["arm-none-eabi-size", program]).splitlines()[1].split()[:3])
+    text, data, bss = map(int, checked([board.tool("size"), program]).splitlines()[1].split()[:3])
     return text + data, data + bss
 
 
@@ -279,13 +297,10 @@ def objects(compiler: Sequence[str], sources: Sequence[Path], folder: Path, opti
     return sorted(folder.glob("*.o"))
 
 
-def asked(made: Sequence[Path]) -> Iterator[str]:
+def asked(board: Board, made: Sequence[Path]) -> Iterator[str]:
     """What objects ask for that none of them has and no firmware should."""
     table = [
-        line.split()[-2:]
-        for path in made
-        for line in checked(["arm-none-eabi-nm", path]).splitlines()
-        if line[-1] != ":"
+        line.split()[-2:] for path in made for line in checked([board.tool("nm"), path]).splitlines() if line[-1] != ":"
     ]
     own = {name for kind, name in table if kind not in "Uw"}
     for kind, name in table:
@@ -333,13 +348,13 @@ def on_board(case: Case, name: str, folder: Path) -> tuple[list[str], dict[str, 
     board = BOARDS[name]
     library = [path for path in case.sources if path.name not in firmware.PROGRAMS]
     options = ["-O2", "-ffunction-sections", "-fdata-sections", *case.options]
-    made = objects([COMPILER, *board.options], library, folder / "objects", options)
-    objects([COMPILER, *board.options], [case.folder / "main.c"], folder / "main", options)
-    wrong = list(asked(made))
-    if case.number_type == "s8":
+    made = objects([board.compiler, *board.options], library, folder / "objects", options)
+    objects([board.compiler, *board.options], [case.folder / "main.c"], folder / "main", options)
+    wrong = list(asked(board, made))
+    if case.number_type == "s8" and board.machine:  # RISC-V here has no float instruction, and asks for its calls
         wrong += floats(made)
     test = objects(
-        [COMPILER, *board.options], [case.folder / "self_test.c"], folder / "test", [*options, "-Dmain=self_test"]
+        [board.compiler, *board.options], [case.folder / "self_test.c"], folder / "test", [*options, "-Dmain=self_test"]
     )
     program = build(board, [START / "answers.c", *made, *test], folder / "answers.elf", case.options)
     ran = run(board, program)
@@ -355,10 +370,10 @@ def on_board(case: Case, name: str, folder: Path) -> tuple[list[str], dict[str, 
     if sums != case.sums:
         wrong.append(f"{kernels} answers {' '.join(sums)}, and Python {' '.join(case.sums)}")
     wrong += over_budget(case, takes)
-    heap = {"_sbrk", "malloc", "_malloc_r", "printf", "_printf_r"} & set(checked(["arm-none-eabi-nm", program]).split())
+    heap = {"_sbrk", "malloc", "_malloc_r", "printf", "_printf_r"} & set(checked([board.tool("nm"), program]).split())
     if heap:
         wrong.append(f"links {', '.join(sorted(heap))}")
-    takes["flash"], takes["ram"] = sizes(program)
+    takes["flash"], takes["ram"] = sizes(board, program)
     return wrong, takes | {"kernels": kernels}
 
 
@@ -383,7 +398,7 @@ HOSTS = ("gcc", "clang")
 
 
 def test_all(names: Sequence[str]) -> bool:
-    require(COMPILER, EMULATOR, *HOSTS)
+    require(COMPILER, EMULATOR, RISCV_COMPILER, RISCV_EMULATOR, *HOSTS)
     passed = True
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
 
@@ -468,7 +483,7 @@ def show_program(board: Board, sources: Sequence[Path], options: Sequence[str]) 
         folder = Path(name)
         program = build(board, sources, folder / "program.elf", options)
         ran = run(board, program, build_plugin(folder))
-        flash, ram = sizes(program)
+        flash, ram = sizes(board, program)
     print(ran.output, end="")
     print(f"{flash} bytes of flash, {ram} of static RAM, {ran.stack} of stack")
     if ran.marks:
