@@ -5,7 +5,7 @@
 #if defined(ELSTM_BUILDS_SMALL)
 
 /* gcc would bring products into the order of rows, which takes all x of a quad at once in
- * registers: a tenth more instructions. */
+ * registers: up to a third more instructions. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("no-tree-ter", "no-schedule-insns")
 #define UNROLL _Pragma("GCC unroll 8")
