@@ -129,8 +129,14 @@ class Debian:
 
     def includes(self, root: Path) -> list[str]:
         """Where its Python's headers are, as a compiler's options."""
-        own = f"python{self.version}"
-        return [f"-I{root}/usr/include/{folder}" for folder in (own, f"{self.triplet}/{own}", "")]
+        own, headers = f"python{self.version}", root / "usr" / "include"
+        named = (
+            root / "python-headers"
+        )  # Python's header names the machine's by its folder; a C library's must not follow
+        named.mkdir(exist_ok=True)
+        if not (named / self.triplet).exists():
+            (named / self.triplet).symlink_to(headers / self.triplet)
+        return [f"-I{headers / own}", f"-I{headers / self.triplet / own}", f"-I{named}"]
 
 
 DEBIANS = {  # by what Python calls the machine
@@ -162,3 +168,5 @@ def unpack_debian(root: Path, debian: Debian) -> None:
     wanted = ",".join(["python3-minimal", f"libpython{debian.version}-dev", *debian.packages])
     command = ["mmdebstrap", "--quiet", "--variant=extract", f"--arch={debian.architecture}", f"--include={wanted}"]
     subprocess.run([*command, debian.suite, str(root), f"deb {mirrors[0]} {debian.suite} main"], check=True)
+    if not (root / "lib").exists():  # which Debian 13 links where it is installed
+        (root / "lib").symlink_to("usr/lib")
