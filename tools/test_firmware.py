@@ -80,7 +80,7 @@ BOARDS = {
         "mps2-an505", "-mcpu=cortex-m33 -mfpu=fpv5-sp-d16 -mfloat-abi=hard", 0x10000000, 4 << 20, 0x38000000, 2 << 20
     ),
     "m55": Board("mps3-an547", "-mcpu=cortex-m55 -mfloat-abi=hard", 0x10000000, 512 << 10, 0x30000000, 512 << 10),
-    "rv32": Board("", "-march=rv32imc -mabi=ilp32", 0x100000, 4 << 20, 0x10000000),
+    "rv32": Board("", "-march=rv32imc -mabi=ilp32"),
 }
 """microbit has an M0 and the least memory there is; the others are development boards with plenty. m33 and m55 run in
 the secure state, whose addresses these are."""
@@ -112,16 +112,14 @@ def build(board: Board, sources: Sequence[Path], program: Path, options: Sequenc
     """A program that QEMU starts: the sources, tests/firmware/startup.c and nothing of a C library but what they call.
     Its folder holds the objects of no other program."""
     require(board.compiler)
-    places = {"FLASH": board.flash, "FLASH_SIZE": board.flash_size, "RAM": board.ram, "RAM_SIZE": board.ram_size}
     command = [board.compiler, *board.options, "-std=c99", "-O2", "-ffunction-sections", "-fdata-sections"]
-    if board.machine:
-        script, start = ["--specs=nano.specs", "--specs=nosys.specs", "-T", str(START / "board.ld")], "startup.c"
-    else:
-        script, start = [], "riscv.c"  # and picolibc's own script, whose places have these names
-        places = {f"__{name.lower()}": value for name, value in places.items()}
+    start, script = ("startup.c", "board.ld") if board.machine else ("riscv.c", "riscv.ld")
     command += [f"-I{START}", *options, *map(str, (START / start, *sources)), "-o", str(program)]
-    command += ["-nostartfiles", *script, "-Wl,--gc-sections"]
-    command += [f"-Wl,--defsym={name}={value}" for name, value in places.items()]
+    command += ["-nostartfiles", "-Wl,--gc-sections", "-T", str(START / script)]
+    if board.machine:
+        places = {"FLASH": board.flash, "FLASH_SIZE": board.flash_size, "RAM": board.ram, "RAM_SIZE": board.ram_size}
+        command += ["--specs=nano.specs", "--specs=nosys.specs"]
+        command += [f"-Wl,--defsym={name}={value}" for name, value in places.items()]
     checked(command)
     return program
 
