@@ -27,26 +27,27 @@ static void pair_s16(const int16_t *x, uint32_t *pairs, uint32_t quads) {
     }
 }
 
-/* One quad of four rows, sums in r8 ... r11, weights at r12. */
-#define QUAD(x02, x13)                                                                             \
-    "ldrd r4, r5, [r12, #8]\n\t"                                                                   \
+/* One quad of four rows: their sums, where the weights stand, columns, bytes to the next quad. */
+#define QUAD(a, b, c, d, weights, x02, x13, stride)                                                \
+    "ldrd r4, r5, [" weights ", #8]\n\t"                                                           \
     "sxtb16 r6, r4, ror #8\n\t"                                                                    \
     "sxtb16 r4, r4\n\t"                                                                            \
-    "smlad r10, r6, " x13 ", r10\n\t"                                                              \
+    "smlad " c ", r6, " x13 ", " c "\n\t"                                                          \
     "sxtb16 r6, r5, ror #8\n\t"                                                                    \
     "sxtb16 r5, r5\n\t"                                                                            \
-    "smlad r10, r4, " x02 ", r10\n\t"                                                              \
-    "smlad r11, r6, " x13 ", r11\n\t"                                                              \
-    "smlad r11, r5, " x02 ", r11\n\t"                                                              \
-    "ldrd r4, r5, [r12], #128\n\t"                                                                 \
+    "smlad " c ", r4, " x02 ", " c "\n\t"                                                          \
+    "smlad " d ", r6, " x13 ", " d "\n\t"                                                          \
+    "smlad " d ", r5, " x02 ", " d "\n\t"                                                          \
+    "ldrd r4, r5, [" weights "], #" stride "\n\t"                                                  \
     "sxtb16 r6, r4, ror #8\n\t"                                                                    \
     "sxtb16 r4, r4\n\t"                                                                            \
-    "smlad r8, r6, " x13 ", r8\n\t"                                                                \
+    "smlad " a ", r6, " x13 ", " a "\n\t"                                                          \
     "sxtb16 r6, r5, ror #8\n\t"                                                                    \
     "sxtb16 r5, r5\n\t"                                                                            \
-    "smlad r8, r4, " x02 ", r8\n\t"                                                                \
-    "smlad r9, r6, " x13 ", r9\n\t"                                                                \
-    "smlad r9, r5, " x02 ", r9\n\t"
+    "smlad " a ", r4, " x02 ", " a "\n\t"                                                          \
+    "smlad " b ", r6, " x13 ", " b "\n\t"                                                          \
+    "smlad " b ", r5, " x02 ", " b "\n\t"
+#define QUAD_OF_32(x02, x13) QUAD("r8", "r9", "r10", "r11", "r12", x02, x13, "128")
 
 /* So many quads, at least one: r7 counts them, r12 walks over weights, lr over columns. */
 #define PRODUCTS                                                                                   \
@@ -56,8 +57,8 @@ static void pair_s16(const int16_t *x, uint32_t *pairs, uint32_t quads) {
     "add r7, r7, #1\n\t"                                                                           \
     "b 3f\n"                                                                                       \
     "2:\n\t"                                                                                       \
-    "ldm lr!, {r0, r1, r2, r3}\n\t" QUAD("r0", "r1") /* */                                         \
-        "3:\n\t" QUAD("r2", "r3")                    /* */                                         \
+    "ldm lr!, {r0, r1, r2, r3}\n\t" QUAD_OF_32("r0", "r1") /* */                                   \
+        "3:\n\t" QUAD_OF_32("r2", "r3")                    /* */                                   \
         "subs r7, r7, #1\n\t"                                                                      \
         "bne 2b\n\t"
 
@@ -167,23 +168,22 @@ static void group_products(group_rows *rows) {
 /* Quads that are paired at a time: 128 bytes of stack. */
 #define CHUNK 16
 
-/* The sums of 8 rows that stand together, of a matrix of one gate: a small Dense layer's. */
+/* The sums of 8 rows that stand together, of a matrix of one gate: a Dense layer's. */
 static void products_8(const group_rows *rows) {
-    for (uint32_t r = 0; r < ELSTM_GROUP; ++r) {
+    for (uint32_t r = 0; r < ELSTM_GROUP; r += 4) {
         const int8_t *at = rows->weights + 4 * r;
         const uint32_t *x = rows->x;
-        int32_t sum = rows->goes_on ? rows->z[r] : 0;
-        for (uint32_t quad = rows->quads; quad > 0; --quad, at += 4 * ELSTM_GROUP, x += 2) {
-            uint32_t word, even;
-            memcpy(&word, at, sizeof word);
-            __asm__("sxtb16 %1, %2\n\t"
-                    "sxtb16 %2, %2, ror #8\n\t"
-                    "smlad %0, %1, %3, %0\n\t"
-                    "smlad %0, %2, %4, %0"
-                    : "+r"(sum), "=&r"(even), "+r"(word)
-                    : "r"(x[0]), "r"(x[1]));
-        }
-        rows->z[r] = sum;
+        int32_t *z = rows->z + r;
+        int32_t a = 0, b = 0, c = 0, d = 0;
+        for (uint32_t quad = rows->quads; quad > 0; --quad, x += 2)
+            __asm__(QUAD("%0", "%1", "%2", "%3", "%4", "%5", "%6", "32")
+                    : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(at)
+                    : "r"(x[0]), "r"(x[1])
+                    : "r4", "r5", "r6", "memory");
+        z[0] = a + (rows->goes_on ? z[0] : 0);
+        z[1] = b + (rows->goes_on ? z[1] : 0);
+        z[2] = c + (rows->goes_on ? z[2] : 0);
+        z[3] = d + (rows->goes_on ? z[3] : 0);
     }
 }
 
