@@ -4,7 +4,7 @@
 PYTHON ?= python
 
 .PHONY: help build test check format lint types layers test-c test-helium symbols test-arm test-arm-short \
-    test-arm-tflite test-firmware instructions parity drawn support bench peers fuzz golden wheels clean
+    test-arm-tflite test-firmware instructions firmware-sizes parity drawn support bench peers fuzz golden wheels clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -56,6 +56,9 @@ test-firmware:   ## what export-c writes: compiled alone, looked into, run on em
 
 instructions:    ## how many a step takes, on emulated CPUs, against the committed table
 	$(PYTHON) tools/count_instructions.py
+
+firmware-sizes:  ## instructions, flash, RAM and stack on microcontrollers, against the committed table
+	$(PYTHON) tools/measure_firmware.py
 
 parity:          ## against live Keras, PyTorch, ONNX Runtime, TFLite and Chromium: pip install -e ".[parity]"
 	$(PYTHON) -m pytest tests/parity -n 2

@@ -25,7 +25,8 @@ from rich.progress_bar import ProgressBar
 from rich.status import Status
 from rich.text import Text
 
-from . import __version__, arrays, lines
+from . import __version__, arrays, lines, targets
+from .costs import costs
 from .description import TFL8_SETTINGS, TensorDescription
 from .errors import EdgeLstmError, InputError, MissingError, printable
 from .report import Report
@@ -396,8 +397,10 @@ def export_c(image: Path, output: Path, target: str | None) -> None:
 
 @main.command()
 @click.argument("image", metavar="MODEL", type=IMAGE)
-def inspect(image: Path) -> None:
+@click.option("--target", metavar="NAME", help="Also what each layer takes on a board or CPU, as `plan` names them.")
+def inspect(image: Path, target: str | None) -> None:
     """Show layers, parameters, flash, RAM, MACs per step and state of an image."""
+    chosen = None if target is None else targets.find(target)
     runner = Runner(image, max_steps=1)
     described = runner.description
     if not runner.causal:
@@ -452,6 +455,11 @@ def inspect(image: Path) -> None:
     out.print(f"checksum {described.checksum:08x}, example of {described.example_steps} steps", markup=False)
     for note in described.notes:
         _note(note)
+    if chosen is not None:
+        from . import plan_tables
+        from .plan import plan as made
+
+        plan_tables.show_layers(out, made(runner, chosen))
 
 
 def _when(what: str, tensor: TensorDescription) -> str:
@@ -464,6 +472,45 @@ def _when(what: str, tensor: TensorDescription) -> str:
 def _paired(channels: tuple[str, ...], units: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for k in range(max(len(channels), len(units))):
         yield (channels[k] if channels else "", f"[{units[k]}]" if units else "")
+
+
+# ---- plan ----
+
+
+@main.command("plan")
+@click.argument("image", metavar="MODEL", type=IMAGE)
+@click.option("--target", metavar="NAME", help="A board or CPU (docs/plan.md); without, a table of all boards.")
+@click.option("--rate", type=float, callback=_number, help="Steps a second that it has to keep up with.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def plan_command(image: Path, target: str | None, rate: float | None, as_json: bool) -> None:
+    """Say what an image MODEL takes on a board before it is there: flash, RAM, stack, instructions, the least time.
+
+    The time is a lower bound: it can rule a model out, and never promises that one is fast enough. Exit code 1 where
+    the model does not fit the target.
+    """
+    if rate is not None and rate <= 0:
+        raise InputError(f"--rate is {rate:g}, expected steps a second above 0")
+    from . import plan_tables
+    from .plan import largest
+    from .plan import plan as made
+
+    chosen = targets.boards() if target is None else (targets.find(target),)
+    runner = Runner(image, max_steps=1)
+    plans = [made(runner, one, rate) for one in chosen if target is not None or one.core.counted_as in costs()]
+    sizes = None if target is None or not plans[0].refused else largest(runner, chosen[0], rate)
+    if as_json:
+        found: Any = [plan_tables.data(one) for one in plans]
+        if target is not None:
+            found = found[0] | {"largest_units": dict(sizes[1]) if sizes else None}
+        out.print_json(json.dumps(found))
+    elif target is None:
+        plan_tables.show_all(out, plans, image.name)
+    else:
+        plan_tables.show(out, plans[0])
+        if plans[0].refused:
+            out.print(plan_tables.fitting(*(sizes or (None, ()))), markup=False, soft_wrap=True)
+    if target is not None and plans[0].refused:
+        raise SystemExit(FAILED)
 
 
 # ---- run ----

@@ -9,7 +9,7 @@ import json
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,7 @@ class LayerDescription:
     state_bytes: int
     hidden_type: str  # of a cell's h: a tensor's type; "" for all else
     arithmetic: tuple[tuple[str, str], ...] = ()  # of a tfl8 layer: a setting of TFL8_SETTINGS and its value
+    record: bytes = b""  # the kind's fields, as docs/format.md has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +265,22 @@ def _read_ops(ops: bytes, count: int, tensors: Sequence[TensorDescription], name
                 -(-costs.state // 16) * 16,
                 y.type if kinds[kind].startswith(("lstm", "gru", "rnn")) else "",
                 _arithmetic(kinds[kind], fields),
+                fields,
             )
         )
     return layers
+
+
+def resized(layer: LayerDescription, x: TensorDescription, y: TensorDescription) -> LayerDescription:
+    """The layer with as many inputs and units as other tensors have; of those whose record starts with them."""
+    fields = struct.pack("<I", y.width) + layer.record[4:]
+    if not layer.kind.startswith("conv1d"):
+        fields = fields[:4] + struct.pack("<I", x.width) + fields[8:]
+    costs = _costs(layer.kind, fields, x, y)
+    return replace(
+        layer, inputs=x.width, units=y.width, parameters=costs.parameters, macs=costs.macs,
+        weight_bytes=costs.weight_bytes, state_bytes=-(-costs.state // 16) * 16, record=fields,
+    )  # fmt: skip
 
 
 def _arithmetic(kind: str, fields: bytes) -> tuple[tuple[str, str], ...]:

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parent.parent
 PYTHON = (
     ("errors",),
     ("meta", "toml", "files"),
-    ("shapes", "description", "_core"),
+    ("shapes", "description", "_core", "targets"),
+    ("work",),
+    ("costs",),
     ("layers", "layout"),
     ("quantized", "tfl8", "activations"),
     ("timing", "reference_cells", "reference_steps", "blocks", "fixedpoint", "tfl8_integers"),
@@ -40,14 +42,15 @@ PYTHON = (
     ("stream", "peers", "bench"),
     ("converter",),
     ("proof", "validation"),
-    ("proof_tflite",),
+    ("proof_tflite", "plan"),
     ("demo",),
     ("report_tables",),
+    ("plan_tables",),
     ("cli",),
 )
 OUTSIDE = {  # packages other than NumPy and Python's own, and who may import them
     "click": {"cli"},
-    "rich": {"cli", "report_tables"},
+    "rich": {"cli", "report_tables", "plan_tables"},
     "h5py": {"importers"},
     "safetensors": {"importers"},
     "onnx": {"importers"},

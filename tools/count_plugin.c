@@ -2,6 +2,7 @@
  * mark is a call of a function named count_mark or, in user mode, prctl(MARK), which does nothing
  * anywhere. Its options:
  *   out=FILE    prints there instead of on standard error
+ *   blocks=FILE prints there, as "mark address", which blocks of instructions ran after each mark
  *   loads=on    three numbers a line: instructions, loads, stores; a vector may count once for
  *               each of its values
  *   gathers=on  a Cortex-M's vector load or store from as many addresses as it has values counts
@@ -15,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -43,6 +45,7 @@ void qemu_plugin_register_vcpu_tb_exec_cb(struct block *block, entered *back, in
 void qemu_plugin_register_vcpu_mem_cb(struct instruction *instruction, accessed *back,
                                       int registers, int accesses, void *data);
 bool qemu_plugin_mem_is_store(uint32_t what);
+uint64_t qemu_plugin_tb_vaddr(const struct block *block);
 size_t qemu_plugin_tb_n_insns(const struct block *block);
 struct instruction *qemu_plugin_tb_get_insn(const struct block *block, size_t index);
 const char *qemu_plugin_insn_symbol(const struct instruction *instruction);
@@ -54,7 +57,14 @@ EXPORT int qemu_plugin_version = 1;
 static uint64_t instructions, loads, stores;
 static uint64_t before, loads_before, stores_before;
 static bool counts_loads, weighs_gathers;
-static FILE *out;
+static FILE *out, *blocks;
+static unsigned marks; /* so far */
+
+/* Where a block stands, and behind which mark it ran last. */
+struct ran {
+    uint64_t address;
+    unsigned mark;
+};
 
 static void mark(void) {
     fprintf(out, "%" PRIu64, instructions - before);
@@ -62,6 +72,7 @@ static void mark(void) {
         fprintf(out, " %" PRIu64 " %" PRIu64, loads - loads_before, stores - stores_before);
     fputc('\n', out);
     fflush(out);
+    ++marks;
     before = instructions, loads_before = loads, stores_before = stores;
 }
 
@@ -86,6 +97,13 @@ static size_t weight(const struct instruction *instruction) {
     return 1;
 }
 
+static void on_block(unsigned cpu, void *data) {
+    struct ran *ran = data;
+    (void)cpu;
+    if (marks > 0 && ran->mark != marks) fprintf(blocks, "%u %" PRIx64 "\n", marks, ran->address);
+    ran->mark = marks;
+}
+
 static void on_translated(plugin_id id, struct block *block) {
     (void)id;
     const size_t count = qemu_plugin_tb_n_insns(block);
@@ -97,6 +115,11 @@ static void on_translated(plugin_id id, struct block *block) {
     for (size_t k = 0; counts_loads && k < count; ++k)
         qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(block, k), on_access, NO_REGISTERS,
                                          ANY_ACCESS, NULL);
+    if (blocks != NULL) {
+        struct ran *ran = malloc(sizeof *ran); /* for as long as QEMU runs */
+        *ran = (struct ran){qemu_plugin_tb_vaddr(block), 0};
+        qemu_plugin_register_vcpu_tb_exec_cb(block, on_block, NO_REGISTERS, ran);
+    }
     /* a function this short is one block */
     if (symbol != NULL && strcmp(symbol, "count_mark") == 0)
         qemu_plugin_register_vcpu_tb_exec_cb(block, on_mark, NO_REGISTERS, NULL);
@@ -115,6 +138,8 @@ EXPORT int qemu_plugin_install(plugin_id id, const struct info *info, int argc, 
     for (int k = 0; k < argc; ++k)
         if (strncmp(argv[k], "out=", 4) == 0)
             out = fopen(argv[k] + 4, "w");
+        else if (strncmp(argv[k], "blocks=", 7) == 0)
+            blocks = fopen(argv[k] + 7, "w");
         else if (strcmp(argv[k], "loads=on") == 0)
             counts_loads = true;
         else if (strcmp(argv[k], "gathers=on") == 0)

@@ -132,8 +132,8 @@ def build_plugin(folder: Path) -> Path:
     return plugin
 
 
-def run(board: Board, program: Path, plugin: Path | None = None) -> Ran:
-    """Run a built program; with the plugin, count."""
+def run(board: Board, program: Path, plugin: Path | str | None = None, folder: Path | None = None) -> Ran:
+    """Run a built program, which reads what files it wants from the folder; with the plugin, count."""
     if board.machine:
         command = [EMULATOR, "-machine", board.machine, "-nographic", "-monitor", "none", "-serial", "none"]
         command += ["-semihosting-config", "enable=on,target=native", "-kernel"]
@@ -150,6 +150,7 @@ def run(board: Board, program: Path, plugin: Path | None = None) -> Ran:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             timeout=SECONDS,
+            cwd=folder,
         )
     except subprocess.TimeoutExpired:
         raise Failure(f"{program.name} runs for more than {SECONDS} s on {board}") from None

@@ -1,0 +1,198 @@
+/* Steps models between marks of tools/count_plugin.c and says what they take of memory, for
+ * tools/measure_firmware.py: as firmware on an emulated board, or in user mode.
+ *
+ * Prints `scratch` and the bytes a unit that an LSTM's whole step takes. Reads a file of images,
+ * each behind its size (u32, then 12 bytes that nobody reads). For each
+ * image it prints `image` and: bytes of arena, most of the stack that opening, starting and the
+ * self-check took, and that a step took. Its marks, in threes, the second and third behind n and
+ * 2 n calls: the whole step, then each layer alone. */
+#include "kernels.h"
+
+#include <stddef.h>
+
+#define CALLS 4
+#define LARGEST (192 << 10) /* of an image, and of an arena */
+#define WIDEST 512
+
+extern const elstm_kernels COUNTED_SET;
+
+static const elstm_kernels *const set = &COUNTED_SET;
+static const elstm_limits limits = {1, 1};
+static elstm_model model;
+static elstm_runner runner;
+static unsigned char image[LARGEST] __attribute__((aligned(64)));
+static unsigned char arena[LARGEST] __attribute__((aligned(64)));
+static int16_t x[WIDEST], y[ELSTM_MAX_PORTS][WIDEST];
+#if ELSTM_LINKS_F32
+static float xf[WIDEST], yf[ELSTM_MAX_PORTS][WIDEST];
+#endif
+
+/* ---- where it runs ---- */
+
+#if defined(__linux__)
+#include <stdio.h>
+#include <stdlib.h>
+
+static FILE *file;
+void count_mark(void);
+__attribute__((noinline)) void count_mark(void) { __asm__ volatile("" ::: "memory"); }
+static void print(const char *text) { fputs(text, stdout); }
+static void print_number(uint32_t value) { printf("%lu", (unsigned long)value); }
+static int open_images(void) { return (file = fopen("images.bin", "rb")) != NULL; }
+static size_t read_bytes(void *to, size_t size) { return fread(to, 1, size, file); }
+static void paint_stack(void) {}
+static uint32_t stack_used(void) { return 0; }
+#elif defined(__riscv)
+/* Linux's calls by hand: there is a compiler for 32 bits and no C library of Linux's. */
+static long ask(long number, long a, long b, long c) {
+    register long a7 __asm__("a7") = number;
+    register long a0 __asm__("a0") = a;
+    register long a1 __asm__("a1") = b;
+    register long a2 __asm__("a2") = c;
+    __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2) : "memory");
+    return a0;
+}
+
+static long file;
+int main(void);
+void count_mark(void);
+void _start(void);
+__attribute__((noinline)) void count_mark(void) { __asm__ volatile("" ::: "memory"); }
+void _start(void) { ask(93, main(), 0, 0); }
+
+static void print(const char *text) {
+    long size = 0;
+    while (text[size] != 0) ++size;
+    ask(64, 1, (long)text, size);
+}
+
+static void print_number(uint32_t value) {
+    char text[11];
+    char *at = &text[10];
+    for (*at = 0; value > 9; value /= 10) *--at = (char)('0' + value % 10);
+    *--at = (char)('0' + value);
+    print(at);
+}
+
+static int open_images(void) { return (file = ask(56, -100, (long)"images.bin", 0)) >= 0; }
+static size_t read_bytes(void *to, size_t size) {
+    return (size_t)ask(63, file, (long)to, (long)size);
+}
+static void paint_stack(void) {}
+static uint32_t stack_used(void) { return 0; }
+#else
+#include "board.h"
+
+#define print board_print
+#define print_number board_print_number
+#define paint_stack board_paint_stack
+#define stack_used board_stack_used
+
+static uint32_t handle;
+
+static uint32_t ask_host(uint32_t operation, const void *argument) {
+    register uint32_t r0 __asm__("r0") = operation;
+    register const void *r1 __asm__("r1") = argument;
+    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory", "cc");
+    return r0;
+}
+
+static int open_images(void) {
+    static const char name[] = "images.bin";
+    const uint32_t block[3] = {(uint32_t)(uintptr_t)name, 1, sizeof name - 1};
+    return (handle = ask_host(0x01, block)) != UINT32_MAX; /* SYS_OPEN, "rb" */
+}
+
+static size_t read_bytes(void *to, size_t size) {
+    const uint32_t block[3] = {handle, (uint32_t)(uintptr_t)to, size};
+    return size - ask_host(0x06, block); /* SYS_READ says how many it did not read */
+}
+#endif
+
+/* ---- what is counted ---- */
+
+static void steps(uint32_t calls) {
+    const int16_t *const xs[1] = {x};
+    int16_t *ys[ELSTM_MAX_PORTS];
+    for (uint32_t k = 0; k < ELSTM_MAX_PORTS; ++k) ys[k] = y[k];
+#if ELSTM_LINKS_F32
+    if (model.type == ELSTM_F32) {
+        const float *const xsf[1] = {xf};
+        float *ysf[ELSTM_MAX_PORTS];
+        for (uint32_t k = 0; k < ELSTM_MAX_PORTS; ++k) ysf[k] = yf[k];
+        for (; calls > 0; --calls) elstm_step_f32(&runner, xsf, ysf);
+        return;
+    }
+#endif
+    for (; calls > 0; --calls) elstm_step_s8(&runner, xs, ys);
+}
+
+static void layers(uint32_t layer, uint32_t calls) {
+    for (; calls > 0; --calls) elstm_step_layer(&runner, layer);
+}
+
+static elstm_status start(size_t size) {
+    elstm_status status = elstm_model_open(&model, image, size);
+    if (status != ELSTM_OK) return status;
+    status = elstm_runner_init(&runner, &model, set, limits, arena, sizeof arena);
+    return status == ELSTM_OK ? elstm_self_check(&runner) : status;
+}
+
+static void numbers(const char *text, const uint32_t *values, uint32_t count) {
+    print(text);
+    for (uint32_t k = 0; k < count; ++k) {
+        print(" ");
+        print_number(values[k]);
+    }
+    print("\n");
+}
+
+static int count(size_t size) {
+    paint_stack();
+    const uint32_t before = stack_used();
+    const elstm_status status = start(size);
+    const uint32_t opening = stack_used();
+    if (status != ELSTM_OK) {
+        const uint32_t failed[1] = {(uint32_t)-status};
+        numbers("failed", failed, 1);
+        return 0;
+    }
+    paint_stack();
+    const uint32_t between = stack_used();
+    steps(1);
+    const uint32_t found[3] = {(uint32_t)elstm_arena_size(&model, set, limits), opening - before,
+                               stack_used() - between};
+    numbers("image", found, 3);
+    steps(2);
+    count_mark();
+    steps(CALLS);
+    count_mark();
+    steps(2 * CALLS);
+    count_mark();
+    for (uint32_t k = 0; k < model.ops; ++k) {
+        count_mark();
+        layers(k, CALLS);
+        count_mark();
+        layers(k, 2 * CALLS);
+        count_mark();
+    }
+    return 1;
+}
+
+int main(void) {
+    const uint32_t kernels[1] = {set->step_s16 == NULL ? 16 : set->step_scratch};
+    numbers("scratch", kernels, 1);
+    for (int k = 0; k < WIDEST; ++k) {
+        x[k] = (int16_t)(37 * k % 16000 - 8000);
+#if ELSTM_LINKS_F32
+        xf[k] = (float)(k % 7) / 7;
+#endif
+    }
+    if (!open_images()) return 1;
+    uint32_t size[4];
+    while (read_bytes(size, sizeof size) == sizeof size) {
+        if (size[0] > sizeof image || read_bytes(image, size[0]) != size[0]) return 2;
+        if (!count(size[0])) return 3;
+    }
+    return 0;
+}

@@ -1,0 +1,553 @@
+"""What models take on small CPUs: instructions of a step, flash, RAM and stack, measured under emulation.
+
+    python tools/measure_firmware.py            measures, and compares with tests/golden/firmware.json
+    python tools/measure_firmware.py --write    measures, and writes that file, edgelstm/costs.json with the costs that
+                                                `edgelstm plan` adds up, and the tables of docs/plan.md
+
+Counts are guest instructions of gcc 12's code, -O2 for microcontrollers and -O3 for Linux; they repeat to the
+instruction and are no time. A count is the difference of two stretches of one program, so neither start nor end is in
+it. Costs are fitted to the layers of many small models (tools/firmware_models.py), linear in the numbers of
+edgelstm/work.py, and checked on layers and whole models that were not fitted. What is not predicted well enough is not
+predicted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import firmware_map
+import firmware_models
+import numpy as np
+import test_firmware
+from test_firmware import BOARDS, COMPILER, Board, Failure, checked
+
+from edgelstm import work
+from edgelstm.description import Description, describe
+from edgelstm.image import pack
+from edgelstm.layout import in_layout
+from edgelstm.runner import Runner
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMITTED = ROOT / "tests" / "golden" / "firmware.json"
+COSTS = ROOT / "edgelstm" / "costs.json"
+PAGE = ROOT / "docs" / "plan.md"
+BEGIN, END = "<!-- firmware: begin -->", "<!-- firmware: end -->"
+GCC = "12"
+TOLERANCE = 0.05  # between what is counted and what is committed
+CLOSE = 0.03  # between a layer predicted and counted, or it is not predicted
+FEW = 300  # instructions: what is less than this is predicted to within CLOSE of it
+
+CORE = [path for path in sorted((ROOT / "src_c").glob("*.c")) if not path.name.startswith("kernels")]
+
+Table = dict[str, Any]
+KindCosts = dict[str, list[float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where it is counted: a board of QEMU's, or a program in user mode."""
+
+    kernels: str
+    floats: str  # the kernels of f32 models; "": no unit for them, and in software nobody counts them
+    board: Board | None = None
+    compiler: str = f"{COMPILER} -mthumb"
+    emulator: str = ""
+    prefix: str = "arm-none-eabi-"  # of the compiler's other programs
+    firmware: bool = True  # else it is Linux, where code and stack are nobody's concern
+    layout: str = "standard"  # of s8 images
+
+    @property
+    def command(self) -> list[str]:
+        return self.compiler.split() + (self.board.options if self.board else [])
+
+
+def linux(kernels: str, compiler: str, emulator: str) -> Machine:
+    return Machine(kernels, kernels, None, compiler, f"{emulator} -cpu max", "", False)
+
+
+MACHINES = {
+    "m0": Machine("small", "", replace(BOARDS["m3"], cpu="-mcpu=cortex-m0")),  # with room for all images
+    "m3": Machine("small", "", BOARDS["m3"]),
+    "m4f": Machine("dsp", "dsp", BOARDS["m4f"]),
+    "m7": Machine("dsp", "dsp", BOARDS["m7"]),
+    "m33": Machine("dsp", "dsp", BOARDS["m33"]),
+    "m55": Machine("helium", "dsp", BOARDS["m55"], layout="rows"),
+    "rv32imc": Machine(
+        "small",
+        "",
+        None,
+        "riscv64-unknown-elf-gcc --specs=picolibc.specs -march=rv32imc -mabi=ilp32",
+        "qemu-riscv32",
+        "riscv64-unknown-elf-",
+    ),
+    "armv6": linux("dsp", "arm-linux-gnueabihf-gcc -marm -march=armv6 -mfpu=vfp", "qemu-arm"),
+    "armv7": linux("neon", "arm-linux-gnueabihf-gcc", "qemu-arm"),
+    "aarch64": linux("neon", "aarch64-linux-gnu-gcc", "qemu-aarch64"),
+    "aarch64-dotprod": linux("neon_dotprod", "aarch64-linux-gnu-gcc", "qemu-aarch64"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A model as it is counted, and what its parts have to do."""
+
+    name: str
+    fits: bool
+    data: bytes
+    description: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What was counted of an image."""
+
+    arena: int
+    opening: int  # bytes of stack: opening, starting and the self-check
+    stack: int  # a step
+    whole: int  # instructions
+    layers: tuple[int, ...]
+
+
+def packed(models: Iterable[firmware_models.Counted], quantized: bool) -> list[Image]:
+    images = []
+    for counted in models:
+        data = pack(firmware_models.quantized(counted) if quantized else counted.model)
+        name = counted.name if quantized else f"f32 {counted.name}"
+        images.append(Image(name, counted.fits, data, describe(data)))
+    return images
+
+
+def write_images(images: Iterable[Image], layout: str, folder: Path) -> None:
+    placed = (in_layout(image.data, layout) for image in images)
+    blobs = (struct.pack("<4I", len(image), 0, 0, 0) + image for image in placed)
+    (folder / "images.bin").write_bytes(b"".join(blobs))
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A program and what is in it."""
+
+    program: Path
+    linked: list[firmware_map.Piece]
+
+
+LINKS = ("-DELSTM_LINKS_TFL8=0", "-DELSTM_MAX_PORTS=1", "-DELSTM_MAX_CLOCKS=2", "-DELSTM_MAX_READS=4")
+"""As an exported folder has it for a model with one input and one output."""
+
+
+def build(machine: Machine, floats: bool, folder: Path) -> Built:
+    """tools/count_firmware.c with the core, with or without all that is float."""
+    program, map_file = folder / firmware_map.OWN, folder / "count.map"
+    kernels = machine.floats if floats and machine.floats else machine.kernels
+    core = [path for path in CORE if floats or not re.search("f32|tfl8", path.name)]
+    sources = [ROOT / "tools" / "count_firmware.c", *core, ROOT / "src_c" / f"kernels_{kernels}.c"]
+    options = [*links(machine, floats), f"-DCOUNTED_SET=elstm_kernels_{kernels}", "-ffp-contract=off"]
+    if not machine.firmware:
+        sources += [ROOT / "src_c" / "kernels_scalar.c"] if kernels.startswith("neon") else []  # which neon calls
+        checked([*machine.command, "-std=gnu99", "-O3", "-static", "-o", program, *options, *sources])
+        return Built(program, [])
+    options += ["-save-temps=obj", f"-Wl,-Map={map_file}"]
+    if machine.board is not None:
+        test_firmware.build(machine.board, sources, program, options)
+    else:
+        options += ["-std=c99", "-O2", "-ffunction-sections", "-fdata-sections", "-nostartfiles", "-Wl,--gc-sections"]
+        places = ("__flash=0x100000", "__flash_size=0x400000", "__ram=0x10000000", "__ram_size=0x400000")
+        options += [f"-Wl,--defsym={place}" for place in places]
+        checked([*machine.command, *options, "-o", program, *sources])
+    return Built(program, firmware_map.pieces(map_file))
+
+
+def links(machine: Machine, floats: bool) -> list[str]:
+    rows = machine.layout == "rows" and not floats
+    return [*LINKS, f"-DELSTM_LINKS_F32={int(floats)}", f"-DELSTM_LAYOUT_ROWS={int(rows)}", f"-I{ROOT / 'src_c'}"]
+
+
+def count(machine: Machine, built: Built, images: list[Image], folder: Path, plugin: Path) -> tuple[int, list[Step]]:
+    """Bytes of scratch a unit that an LSTM's step takes, and each image's step."""
+    floats = images[0].description.number_type == "f32"
+    write_images(images, "standard" if floats else machine.layout, folder)
+    watched = f"{plugin},blocks={folder / 'blocks'}"
+    if machine.board is not None:
+        ran = test_firmware.run(machine.board, built.program, watched, folder)
+        status, output, marks = ran.status, ran.output, ran.marks
+    else:
+        command = [*machine.emulator.split(), "-plugin", f"{watched},out={folder / 'counts'}", str(built.program)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        status, output = done.returncode, done.stdout
+        marks = [int(line) for line in (folder / "counts").read_text().split()]
+    if status:
+        raise Failure(f"{built.program.name} of {machine} ended with {status}\n{output}")
+    first, *lines = output.split("\n")[:-1]
+    return int(first.split()[1]), list(_steps(images, lines, marks))
+
+
+CALLS = 4  # as in tools/count_firmware.c
+
+
+def _steps(images: list[Image], lines: list[str], marks: list[int]) -> Iterable[Step]:
+    at = 0
+    for image, line in zip(images, lines, strict=True):
+        found = []
+        for _ in range(1 + len(image.description.layers)):
+            _, once, twice = marks[at : at + 3]
+            found.append(round((twice - once) / CALLS))
+            at += 3
+        yield Step(*map(int, line.split()[1:]), found[0], tuple(found[1:]))
+
+
+# ---- costs ----
+
+Sample = tuple[tuple[int, ...], int, int]  # terms, instructions, what an error is relative to
+
+
+@dataclass(slots=True)
+class Samples:
+    fitted: list[Sample]
+    checked: list[Sample]
+
+
+def works(image: Image, kernels: str) -> tuple[work.Work, ...]:
+    return (work.door(image.description), *work.layers(image.description, kernels))
+
+
+def samples(images: list[Image], steps: list[Step], kernels: str) -> dict[str, Samples]:
+    """What was counted, by kind. The call is what is left of a step beside its layers."""
+    kinds: dict[str, Samples] = {}
+    for image, step in zip(images, steps, strict=True):
+        door, *layers = works(image, kernels)
+        parts = [(part, count, max(count, FEW)) for part, count in zip(layers, step.layers, strict=True)]
+        parts.append((door, step.whole - sum(step.layers), step.whole))
+        for part, instructions, base in parts:
+            if part.kind:
+                own = kinds.setdefault(part.kind, Samples([], []))
+                (own.fitted if image.fits else own.checked).append((part.terms, instructions, base))
+    return kinds
+
+
+def fit(own: Samples) -> tuple[list[float | None], float]:
+    """A cost for each term that is in the samples, and the largest error on all of them."""
+    terms = np.array([terms for terms, _, _ in own.fitted], float)
+    counts = np.array([count for _, count, _ in own.fitted], float)
+    weights = 1 / np.array([base for _, _, base in own.fitted], float)
+    found, *_ = np.linalg.lstsq(terms * weights[:, None], counts * weights, rcond=1e-9)
+    costs = [float(f"{cost:.5g}") if abs(cost) > 1e-6 else 0.0 for cost in found]
+    errors = [abs(np.dot(costs, terms) - count) / base for terms, count, base in own.fitted + own.checked]
+    return [cost if seen else None for cost, seen in zip(costs, terms.any(0), strict=True)], float(max(errors))
+
+
+def costs_of(images: list[Image], steps: list[Step], kernels: str) -> tuple[KindCosts, dict[str, float]]:
+    """Costs by kind, of those predicted well enough, and all kinds' errors."""
+    costs, errors = {}, {}
+    for kind, own in sorted(samples(images, steps, kernels).items()):
+        if own.fitted and own.checked:
+            costs[kind], errors[kind] = fit(own)
+    return {kind: cost for kind, cost in costs.items() if errors[kind] <= CLOSE}, errors
+
+
+def whole_error(images: list[Image], steps: list[Step], kernels: str, costs: KindCosts) -> float:
+    """The largest between a whole step predicted and counted."""
+    errors = [0.0]
+    for image, step in zip(images, steps, strict=True):
+        parts = works(image, kernels)
+        if all(part.kind in costs for part in parts):
+            predicted = sum(
+                (cost or 0) * term for part in parts for cost, term in zip(costs[part.kind], part.terms, strict=True)
+            )
+            errors.append(abs(predicted - step.whole) / step.whole)
+    return max(errors)
+
+
+def stacks(images: list[Image], steps: list[Step]) -> dict[str, int]:
+    """Bytes of stack that a step of a model with such a layer took at most, by the kind of its last layer."""
+    found: dict[str, int] = {}
+    for image, step in zip(images, steps, strict=True):
+        kind = image.description.layers[-1].kind
+        found[kind] = max(found.get(kind, 0), step.stack)
+    return found
+
+
+# ---- sizes ----
+
+STRUCTS = """
+#include "op.h"
+char size_model[sizeof(elstm_model)], size_runner[sizeof(elstm_runner)], size_op[sizeof(struct elstm_op)];
+char size_tensor[sizeof(struct elstm_tensor)];
+"""
+READS = (4, 8, 16)  # tensors that a layer reads, at most
+
+
+def structs(machine: Machine, floats: bool, folder: Path) -> dict[str, Any]:
+    """Bytes of the core's structs: of a model alone, and more for each port and clock; of a runner alone, and for each
+    port; of a layer by how many tensors one may read; of a tensor."""
+    source = folder / "structs.c"
+    source.write_text(STRUCTS)
+
+    def sizes(ports: int, clocks: int, reads: int) -> dict[str, int]:
+        most = (f"-DELSTM_MAX_PORTS={ports}", f"-DELSTM_MAX_CLOCKS={clocks}", f"-DELSTM_MAX_READS={reads}")
+        options = [
+            "-std=c99",
+            "-fno-common",
+            f"-I{ROOT / 'src_c'}",
+            f"-DELSTM_LINKS_F32={int(floats)}",
+            "-DELSTM_LINKS_TFL8=0",
+        ]
+        checked([*machine.command, *options, *most, "-c", source, "-o", folder / "structs.o"])
+        lines = checked(["nm", "-S", folder / "structs.o"]).split("\n")
+        return {words[3].removeprefix("size_"): int(words[1], 16) for words in map(str.split, lines) if len(words) == 4}
+
+    one = sizes(1, 2, READS[0])
+    port, clock = sizes(2, 2, READS[0]), sizes(1, 3, READS[0])
+    a_port, a_clock = port["model"] - one["model"], clock["model"] - one["model"]
+    own = port["runner"] - one["runner"]
+    return {
+        "model": [one["model"] - a_port - 2 * a_clock, a_port, a_clock],
+        "runner": [one["runner"] - own, own],
+        "op": [[reads, sizes(1, 2, reads)["op"]] for reads in READS],
+        "tensor": one["tensor"],
+    }
+
+
+def code(machine: Machine, built: Built, folder: Path, floats: bool) -> dict[str, int]:
+    """Bytes of flash that each file of the core takes, the kernels with and without those of a GRU, and libraries."""
+    sizes = firmware_map.by_source(built.linked)
+    kernels = f"kernels_{machine.floats if floats and machine.floats else machine.kernels}.c"
+    objects = {}
+    for gru in (0, 1):
+        options = [*links(machine, floats), f"-DELSTM_LINKS_GRU={gru}", "-std=c99", "-O2"]
+        options += ["-ffp-contract=off", "-ffunction-sections", "-fdata-sections"]
+        made = folder / f"gru{gru}.o"
+        checked([*machine.command, *options, "-c", ROOT / "src_c" / kernels, "-o", made])
+        objects[gru] = int(checked([f"{machine.prefix}size", made]).splitlines()[1].split()[0])
+    sizes[f"{kernels} gru"] = sizes[kernels]
+    sizes[kernels] -= objects[1] - objects[0]
+    sizes["kernels.c"] = sizes.get("kernels.c", 0)
+    sizes["library"] = sizes.pop("")
+    return dict(sorted(sizes.items()))
+
+
+def step_path(machine: Machine, built: Built, images: list[Image], folder: Path) -> dict[str, int]:
+    """Bytes of flash that a step of the first of LSTM_SIZES runs through, its constants and tables with it."""
+    assert images[0].name == "lstm {},{}".format(*firmware_models.LSTM_SIZES[0])
+    lines = (line.split() for line in (folder / "blocks").read_text().splitlines())
+    addresses = {int(address, 16) for mark, address in lines if mark in ("1", "2")}
+    tables = (f".rodata.elstm_kernels_{machine.kernels}", ".rodata.elstm_layer_lstm_s8")
+    return firmware_map.ran(built.linked, addresses, f"{machine.prefix}objdump", tables)
+
+
+# ---- all of it ----
+
+
+def measure(name: str, integers: list[Image], floats: list[Image], folder: Path, plugin: Path) -> tuple[Table, Table]:
+    """What is committed of a machine, and what `edgelstm plan` reads of it."""
+    machine = MACHINES[name]
+    place, beside = folder / name, folder / f"{name}-f32"
+    place.mkdir()
+    beside.mkdir()
+    built = build(machine, False, place)
+    scratch, steps = count(machine, built, integers, place, plugin)
+    costs, errors = costs_of(integers, steps, machine.kernels)
+    error = whole_error(integers, steps, machine.kernels, costs)
+    counted = {image.name: step.whole for image, step in zip(integers, steps, strict=True)}
+    sizes, path = {}, {}
+    layouts = {"s8": structs(machine, False, place), "f32": structs(machine, True, place)}
+    if machine.firmware:
+        sizes["s8"] = code(machine, built, place, False)
+        path = step_path(machine, built, integers, place)
+    stack = stacks(integers, steps)
+    if machine.floats:
+        built = build(machine, True, beside)
+        if machine.firmware:
+            sizes["f32"] = code(machine, built, beside, True)
+        _, float_steps = count(machine, built, floats, beside, plugin)
+        float_costs, float_errors = costs_of(floats, float_steps, machine.floats)
+        error = max(error, whole_error(floats, float_steps, machine.floats, float_costs))
+        counted |= {image.name: step.whole for image, step in zip(floats, float_steps, strict=True)}
+        costs, errors, stack = costs | float_costs, errors | float_errors, stack | stacks(floats, float_steps)
+        steps = steps + float_steps
+    tracked = {
+        "kernels": machine.kernels,
+        "opening stack": max(step.opening for step in steps),
+        "stack": stack,
+        "step path": sum(path.values()),
+        "code": {number_type: sum(files.values()) for number_type, files in sizes.items()},
+        "layers": {
+            f"lstm {inputs},{units}": layer_ram(inputs, units, scratch)
+            for inputs, units in firmware_models.LSTM_SIZES
+            if machine.firmware
+        },
+        "instructions": counted,
+        "error, layers": round(max(error for error in errors.values() if error <= CLOSE), 4),
+        "error, steps": round(error, 4),
+        "not predicted": {kind: round(error, 3) for kind, error in errors.items() if error > CLOSE},
+    }
+    read = {
+        "kernels": {"s8": machine.kernels, "f32": machine.floats or machine.kernels},
+        "step_scratch": scratch,
+        "instructions": costs,
+        "error": max(tracked["error, layers"], tracked["error, steps"]),
+        "opening_stack": tracked["opening stack"],
+        "stack": stack,
+        "code": sizes,
+        "step_path": sum(path.values()),
+        "structs": layouts,
+    }
+    arenas = {
+        image.name: (step.arena, planned_arena(image, layouts, scratch))
+        for image, step in zip(integers, steps, strict=False)
+    }
+    wrong = {image: sizes for image, sizes in arenas.items() if machine.firmware and sizes[0] != sizes[1]}
+    if wrong:
+        raise Failure(f"{name}: arenas in C and as planned differ: {wrong}")
+    return tracked, read
+
+
+def layer_ram(inputs: int, units: int, scratch: int) -> int:
+    """Bytes of an LSTM layer with its inputs, what it writes, its state, and its scratch."""
+    padded = -(-units // 8) * 8
+    return 2 * inputs + padded * (3 + 1 + scratch)
+
+
+def planned_arena(image: Image, layouts: dict[str, Any], step_scratch: int) -> int:
+    _, layers, tensors, rest = Runner(image.data, max_steps=1).arena_parts(1, step_scratch)
+    sizes = layouts[image.description.number_type]
+    rounded = [-(-size // 16) * 16 for size in (layers * sizes["op"][0][1], tensors * sizes["tensor"])]
+    return sum(rounded) + rest
+
+
+def measure_all(names: list[str]) -> tuple[Table, Table]:
+    for machine in (MACHINES[name] for name in names):
+        compiler = machine.command[0]
+        test_firmware.require(compiler, "gcc")
+        version = checked([compiler, "-dumpversion"]).strip()
+        if version.split(".")[0] != GCC:
+            raise Failure(f"the counts are those of gcc {GCC}, and {compiler} is {version}")
+    with tempfile.TemporaryDirectory() as work_name:
+        folder = Path(work_name)
+        plugin = test_firmware.build_plugin(folder)
+        integers, floats = packed(firmware_models.integer_models(), True), packed(firmware_models.float_models(), False)
+        with ThreadPoolExecutor(2) as pool:
+            found = pool.map(lambda name: measure(name, integers, floats, folder, plugin), names)
+            pairs = dict(zip(names, found, strict=True))
+    return {name: tracked for name, (tracked, _) in pairs.items()}, {name: read for name, (_, read) in pairs.items()}
+
+
+# ---- what is committed ----
+
+CMSIS = {  # instructions of CMSIS-NN's int8 LSTM at LSTM_SIZES, and of these the most that ours may take
+    "m0": (0.75, (33084, 81074, 228718, 733879)),
+    "m3": (0.75, (15033, 37894, 110104, 367479)),
+    "m4f": (0.65, (13569, 31324, 84138, 258889)),
+    "m55": (0.45, (6636, 12516, 29076, 79476)),
+}
+MOST_PATH = 2560  # bytes of flash on m4f
+MOST_UNIT, MOST_INPUT = 8, 2  # bytes of RAM of an LSTM layer
+
+
+def limits(tracked: Table) -> list[str]:
+    """What is larger than it may be."""
+    lines = []
+    for name, (share, counts) in CMSIS.items():
+        for (inputs, units), most in zip(firmware_models.LSTM_SIZES, counts, strict=True):
+            own = tracked[name]["instructions"][f"lstm {inputs},{units}"]
+            if own > share * most:
+                lines.append(f"{name}: lstm {inputs},{units} takes {own} instructions, {own / most:.1%} of {most}")
+    if tracked["m4f"]["step path"] > MOST_PATH:
+        lines.append(f"m4f: a step runs through {tracked['m4f']['step path']} bytes of flash, more than {MOST_PATH}")
+    for name, table in tracked.items():
+        for layer, ram in table["layers"].items():
+            inputs, units = map(int, layer.split()[1].split(","))
+            if ram > MOST_UNIT * units + MOST_INPUT * inputs:
+                lines.append(f"{name}: {layer} takes {ram} bytes of RAM")
+    return lines
+
+
+def flat(table: Any, name: str = "") -> dict[str, Any]:
+    """Every number of nested tables by its path."""
+    if not isinstance(table, dict):
+        return {name: table}
+    return {path: value for key, inner in table.items() for path, value in flat(inner, f"{name}: {key}").items()}
+
+
+def differences(tracked: Table, committed: Table) -> list[str]:
+    now, before = flat(tracked), flat(committed)
+    lines = []
+    for key in sorted(now.keys() | before.keys()):
+        a, b = now.get(key), before.get(key)
+        numbers = isinstance(a, int) and isinstance(b, int)
+        if "error" in key or "not predicted" in key:
+            continue
+        if a != b and not (numbers and abs(a - b) <= TOLERANCE * b):
+            lines.append(f"{key.removeprefix(': ')}: {a}, committed is {b}")
+    return lines
+
+
+def table_of(tracked: Table) -> str:
+    """The Markdown of docs/plan.md."""
+    sizes = ["{}, {}".format(*size) for size in firmware_models.LSTM_SIZES]
+    lines = [f"| CPU | kernels | {' | '.join(sizes)} | step's flash | core's flash | stack |", f"|---|---|{'---|' * 7}"]
+    for name, table in tracked.items():
+        counts = [table["instructions"]["lstm " + size.replace(" ", "")] for size in sizes]
+        share = (
+            [f" ({n / of:.0%})" for n, of in zip(counts, CMSIS[name][1], strict=True)] if name in CMSIS else [""] * 4
+        )
+        cells = [f"{n:,}{part}" for n, part in zip(counts, share, strict=True)]
+        memory = ["", "", ""]
+        if table["code"]:
+            stack = max(table["opening stack"], *table["stack"].values())
+            memory = [f"{table['step path']:,}", f"{table['code']['s8']:,}", f"{stack:,}"]
+        lines.append(f"| {name} | {table['kernels']} | {' | '.join(cells + memory)} |")
+    return "\n".join(lines) + "\n"
+
+
+def page_with(text: str, tracked: Table) -> str:
+    head, rest = text.split(BEGIN)
+    return f"{head}{BEGIN}\n{table_of(tracked)}{END}{rest.split(END)[1]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="what is measured becomes what is committed")
+    parser.add_argument("--only", action="append", choices=MACHINES, help="a machine; measured and printed, no more")
+    options = parser.parse_args()
+    try:
+        tracked, read = measure_all(options.only or list(MACHINES))
+    except Failure as failure:
+        print(failure)
+        return 2
+    if options.only:
+        print(json.dumps(tracked, indent=1))
+        return 0
+    page = PAGE.read_text()
+    if options.write:
+        COMMITTED.write_text(json.dumps(tracked, indent=1) + "\n")
+        COSTS.write_text(json.dumps(read, separators=(",", ":")) + "\n")
+        PAGE.write_text(page_with(page, tracked))
+        print(table_of(tracked), end="")
+        committed = tracked
+    else:
+        committed = json.loads(COMMITTED.read_text())
+    lines = limits(tracked) + differences(tracked, committed)
+    if not options.write and page != page_with(page, committed):
+        lines.append(f"{PAGE.name} does not show the numbers of {COMMITTED.name}")
+    for line in lines:
+        print(f"FAIL {line}")
+    if lines:
+        print("Where that is meant, commit what  python tools/measure_firmware.py --write  writes.")
+        return 1
+    print(f"ok   {len(flat(tracked))} numbers within {TOLERANCE:.0%} of {COMMITTED.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
