@@ -72,8 +72,8 @@ def _terms(
     record, kind = layer.record, layer.kind
     types = f"{x.type}-{y.type}"
     terms: tuple[int, ...]
-    product: Product = partial(_by_vectors, 8 if x.type == "s16" else 16, False) if vectors else _by_quads
-    again_product: Product = partial(_by_vectors, 8 if y.type == "s16" else 16, True) if vectors else _by_quads
+    product: Product = partial(_by_vectors, 8 if x.type == "s16" else 16) if vectors else _by_quads
+    again_product: Product = partial(_by_vectors, 8 if y.type == "s16" else 16) if vectors else _by_quads
     floats = kind.endswith("f32")
     groups = _groups(y.width)
     across_x, across_h = (x.width, y.width) if floats else (_quads(x.width), _quads(y.width))
@@ -159,11 +159,11 @@ def _by_quads(blocks: int, columns: int) -> tuple[int, ...]:
     return columns, blocks * columns, blocks * (columns % 2), blocks * -(-columns // TOGETHER)
 
 
-def _by_vectors(lanes: int, added: bool, blocks: int, quads: int) -> tuple[int, ...]:
+def _by_vectors(lanes: int, blocks: int, quads: int) -> tuple[int, ...]:
     """Of Helium, blocks of rows where they have exactly 1, 2, 4 or 8 vectors; else times four vectors at a time, and
-    where 1, 2 or 3 are left. Sums that are added to others have no way of their own for exact ones."""
+    where 1, 2 or 3 are left."""
     left, four = 4 * quads, 0
-    exact = left // lanes if left % lanes == 0 and not added else 0
+    exact = left // lanes if left % lanes == 0 else 0
     near = tuple(blocks * (exact == count) for count in (1, 2, 4, 8))
     if any(near):
         return (*near, 0, 0, 0, 0)
