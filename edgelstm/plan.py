@@ -58,7 +58,7 @@ class Plan:
     code: int | None
     arena: int
     structs: int
-    stack: int | None
+    stack: int | None  # None: it was not measured, and is not in the RAM
     macs: int
     instructions: int | None  # a step
     error: float  # of the instructions, at most, where it was checked
@@ -163,7 +163,9 @@ def _reckon(model: _Model, target: Target, counted: Costs, rate: float | None) -
         code=None if target.core.linux else _code(kinds, counted, described.number_type),
         arena=arena,
         structs=structs,
-        stack=None if target.core.linux else max(counted.opening_stack, *(counted.stack.get(k, 0) for k in kinds)),
+        stack=None
+        if not counted.opening_stack
+        else max(counted.opening_stack, *(counted.stack.get(k, 0) for k in kinds)),
         macs=sum(layer.macs for layer in described.layers),
         instructions=instructions,
         error=counted.error,

@@ -43,8 +43,7 @@ def show(out: Console, made: Plan) -> None:
     grid.add_row("RAM", *_row(made.ram, size))
     grid.add_row("  arena", size(made.arena))
     grid.add_row("  structs", size(made.structs))
-    if made.stack is not None:
-        grid.add_row("  stack, measured", size(made.stack))
+    grid.add_row("  stack", "not measured" if made.stack is None else size(made.stack))
     grid.add_row("multiplications a step", f"{made.macs:,}")
     if made.instructions is not None:
         grid.add_row("instructions a step", f"{made.instructions:,}")
