@@ -422,15 +422,16 @@ static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch
     int32_t z[4 * ELSTM_GROUP];
     const int8_t *weights = w->weights, *again = r->weights;
     group_units units = units_of(cell, z);
-    group_rows rows = {.x = pairs,
-                       .kx = l->rescale->shift,
-                       .bias = l->rescale->bias,
-                       .quads_h = r->quads,
-                       .h = h,
-                       .shift = l->requantize->shift,
-                       .multiplier = l->requantize->multiplier,
-                       .end = z + 4 * ELSTM_GROUP,
-                       .fours = 0x04040404};
+    group_rows rows; /* field by field: zeros beside them would be a call of memset */
+    rows.x = pairs;
+    rows.kx = l->rescale->shift;
+    rows.bias = l->rescale->bias;
+    rows.quads_h = r->quads;
+    rows.h = h;
+    rows.shift = l->requantize->shift;
+    rows.multiplier = l->requantize->multiplier;
+    rows.end = z + 4 * ELSTM_GROUP;
+    rows.fours = 0x04040404;
     pair_s8(cell->h, h, r->quads);
     uint32_t paired = UINT32_MAX; /* from where on x stands in pairs */
     for (uint32_t group = 0; group < w->groups; ++group) {

@@ -150,11 +150,12 @@ def build(machine: Machine, floats: bool, folder: Path) -> Built:
     """tools/count_firmware.c with the core, with or without all that is float."""
     program, map_file = folder / firmware_map.OWN, folder / "count.map"
     kernels = machine.floats if floats and machine.floats else machine.kernels
+    floats = floats or not machine.firmware  # Linux sets hold both number types
     core = [path for path in CORE if floats or not re.search("f32|tfl8", path.name)]
     sources = [ROOT / "tools" / "count_firmware.c", *core, ROOT / "src_c" / f"kernels_{kernels}.c"]
     options = [*links(machine, floats), f"-DCOUNTED_SET=elstm_kernels_{kernels}", "-ffp-contract=off"]
     if not machine.firmware:
-        sources += [ROOT / "src_c" / "kernels_scalar.c"] if kernels.startswith("neon") else []  # which neon calls
+        sources.append(ROOT / "src_c" / "kernels_scalar.c")  # which others call for what is rare
         checked([*machine.command, "-std=gnu99", "-O3", "-static", "-o", program, *options, *sources])
         return Built(program, [])
     options += ["-save-temps=obj", f"-Wl,-Map={map_file}"]
