@@ -26,7 +26,7 @@ def tfl8_lstm(name, x, h, inputs, units, random, *, input_scale=0.02, cell_expon
             w[0] = 0
         return w
 
-    scales = random.uniform(0.3, 1.0, (2, 4)).astype(np.float32) / (40 * np.sqrt(inputs + units))
+    scales = random.uniform(0.3, 1.0, (2, 4)).astype(np.float32) / np.float32(40 * np.sqrt(inputs + units))
     bias = random.normal(0, 0.5, (4, units)) / (scales[0][:, None] * input_scale)
     if options.get("coupled"):
         bias[0] = 0
