@@ -79,7 +79,7 @@ def scaled(v: Array, m: Array | int, s: Array | int, rounding: str = "double") -
     """A 32-bit v * m * 2^(s - 31), rounded as TFLite's kernels do here or there."""
     s = np.asarray(s, np.int64)
     if rounding == "float":
-        factor = np.ldexp(np.asarray(m, np.float64), s - 31).astype(np.float32)
+        factor = np.ldexp(np.asarray(m, np.float64), (s - 31).astype(np.int32)).astype(np.float32)
         nearest: Array = np.rint(v.astype(np.float32) * factor).astype(np.int64)
         return nearest
     left, right = np.maximum(s, 0), np.maximum(-s, 0)
