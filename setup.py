@@ -11,12 +11,10 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 # No contraction: s8 and f32 mean the same in every build. No symbols, no tables for unwinding: of no use in a wheel.
-# Kernels are compiled for speed. Layers, a step of which stays within 3 % of its time at -O3, and the door, where
-# that is 1 %, weigh 80 KB less so.
+# The door, where speed is in what it does not do, is compiled for size.
 UNIX = ["-ffp-contract=off", "-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-ffunction-sections"]
 MSVC = ["/fp:precise"]
-KERNELS = {"unix": [*UNIX, "-std=c99", "-O3"], "msvc": [*MSVC, "/std:c11", "/O2"]}
-LAYERS = {"unix": [*UNIX, "-std=c99", "-O2", "-ftree-vectorize"], "msvc": [*MSVC, "/std:c11", "/O2"]}
+CORE = {"unix": [*UNIX, "-std=c99", "-O3"], "msvc": [*MSVC, "/std:c11", "/O2"]}
 DOOR = {"unix": [*UNIX, "-Os", "-Werror=implicit-function-declaration"], "msvc": [*MSVC, "/O1"]}
 
 # One module for every Python from 3.12, where it is called as fast as one made for a single Python; in 3.11 it is not.
@@ -29,7 +27,7 @@ class Files(build_py):
     def run(self):
         super().run()
         if not self.editable_mode:
-            with tarfile.open(Path(self.build_lib) / "edgelstm" / "src_c.tar.xz", "w:xz") as archive:
+            with tarfile.open(Path(self.build_lib) / "edgelstm" / "src_c.tar.bz2", "w:bz2") as archive:
                 for path in sorted(glob("src_c/*.[ch]")):
                     member = tarfile.TarInfo(Path(path).name)  # no times or owners: the same bytes wherever it is built
                     if not member.name.startswith(("kernels_avx", "kernels_neon", "kernels_x86")):
@@ -42,12 +40,10 @@ class Build(build_ext):
     def build_extension(self, ext):
         kind = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
         core = [path for path in ext.sources if path.endswith(".c")]
-        fast = [path for path in core if Path(path).name.startswith(("kernels", "_door"))]
         ext.sources = [path for path in ext.sources if path not in core]
-        for paths, flags in ((fast, KERNELS[kind]), ([path for path in core if path not in fast], LAYERS[kind])):
-            ext.extra_objects += self.compiler.compile(
-                paths, self.build_temp, include_dirs=ext.include_dirs, extra_postargs=flags, depends=ext.depends
-            )
+        ext.extra_objects += self.compiler.compile(
+            core, self.build_temp, include_dirs=ext.include_dirs, extra_postargs=CORE[kind], depends=ext.depends
+        )
         ext.extra_compile_args = DOOR[kind]
         super().build_extension(ext)
 

@@ -15,8 +15,8 @@ def test_core_holds_what_it_includes():
 
 def test_an_archive_is_read_as_the_folder_is(tmp_path, monkeypatch):
     folder = sources.core()
-    with tarfile.open(tmp_path / "src_c.tar.xz", "w:xz") as archive:
+    with tarfile.open(tmp_path / "src_c.tar.bz2", "w:bz2") as archive:
         for name in ("edgelstm.h", "model.c"):
             archive.add(sources.CLONE / name, name)
-    monkeypatch.setattr(sources, "ARCHIVE", tmp_path / "src_c.tar.xz")
+    monkeypatch.setattr(sources, "ARCHIVE", tmp_path / "src_c.tar.bz2")
     assert sources.core() == {name: folder[name] for name in ("edgelstm.h", "model.c")}

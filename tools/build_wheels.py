@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -23,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import pack_wheel
 import scan_arm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,7 +160,8 @@ def check_tag(wheel: Path, machine: str, module: Path) -> str:
     """What the tag rests on; Failure where it does not."""
     if machine != "armv6l":
         said = run([sys.executable, "-m", "auditwheel", "show", str(wheel)])
-        if TARGETS[machine].tag not in said:
+        proven = re.findall(r'platform tag: "(\w+)"', said.replace("\n", " "))  # its first line has the file's own name
+        if proven != [TARGETS[machine].tag]:
             raise Failure(f"{wheel.name}: auditwheel says\n{said}")
         return "auditwheel"
     found = scan_arm.faults(module)
@@ -172,6 +175,7 @@ def make_wheel(source: Path, machine: str, version: str, work: Path, out: Path) 
     start = time.monotonic()
     wheel, module = build_wheel(source, machine, version, work)
     proof = check_tag(wheel, machine, module)
+    pack_wheel.pack(wheel)
     if machine == "armv7l" and not scan_arm.faults(module):
         raise Failure("the scan for ARMv6 finds nothing in a module for ARMv7, so it proves nothing")
     shutil.copy(wheel, out)

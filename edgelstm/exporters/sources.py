@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import ExportError
 
 PACKAGE = Path(__file__).resolve().parent.parent
-ARCHIVE, CLONE = PACKAGE / "src_c.tar.xz", PACKAGE.parent / "src_c"
+ARCHIVE, CLONE = PACKAGE / "src_c.tar.bz2", PACKAGE.parent / "src_c"
 BASE = ("activations.c", "cells.c", "clocks.c", "model.c", "rows.c", "runner.c")
 FLOATS = ("activations_f32.c", "tfl8.c")  # beside those of a model with floats at its ports
 MOVERS = ("reverse", "crop", "pad", "repeat", "split", "group", "transpose")
