@@ -43,8 +43,8 @@ def test_targets_are_whole():
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("clock_hz = 133_000_000", "clock_hz = -1", "clock, memory"),
-        ("clock_hz = 133_000_000", "clock_mhz = 133", "lacks clock_hz"),
+        ("clock_hz = 200_000_000", "clock_hz = -1", "clock, memory"),
+        ("clock_hz = 200_000_000", "clock_mhz = 133", "lacks clock_hz"),
         ('core = "cortex-m0plus"', 'core = "cortex-m1"', "no core 'cortex-m1'"),
         ("flash_bytes = 2_097_152\nram_bytes = 270_336", "ram_bytes = 270_336\nspeed = 3", "unknown key 'speed'"),
         ('url = "https://datasheets', 'url = "ftp://datasheets', "url"),
