@@ -25,6 +25,7 @@ class Costs:
     step_scratch: int  # bytes a unit that the whole step of an LSTM takes
     instructions: dict[str, list[float | None]]  # by kind of work; None of a term that no sample had
     error: float  # the largest between predicted and counted, of all layers and whole models
+    folded: float  # the largest share of what was counted that may take no cycle: IT, and ends of loops
     opening_stack: int  # bytes: opening, starting, self-check
     stack: dict[str, int]  # bytes of a step, by kind of layer
     code: dict[str, dict[str, int]]  # bytes of flash, by the model's number type and the core's files

@@ -62,7 +62,7 @@ class Plan:
     macs: int
     instructions: int | None  # a step
     error: float  # of the instructions, at most, where it was checked
-    seconds: float | None  # at least, a step
+    seconds: float | None  # at least, a step, the error and what may take no cycle taken off
     deadline: float | None
     uncounted: tuple[str, ...]
     layers: tuple[LayerPlan, ...]
@@ -169,7 +169,9 @@ def _reckon(model: _Model, target: Target, counted: Costs, rate: float | None) -
         macs=sum(layer.macs for layer in described.layers),
         instructions=instructions,
         error=counted.error,
-        seconds=instructions / bound if instructions is not None and bound else None,
+        seconds=instructions * (1 - counted.error) * (1 - counted.folded) / bound
+        if instructions is not None and bound
+        else None,
         deadline=None if rate is None else 1 / rate,
         uncounted=tuple(uncounted),
         path=counted.step_path if any(layer.kind == "lstm_s8" for layer in described.layers) else 0,

@@ -8,21 +8,17 @@ Sizes are counted as the C core walks them: rows in groups of 8, the columns of 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from .description import GROUP, SOFTMAX, Description, LayerDescription, TensorDescription
 
 FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax", "jumps")  # of an s8 model, by their numbers
 FLOAT_FUNCTIONS = {0: "linear", 1: "sigmoid", 2: "tanh", 3: "relu", SOFTMAX: "softmax"}
 COUNTED = ("sigmoid", "tanh", "relu", "softmax")
-TOGETHER = 8  # quads
+VECTORS = ("helium", "neon", "neon_dotprod")
+"""Sets whose functions are vectors'."""
 RESET_AFTER = 32
-
-
-Product: TypeAlias = Callable[[int, int], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ def door(description: Description) -> Work:
     inputs = sum(tensors[index].width for index in description.inputs)
     numbers = (1, len(description.inputs), len(description.outputs), len(description.layers))
     if description.number_type == "f32":
-        return Work("the call", "door_f32", (*numbers, inputs, widths["f32"]))
+        return Work("the call", "door_f32", (*numbers, inputs // 4, inputs % 4, widths["f32"] // 4, widths["f32"] % 4))
     if description.number_type == "s8":  # copies go by 16 bytes, then by 4, then by 1
         copied = (width for count in (inputs, widths["s16"]) for width in (count // 8, count % 8 // 2, count % 2))
         return Work("the call", "door_s8", (*numbers, widths["s8"], *copied))
@@ -58,7 +54,7 @@ def _layer(layer: LayerDescription, tensors: Sequence[TensorDescription], kernel
     x, y = tensors[layer.reads[0]], tensors[layer.writes[0]]
     if any(tensors[k].clock for k in (*layer.reads, *layer.writes)):
         return Work(layer.name, "", (), "it has not a row at each step")
-    found = _terms(layer, x, y, kernels == "helium" and not layer.kind.endswith("f32"))
+    found = _terms(layer, x, y, kernels)
     if isinstance(found, str):
         return Work(layer.name, "", (), found)
     kind, terms = found
@@ -66,17 +62,15 @@ def _layer(layer: LayerDescription, tensors: Sequence[TensorDescription], kernel
 
 
 def _terms(
-    layer: LayerDescription, x: TensorDescription, y: TensorDescription, vectors: bool
+    layer: LayerDescription, x: TensorDescription, y: TensorDescription, kernels: str
 ) -> tuple[str, tuple[int, ...]] | str:
     """The kind and its numbers, or why there are none."""
     record, kind = layer.record, layer.kind
     types = f"{x.type}-{y.type}"
     terms: tuple[int, ...]
-    product: Product = partial(_by_vectors, 8 if x.type == "s16" else 16) if vectors else _by_quads
-    again_product: Product = partial(_by_vectors, 8 if y.type == "s16" else 16) if vectors else _by_quads
     floats = kind.endswith("f32")
     groups = _groups(y.width)
-    across_x, across_h = (x.width, y.width) if floats else (_quads(x.width), _quads(y.width))
+    lanes = _lanes(kernels, floats)
     match kind.removesuffix("_f32").removesuffix("_s8"):
         case "lstm":
             names, doublings = _functions(record, 8, 2 if floats else 3, floats)
@@ -86,43 +80,46 @@ def _terms(
                 return "LSTMs with clips or gates beyond 1 are not counted"
             if floats and struct.unpack_from("<f", record, len(record) - 4)[0]:
                 return "LSTMs with clips are not counted"
-            terms = (groups, *product(groups, across_x), *again_product(groups, across_h), groups * doublings[-1])
-            return f"{kind} {types}", terms
+            joined = types == "s16-s8"  # the step of such a layer is one kernel
+            terms = (groups, *_product(kernels, x, 4 * groups), *_product(kernels, y, 4 * groups, not joined))
+            return f"{kind} {types}", (*terms, groups * doublings[-1])
         case "gru":
             names, doublings = _functions(record, 8, 2, floats)
             options = struct.unpack_from("<I" if floats else "<H", record, 28 if floats else 22)[0]
             if names != ("sigmoid", "tanh") or options & ~RESET_AFTER:
                 return "GRUs with other functions, masks, starts or periods are not counted"
             after = options & RESET_AFTER
-            products = (*_product(product, (3,), groups, across_x),)
-            products += _product(again_product, (3,) if after else (2, 1), groups, across_h)
-            terms = (groups, *products, groups * (2 * doublings[0] + doublings[1]))
-            return f"{kind} {types} {'after' if after else 'before'}", terms
+            again = (3 * groups,) if after else (2 * groups, groups)
+            terms = (groups, groups % 2, *_spans(kernels, x, (3 * groups,)), *_spans(kernels, y, again, True))
+            return f"{kind} {types} {'after' if after else 'before'}", (
+                *terms,
+                groups * (2 * doublings[0] + doublings[1]),
+            )
         case "rnn":
             names, doublings = _functions(record, 8, 1, floats)
             options = struct.unpack_from("<I" if floats else "<H", record, 20 if floats else 14)[0]
             if names != ("tanh",) or options:
                 return "RNNs with other functions, masks, starts or periods are not counted"
-            products = _product(product, (1,), groups, across_x) + _product(again_product, (1,), groups, across_h)
-            return f"{kind} {types}", (groups, *products, groups * doublings[0])
+            terms = (groups, groups % 2, *_spans(kernels, x, (groups,)), *_spans(kernels, y, (groups,), True))
+            return f"{kind} {types}", (*terms, groups * doublings[0])
         case "dense":
             (name,), (raised,) = _functions(record, 8, 1, floats)
-            terms = (groups, *product(groups, across_x), *_function(name, y.width, raised))
+            terms = (groups, *_product(kernels, x, groups), *_function(name, y.width, raised, lanes))
             return f"{kind} {types}", terms
         case "activate":
             (name,), (raised,) = _functions(record, 0, 1, floats)
-            return f"{kind} {types}", (groups, y.width, *_function(name, y.width, raised))
+            return f"{kind} {types}", (*_values(y.width, lanes), *_function(name, y.width, raised, lanes))
         case "conv1d":
             units, taps, parts, dilation, stride, *_ = struct.unpack_from("<9I", record)
             if parts > 1 or stride > 1:
                 return "convolutions in groups or with strides are not counted"
             (name,), (raised,) = _functions(record, 36, 1, floats)
-            columns = taps * x.width if floats else _quads(taps * x.width)
+            gathered = replace(x, width=taps * x.width)
             kept, row = (taps - 1) * dilation, 8 * _groups(x.width)
             copied = taps * x.width
             odd = copied if x.width % 2 else 0  # which copies go byte by byte
             window = (taps, copied, odd, min(kept, 1), kept, kept * row)
-            terms = (groups, *product(groups, columns), *window, *_function(name, units, raised))
+            terms = (groups, *_product(kernels, gathered, groups), *window, *_function(name, units, raised, lanes))
             return f"{kind} {types}", terms
         case "embedding":
             return f"{kind} {types}", (x.width, y.width)
@@ -147,49 +144,66 @@ def _functions(record: bytes, at: int, count: int, floats: bool) -> tuple[tuple[
     return tuple(names), tuple(doublings)
 
 
-def _function(name: str, width: int, doublings: int) -> tuple[int, ...]:
-    """That it is called, for how many values, of each function; values doubled, and functions that nobody counted."""
-    calls = tuple(number for known in COUNTED for number in (int(name == known), width * (name == known)))
+def _function(name: str, width: int, doublings: int, lanes: int) -> tuple[int, ...]:
+    """Of each function that it is called, and for how many values; values doubled, and whether nobody counted it."""
+    calls = tuple(
+        number * (name == known) for known in COUNTED for number in (1, *_values(width, lanes * (known != "softmax")))
+    )
     return (*calls, width * doublings, int(name not in ("linear", *COUNTED)))
 
 
-def _by_quads(blocks: int, columns: int) -> tuple[int, ...]:
-    """Columns, which are brought into shape once; blocks of rows times columns; blocks where columns are odd; blocks
-    times what is brought into shape at once."""
-    return columns, blocks * columns, blocks * (columns % 2), blocks * -(-columns // TOGETHER)
+def _lanes(kernels: str, floats: bool) -> int:
+    """Values that a set's functions take at once; 0: one by one."""
+    return (4 if floats else 8) if kernels in VECTORS else 0
 
 
-def _by_vectors(lanes: int, blocks: int, quads: int) -> tuple[int, ...]:
-    """Of Helium, blocks of rows where they have exactly 1, 2, 4 or 8 vectors; else times four vectors at a time, and
-    where 1, 2 or 3 are left."""
-    left, four = 4 * quads, 0
-    exact = left // lanes if left % lanes == 0 else 0
-    near = tuple(blocks * (exact == count) for count in (1, 2, 4, 8))
-    if any(near):
-        return (*near, 0, 0, 0, 0)
-    while left > 3 * lanes:
-        left -= min(left, 4 * lanes)
-        four += 1
-    rest = -(-left // lanes)
-    return (*near, blocks * four, *(blocks * (rest == count) for count in (1, 2, 3)))
+def _values(width: int, lanes: int) -> tuple[int, ...]:
+    """Values; of vectors full ones, whether there are any, whether there is a rest, and of that its 4 and its ones."""
+    if not lanes:
+        return (width,)
+    rest = width % lanes
+    return (width // lanes, int(width >= lanes), int(rest > 0), rest // 4, rest % 4)
 
 
-def _product(shape: Product, matrices: tuple[int, ...], groups: int, columns: int) -> tuple[int, ...]:
-    """Of matrices of so many gates, which follow one another, over the same columns. Where four blocks of 8 rows stand
-    side by side, then where each is alone: blocks, and the numbers of the product."""
-    wide = thin = 0
-    for gates in matrices:
-        blocks = gates * groups
-        if blocks < 3:
-            thin += blocks
-        else:
-            wide += -(-blocks // 4) * 4
-    return (wide, *shape(wide, columns), thin, *shape(thin, columns))
+# ---- products: blocks of 8 rows over the columns of what is read ----
+
+
+def _product(kernels: str, read: TensorDescription, blocks: int, added: bool = False) -> tuple[int, ...]:
+    """The numbers of one product. added: to sums that are there."""
+    columns = read.width if read.type == "f32" else -(-read.width // 4)  # or quads of them
+    if kernels == "helium":
+        return _by_vectors(8 if read.type == "s16" else 16, blocks, columns, added)
+    if kernels.startswith("neon"):
+        rest = (int(columns % 4 == count) for count in (1, 2, 3))
+        return (blocks, *(blocks * number for number in (columns // 8, columns // 4 % 2, *rest)))
+    chunk = 16 if kernels == "dsp" else 8  # what is brought into shape before the rows; small takes 16 bits as they are
+    chunks = 0 if kernels == "small" and read.type == "s16" else -(-columns // chunk)
+    return (columns, chunks, blocks, blocks * columns, blocks * (columns % 2), blocks * chunks)
+
+
+def _spans(kernels: str, read: TensorDescription, matrices: tuple[int, ...], added: bool = False) -> tuple[int, ...]:
+    """The same of matrices of so many blocks each: those with four of them side by side, and those with one."""
+    wide = [-(-blocks // 4) * 4 for blocks in matrices if blocks > 2]
+    thin = [blocks for blocks in matrices if blocks < 3]
+    none = _product(kernels, read, 0, added)
+    sums = []
+    for some in ([*wide, *thin],) if kernels == "helium" else (wide, thin):
+        found = [_product(kernels, read, blocks, added) for blocks in some] or [tuple(0 for _ in none)]
+        sums.append(tuple(map(sum, zip(*found, strict=True))))
+    return tuple(number for own in sums for number in own)
+
+
+def _by_vectors(lanes: int, blocks: int, quads: int, added: bool) -> tuple[int, ...]:
+    """Of Helium. A product over exactly 1, 2, 4 or 8 vectors of columns has code of its own, unless it adds; else it
+    goes four vectors at a time, the last 1, 2 or 3 apart."""
+    vectors, rest = divmod(4 * quads, lanes)
+    if not added and not rest and vectors in (1, 2, 4, 8):
+        near = tuple(blocks * (vectors == count) for count in (1, 2, 4, 8))
+        return (blocks, *near, 0, 0, 0, 0, 0, 0)
+    vectors += rest > 0
+    four, left = divmod(vectors, 4)
+    return (blocks, 0, 0, 0, 0, 1, four, blocks * four, *(blocks * (left == count) for count in (1, 2, 3)))
 
 
 def _groups(width: int) -> int:
     return -(-width // GROUP)
-
-
-def _quads(width: int) -> int:
-    return -(-width // 4)

@@ -5,6 +5,7 @@
  *   blocks=FILE prints there, as "mark address", which blocks of instructions ran after each mark
  *   loads=on    three numbers a line: instructions, loads, stores; a vector may count once for
  *               each of its values
+ *   folds=on    a Cortex-M's IT and LE, which may take no cycle, do not count
  *   gathers=on  a Cortex-M's vector load or store from as many addresses as it has values counts
  *               as so many instructions, as memory takes one after the other
  *
@@ -56,7 +57,7 @@ EXPORT int qemu_plugin_version = 1;
 
 static uint64_t instructions, loads, stores;
 static uint64_t before, loads_before, stores_before;
-static bool counts_loads, weighs_gathers;
+static bool counts_loads, weighs_gathers, folds;
 static FILE *out, *blocks;
 static unsigned marks; /* so far */
 
@@ -97,6 +98,13 @@ static size_t weight(const struct instruction *instruction) {
     return 1;
 }
 
+/* IT, or LE: the end of a loop that was entered by DLS or WLS. */
+static bool may_fold(const struct instruction *instruction) {
+    const unsigned char *p = qemu_plugin_insn_data(instruction);
+    if (qemu_plugin_insn_size(instruction) == 2) return p[1] == 0xBF && (p[0] & 0x0F) != 0;
+    return p[1] == 0xF0 && (p[0] == 0x0F || p[0] == 0x1F || p[0] == 0x2F) && (p[3] & 0xF0) == 0xC0;
+}
+
 static void on_block(unsigned cpu, void *data) {
     struct ran *ran = data;
     (void)cpu;
@@ -111,6 +119,8 @@ static void on_translated(plugin_id id, struct block *block) {
     const char *symbol = qemu_plugin_insn_symbol(qemu_plugin_tb_get_insn(block, 0));
     for (size_t k = 0; weighs_gathers && k < count; ++k)
         counted += weight(qemu_plugin_tb_get_insn(block, k)) - 1;
+    for (size_t k = 0; folds && k < count; ++k)
+        counted -= may_fold(qemu_plugin_tb_get_insn(block, k));
     qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &instructions, counted);
     for (size_t k = 0; counts_loads && k < count; ++k)
         qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(block, k), on_access, NO_REGISTERS,
@@ -142,6 +152,8 @@ EXPORT int qemu_plugin_install(plugin_id id, const struct info *info, int argc, 
             blocks = fopen(argv[k] + 7, "w");
         else if (strcmp(argv[k], "loads=on") == 0)
             counts_loads = true;
+        else if (strcmp(argv[k], "folds=on") == 0)
+            folds = true;
         else if (strcmp(argv[k], "gathers=on") == 0)
             weighs_gathers = true;
         else

@@ -132,14 +132,21 @@ def integer_models() -> Iterator[Counted]:
         yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)))
     for inputs, units in ((2, 10), (6, 52), (20, 33), (30, 96)):
         yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)), fits=units > 40)
-    for inputs, units in ((3, 16), (8, 24), (6, 33)):  # values larger than a function's range are halved before it
+    for inputs, units in (
+        (3, 16),
+        (8, 24),
+        (6, 33),
+        (12, 40),
+        (20, 32),
+    ):  # values larger than a function's range are halved before it
         name, fits = f"{inputs},{units} times 12", units != 33
         parts = (lstm(units), lstm(8))
         yield Counted(f"stack of lstm {name}", model(inputs, *parts, scale=12), fits=fits)
         yield Counted(f"h16 stack of lstm {name}", model(inputs, *parts, scale=12), hidden_bits=16, fits=fits)
     for units in (
         (8, 8), (16, 8), (8, 24), (40, 12), (24, 32), (20, 16), (12, 20), (28, 8), (4, 40), (36, 28), (52, 16),
-        (60, 10), (12, 48), (44, 36), (64, 24), (32, 52),
+        (60, 10), (12, 48), (44, 36), (64, 24), (32, 52), (48, 24), (56, 8),
+        (16, 16), (32, 16), (8, 64), (128, 8), (64, 8), (68, 40), (72, 12), (80, 16), (16, 60), (32, 72),
     ):  # fmt: skip
         fits = units not in ((24, 32), (36, 28))
         yield Counted("stack of lstm {},{}".format(*units), model(4, *map(lstm, units)), fits=fits)
@@ -147,11 +154,28 @@ def integer_models() -> Iterator[Counted]:
     yield Counted("h16 lstm 9,40", model(9, lstm(40)), hidden_bits=16, fits=False)
     for after in (True, False):
         which = "after" if after else "before"
-        for inputs, units in ((1, 8), (8, 16), (16, 32), (5, 24), (12, 40), (9, 64), (4, 48), (10, 56), (3, 72)):
+        for inputs, units in (
+            (1, 8),
+            (8, 16),
+            (16, 32),
+            (5, 24),
+            (12, 40),
+            (9, 64),
+            (4, 48),
+            (10, 56),
+            (3, 72),
+            (32, 12),
+            (64, 8),
+            (28, 16),
+            (40, 20),
+            (6, 28),
+            (20, 36),
+        ):
             yield Counted(f"gru {which} {inputs},{units}", model(inputs, gru(units, reset_after=after)))
         for units in (
             (8, 8), (24, 16), (40, 12), (8, 32), (16, 40), (32, 24), (12, 48), (24, 56), (20, 64), (48, 8), (4, 16),
-            (36, 8), (28, 20), (60, 28), (52, 36), (12, 12), (44, 44), (64, 52),
+            (36, 8), (28, 20), (60, 28), (52, 36), (12, 12), (44, 44), (64, 52), (16, 24), (32, 8), (64, 16), (128, 8),
+            (8, 60), (16, 72), (68, 8), (72, 32), (80, 24), (56, 20), (32, 64), (48, 12),
         ):  # fmt: skip
             parts = (gru(n, reset_after=after) for n in units)
             yield Counted(
@@ -159,28 +183,23 @@ def integer_models() -> Iterator[Counted]:
             )
         yield Counted(f"gru {which} 20,33", model(20, gru(33, reset_after=after)), fits=False)
     for inputs, units in (
-        (1, 8),
-        (8, 16),
-        (16, 40),
-        (5, 24),
-        (20, 33),
-        (12, 8),
-        (3, 16),
-        (24, 32),
-        (28, 12),
-        (8, 48),
-        (40, 16),
-    ):
-        yield Counted(f"rnn {inputs},{units}", model(inputs, rnn(units)), fits=units != 33)
-        yield Counted(f"stack of rnn {units},{inputs}", model(4, rnn(units), rnn(inputs)), fits=units != 33)
+        (1, 8), (8, 16), (16, 40), (5, 24), (20, 33), (12, 8), (3, 16), (24, 32), (28, 12), (8, 48), (40, 16), (32, 8),
+        (36, 64), (64, 20), (56, 24), (9, 96), (128, 16), (68, 56), (4, 12), (48, 36), (44, 28), (24, 40), (16, 72),
+        (52, 4), (60, 60), (64, 64), (8, 8), (32, 24), (128, 32),
+    ):  # fmt: skip
+        fits = (inputs, units) not in ((20, 33), (24, 40), (44, 28))
+        yield Counted(f"rnn {inputs},{units}", model(inputs, rnn(units)), fits=fits)
+        yield Counted(f"stack of rnn {units},{inputs}", model(4, rnn(units), rnn(inputs)), fits=fits)
     for function in (LINEAR, SIGMOID, TANH, RELU, SOFTMAX):
-        for inputs, units in ((8, 1), (16, 10), (40, 3), (28, 24), (12, 9), (8, 33)):
-            name = f"dense {function.name} {inputs},{units}"
-            yield Counted(f"lstm and {name}", model(3, lstm(inputs), last(), dense(units, function)), fits=units != 33)
-            yield Counted(name, model(inputs, dense(units, function)), fits=units != 33)
+        for inputs, units in (
+            (8, 1), (16, 10), (40, 3), (28, 24), (12, 9), (8, 33), (20, 2), (36, 4), (4, 13), (8, 7), (32, 16),
+            (24, 22), (12, 30), (16, 5),
+        ):  # fmt: skip
+            name, fits = f"dense {function.name} {inputs},{units}", units not in (22, 33)
+            yield Counted(f"lstm and {name}", model(3, lstm(inputs), last(), dense(units, function)), fits=fits)
+            yield Counted(name, model(inputs, dense(units, function)), fits=fits)
             if function is not LINEAR:
-                parts = (dense(units), activate(function))
-                yield Counted(f"{name} apart", model(inputs, *parts), fits=units != 33)
+                yield Counted(f"{name} apart", model(inputs, dense(units), activate(function)), fits=fits)
     for inputs, units in (
         (20, 16),
         (33, 5),
@@ -192,12 +211,22 @@ def integer_models() -> Iterator[Counted]:
         (36, 48),
         (32, 12),
         (128, 8),
+        (64, 24),
+        (128, 20),
+        (96, 8),
+        (80, 16),
+        (48, 3),
+        (56, 30),
+        (24, 6),
+        (12, 40),
+        (8, 32),
     ):
         yield Counted(f"dense {inputs},{units}", model(inputs, dense(units)), fits=units != 48)
         yield Counted(f"lstm and dense {inputs},{units}", model(3, lstm(inputs), dense(units)), fits=units != 48)
     for taps, inputs, units in (
         (1, 4, 8), (3, 4, 8), (3, 12, 16), (5, 3, 24), (2, 9, 40), (4, 6, 20), (1, 12, 24), (2, 5, 8), (3, 1, 16),
         (6, 2, 8), (2, 16, 16), (5, 8, 10), (4, 11, 8), (7, 6, 16), (1, 3, 40), (4, 10, 24),
+        (3, 9, 16), (5, 7, 8), (3, 16, 8), (4, 13, 24),
     ):  # fmt: skip
         for function in (LINEAR, RELU):
             name = f"conv {function.name} {taps},{inputs},{units}"
@@ -213,13 +242,24 @@ def integer_models() -> Iterator[Counted]:
 
 
 def float_models() -> Iterator[Counted]:
-    for inputs, units in ((1, 8), (8, 16), (3, 20), (16, 32), (9, 40), (5, 12), (24, 16)):
+    for inputs, units in (
+        (1, 8), (8, 16), (3, 20), (16, 32), (9, 40), (5, 12), (24, 16), (4, 24), (2, 9), (7, 30), (6, 11), (12, 48),
+        (13, 15), (10, 18), (20, 7), (32, 23), (11, 36), (14, 27), (19, 4), (15, 64),
+    ):  # fmt: skip
         yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)))
         yield Counted(f"gru after {inputs},{units}", model(inputs, gru(units)))
     for function in (LINEAR, SIGMOID, TANH, RELU, SOFTMAX):
-        for inputs, units in ((8, 1), (16, 10), (40, 3), (24, 24), (8, 33)):
+        for inputs, units in (
+            (8, 1), (16, 10), (40, 3), (24, 24), (8, 33), (9, 2), (14, 4), (23, 5), (4, 13), (32, 16), (7, 7), (11, 30),
+            (6, 22),
+        ):  # fmt: skip
             name = f"dense {function.name} {inputs},{units}"
-            yield Counted(name, model(3, lstm(inputs), last(), dense(units, function)), fits=units != 33)
+            yield Counted(name, model(3, lstm(inputs), last(), dense(units, function)), fits=units not in (22, 33))
+    for inputs, units in (
+        (5, 8), (6, 16), (7, 24), (9, 8), (10, 32), (11, 16), (20, 40), (30, 8), (13, 24), (18, 16), (27, 12), (15, 3),
+        (2, 5), (33, 6), (64, 7), (22, 20),
+    ):  # fmt: skip
+        yield Counted(f"dense {inputs},{units}", model(inputs, dense(units)), fits=units != 20)
     yield Counted("lstm 20,33", model(20, lstm(33)), fits=False)
     yield Counted("gru after 20,33", model(20, gru(33)), fits=False)
     yield Counted("whole: lstm 32 16, dense", model(6, lstm(32), lstm(16), last(), dense(4)), fits=False)
