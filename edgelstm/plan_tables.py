@@ -46,7 +46,7 @@ def show(out: Console, made: Plan) -> None:
     grid.add_row("  stack", "not measured" if made.stack is None else size(made.stack))
     grid.add_row("multiplications a step", f"{made.macs:,}")
     if made.instructions is not None:
-        grid.add_row("instructions a step", f"{made.instructions:,}")
+        grid.add_row(f"instructions a step, within {made.error:.1%}", f"{made.instructions:,}")
     grid.add_row("time a step, at least", *_row(made.time, duration))
     out.print(grid)
     for reason in made.uncounted:
@@ -119,6 +119,7 @@ def data(made: Plan) -> dict[str, Any]:
         "stack_bytes": made.stack,
         "macs": made.macs,
         "instructions": made.instructions,
+        "instructions_error": None if made.instructions is None else made.error,
         "least_seconds": made.seconds,
         "deadline_seconds": made.deadline,
         "not_counted": list(made.uncounted),

@@ -91,10 +91,8 @@ def _terms(
             after = options & RESET_AFTER
             again = (3 * groups,) if after else (2 * groups, groups)
             terms = (groups, groups % 2, *_spans(kernels, x, (3 * groups,)), *_spans(kernels, y, again, True))
-            return f"{kind} {types} {'after' if after else 'before'}", (
-                *terms,
-                groups * (2 * doublings[0] + doublings[1]),
-            )
+            terms = (*terms, groups * (2 * doublings[0] + doublings[1]))
+            return f"{kind} {types} {'after' if after else 'before'}", terms
         case "rnn":
             names, doublings = _functions(record, 8, 1, floats)
             options = struct.unpack_from("<I" if floats else "<H", record, 20 if floats else 14)[0]
@@ -185,11 +183,10 @@ def _spans(kernels: str, read: TensorDescription, matrices: tuple[int, ...], add
     """The same of matrices of so many blocks each: those with four of them side by side, and those with one."""
     wide = [-(-blocks // 4) * 4 for blocks in matrices if blocks > 2]
     thin = [blocks for blocks in matrices if blocks < 3]
-    none = _product(kernels, read, 0, added)
     sums = []
     for some in ([*wide, *thin],) if kernels == "helium" else (wide, thin):
-        found = [_product(kernels, read, blocks, added) for blocks in some] or [tuple(0 for _ in none)]
-        sums.append(tuple(map(sum, zip(*found, strict=True))))
+        found = [_product(kernels, read, blocks, added) for blocks in some]
+        sums.append(tuple(map(sum, zip(*found, strict=True))) or (0,) * len(_product(kernels, read, 0, added)))
     return tuple(number for own in sums for number in own)
 
 
@@ -199,10 +196,10 @@ def _by_vectors(lanes: int, blocks: int, quads: int, added: bool) -> tuple[int, 
     vectors, rest = divmod(4 * quads, lanes)
     if not added and not rest and vectors in (1, 2, 4, 8):
         near = tuple(blocks * (vectors == count) for count in (1, 2, 4, 8))
-        return (blocks, *near, 0, 0, 0, 0, 0, 0)
+        return (blocks, *near, 0, 0, 0, 0, 0, 0, 0)
     vectors += rest > 0
     four, left = divmod(vectors, 4)
-    return (blocks, 0, 0, 0, 0, 1, four, blocks * four, *(blocks * (left == count) for count in (1, 2, 3)))
+    return (blocks, 0, 0, 0, 0, 1, blocks, four, blocks * four, *(blocks * (left == count) for count in (1, 2, 3)))
 
 
 def _groups(width: int) -> int:

@@ -130,6 +130,11 @@ def integer_models() -> Iterator[Counted]:
         yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)))
     for inputs, units in ((1, 8), (3, 20), (5, 12), (12, 24), (9, 40), (24, 16), (7, 8)):
         yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)))
+    for inputs, units in (
+        (28, 16), (36, 8), (44, 24), (60, 16), (70, 32), (83, 6), (100, 16), (128, 8), (48, 12), (64, 40), (96, 16),
+        (52, 20), (76, 12),
+    ):  # fmt: skip
+        yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)), fits=inputs not in (52, 76))
     for inputs, units in ((2, 10), (6, 52), (20, 33), (30, 96)):
         yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)), fits=units > 40)
     for inputs, units in (
@@ -193,7 +198,7 @@ def integer_models() -> Iterator[Counted]:
     for function in (LINEAR, SIGMOID, TANH, RELU, SOFTMAX):
         for inputs, units in (
             (8, 1), (16, 10), (40, 3), (28, 24), (12, 9), (8, 33), (20, 2), (36, 4), (4, 13), (8, 7), (32, 16),
-            (24, 22), (12, 30), (16, 5),
+            (24, 22), (12, 30), (16, 5), (20, 40),
         ):  # fmt: skip
             name, fits = f"dense {function.name} {inputs},{units}", units not in (22, 33)
             yield Counted(f"lstm and {name}", model(3, lstm(inputs), last(), dense(units, function)), fits=fits)

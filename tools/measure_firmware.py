@@ -257,7 +257,7 @@ def fit(own: Samples) -> tuple[list[float | None], float]:
     counts = np.array([count for _, count, _ in own.fitted], float)
     weights = 1 / np.array([base for _, _, base in own.fitted], float)
     found, *_ = np.linalg.lstsq(terms * weights[:, None], counts * weights, rcond=1e-9)
-    costs = [float(f"{cost:.5g}") if abs(cost) > 1e-6 else 0.0 for cost in found]
+    costs = [round(float(cost), 1) + 0.0 for cost in found]
     errors = [abs(np.dot(costs, terms) - count) / base for terms, count, base in own.fitted + own.checked]
     return [cost if seen else None for cost, seen in zip(costs, terms.any(0), strict=True)], float(max(errors))
 
@@ -515,7 +515,8 @@ def differences(tracked: Table, committed: Table) -> list[str]:
 def table_of(tracked: Table) -> str:
     """The Markdown of docs/plan.md."""
     sizes = ["{}, {}".format(*size) for size in firmware_models.LSTM_SIZES]
-    lines = [f"| CPU | kernels | {' | '.join(sizes)} | step's flash | core's flash | stack |", f"|---|---|{'---|' * 7}"]
+    heads = " | ".join([*sizes, "step's flash", "core's flash", "stack", "off by"])
+    lines = [f"| CPU | kernels | {heads} |", f"|---|---|{'---|' * 8}"]
     for name, table in tracked.items():
         counts = [table["instructions"]["lstm " + size.replace(" ", "")] for size in sizes]
         share = (
@@ -526,7 +527,8 @@ def table_of(tracked: Table) -> str:
         if table["code"]:
             stack = max(table["opening stack"], *table["stack"].values())
             memory = [f"{table['step path']:,}", f"{table['code']['s8']:,}", f"{stack:,}"]
-        lines.append(f"| {name} | {table['kernels']} | {' | '.join(cells + memory)} |")
+        off = f"{max(table['error, layers'], table['error, steps']):.1%}"
+        lines.append(f"| {name} | {table['kernels']} | {' | '.join([*cells, *memory, off])} |")
     return "\n".join(lines) + "\n"
 
 
