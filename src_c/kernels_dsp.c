@@ -100,12 +100,12 @@ typedef struct {
     "ssat " b ", #16, " b "\n\t"
 
 /* z of a group's rows, four at a time, whose sums never see memory: x, its shift and bias, h, and
- * requantized; or the sums of x alone. All registers are in use, so those two that may hold the
- * frame are saved by hand. */
+ * requantized; or the sums of x alone. All registers are in use, so those that may hold the
+ * frame (r7, r11) or the base of static data (r9) are saved by hand. */
 static void group_products(group_rows *rows) {
     register group_rows *r0 __asm__("r0") = rows;
     __asm__ volatile(".syntax unified\n\t"
-                     "push {r0, r7, r11}\n"
+                     "push {r0, r7, r9, r11}\n"
                      "0:\n\t"
                      "ldr r6, [sp]\n\t"
                      "ldm r6!, {r0, r1, r7, r12, lr}\n\t"
@@ -158,28 +158,35 @@ static void group_products(group_rows *rows) {
                                                               "str r0, [r6]\n\t"
                                                               "cmp r0, r1\n\t"
                                                               "bne 0b\n\t"
-                                                              "pop {r0, r7, r11}"
+                                                              "pop {r0, r7, r9, r11}"
                      : "+r"(r0)
                      :
-                     : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", "cc",
+                     : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r10", "r12", "lr", "cc",
                        "memory");
 }
 
 /* Quads that are paired at a time: 128 bytes of stack. */
 #define CHUNK 16
 
-/* The sums of 8 rows that stand together, of a matrix of one gate: a Dense layer's. */
+/* The sums of 8 rows that stand together, of a matrix of one gate: a Dense layer's. Registers are
+ * named: left to choose, gcc finds none where it does not optimize. */
 static void products_8(const group_rows *rows) {
     for (uint32_t r = 0; r < ELSTM_GROUP; r += 4) {
-        const int8_t *at = rows->weights + 4 * r;
         const uint32_t *x = rows->x;
         int32_t *z = rows->z + r;
-        int32_t a = 0, b = 0, c = 0, d = 0;
-        for (uint32_t quad = rows->quads; quad > 0; --quad, x += 2)
-            __asm__(QUAD("%0", "%1", "%2", "%3", "%4", "%5", "%6", "32")
+        register const int8_t *at __asm__("r1") = rows->weights + 4 * r;
+        register int32_t a __asm__("r8") = 0;
+        register int32_t b __asm__("r10") = 0;
+        register int32_t c __asm__("r12") = 0;
+        register int32_t d __asm__("r0") = 0;
+        for (uint32_t quad = rows->quads; quad > 0; --quad, x += 2) {
+            register uint32_t x02 __asm__("r2") = x[0];
+            register uint32_t x13 __asm__("r3") = x[1];
+            __asm__(QUAD("r8", "r10", "r12", "r0", "r1", "r2", "r3", "32")
                     : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(at)
-                    : "r"(x[0]), "r"(x[1])
+                    : "r"(x02), "r"(x13)
                     : "r4", "r5", "r6", "memory");
+        }
         z[0] = a + (rows->goes_on ? z[0] : 0);
         z[1] = b + (rows->goes_on ? z[1] : 0);
         z[2] = c + (rows->goes_on ? z[2] : 0);
@@ -307,7 +314,7 @@ typedef struct {
     const int32_t (*segments)[4];
 } group_units;
 
-static group_units units_of(const elstm_cell_s8 *cell, const int32_t *z) {
+static group_units units_of(const elstm_cell_s8 *cell, int32_t *z) {
     return (group_units){cell->c,
                          cell->h,
                          cell->y,
@@ -344,7 +351,7 @@ static group_units units_of(const elstm_cell_s8 *cell, const int32_t *z) {
 static void group_s8(group_units *units) {
     register group_units *r0 __asm__("r0") = units;
     __asm__ volatile(".syntax unified\n\t"
-                     "push {r0, r7, r11}\n\t"
+                     "push {r0, r7, r9, r11}\n\t"
                      "ldm r0, {r1, r2, r3, r4, r5, r6, r8, r9, r10, r12}\n\t"
                      "push {r1, r2, r3, r4, r5, r6, r8, r9}\n\t"
                      "mov r4, #0x80000000\n\t"
@@ -396,11 +403,11 @@ static void group_s8(group_units *units) {
                      "cmp r10, r2\n\t"
                      "bne 0b\n\t"
                      "pop {r1, r2, r3, r4, r5, r6, r8, r9}\n\t"
-                     "pop {r0, r7, r11}\n\t"
+                     "pop {r0, r7, r9, r11}\n\t"
                      "stm r0, {r1, r2, r3}"
                      : "+r"(r0)
                      :
-                     : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", "cc",
+                     : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r10", "r12", "lr", "cc",
                        "memory");
 }
 

@@ -49,16 +49,22 @@ INLINE columns_s16 loaded_s16(const int16_t *x, int vectors, uint32_t count) {
 }
 
 /* Weights at w + at. As an intrinsic gcc 12 gives each of them an address of its own, made by
- * additions. */
+ * additions; where it does not optimize, `at` is no constant. */
 INLINE int8x16_t weights_s8(const int8_t *w, int at) {
     int8x16_t v;
-    __asm__("vldrw.32 %q0, [%1, %2]" : "=w"(v) : "r"(w), "i"(at));
+    if (!__builtin_constant_p(at)) return vldrbq_s8(w + at);
+    __asm__("vldrw.32 %q0, [%1, %2]"
+            : "=w"(v)
+            : "r"(w), "i"(at), "m"(*(const int8_t(*)[16])(w + at)));
     return v;
 }
 
 INLINE int16x8_t weights_s16(const int8_t *w, int at) {
     int16x8_t v;
-    __asm__("vldrb.s16 %q0, [%1, %2]" : "=w"(v) : "l"(w), "i"(at));
+    if (!__builtin_constant_p(at)) return vldrbq_s16(w + at);
+    __asm__("vldrb.s16 %q0, [%1, %2]"
+            : "=w"(v)
+            : "l"(w), "i"(at), "m"(*(const int8_t(*)[8])(w + at)));
     return v;
 }
 
@@ -84,7 +90,7 @@ INLINE int32_t row_s16(const int8_t *w, int at, const columns_s16 *x, int vector
 
 /* Two sums leave, y moves on. */
 INLINE int32_t *leaving(int32_t *y, int32_t a, int32_t b) {
-    __asm__ volatile("strd %1, %2, [%0], #8" : "+r"(y) : "r"(a), "r"(b) : "memory");
+    __asm__ volatile("strd %1, %2, [%0], #8" : "+&r"(y) : "r"(a), "r"(b) : "memory");
     return y;
 }
 

@@ -15,6 +15,8 @@
 #define ELSTM_MAYBE_UNUSED
 #endif
 
+#if ELSTM_LINKS_F32 /* unused inlines, too, are in the objects of -O0 */
+
 /* ---- doors ---- */
 
 static inline float loops_admit(float x) {
@@ -107,6 +109,8 @@ ELSTM_MAYBE_UNUSED static void loops_lstm_f32(const float *z, float *c, float *h
         }
     }
 }
+
+#endif
 
 /* ---- s8 ---- */
 

@@ -190,6 +190,8 @@ MODELS = {  # a golden image, exported for any CPU or for a target, and the boar
     "s8_gru@cortex-m55": ("m55",),
     "tfl8_cells@cortex-m55": ("m55",),
 }
+PLAIN = {"s8_stacked": ("m0", "m4f", "m55"), "s8_stacked@cortex-m55": ("m55",)}
+"""Those that are also compiled by a compiler that is told nothing: not to optimize, above all."""
 STEPS = 50
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic"]
 FLOAT_INSTRUCTION = re.compile(r"\tv\w+\.f(16|32|64)\b")
@@ -329,6 +331,20 @@ def on_host(case: Case, folder: Path, compiler: str) -> list[str]:
     return wrong
 
 
+def unoptimized(case: Case, name: str, folder: Path) -> list[str]:
+    """Whether the folder links on a board and, for any CPU, on this machine where nothing is optimized, without a float
+    in what it links."""
+    board = BOARDS[name]
+    sources = [path for path in case.sources if path.name != "main.c"]
+    made = objects([board.compiler, *board.options], sources, folder / "objects", ["-O0"])
+    build(board, made, folder / "self_test.elf")
+    if "@" not in case.name:
+        here = objects([HOSTS[0]], sources, folder / "host", ["-O0"])
+        checked([HOSTS[0], *here, "-o", folder / "self_test"])
+        checked([folder / "self_test"])
+    return [*asked(board, made), *floats(made)]
+
+
 def over_budget(case: Case, takes: dict[str, int]) -> Iterator[str]:
     """Where a board takes other than README.md and model.h say."""
     page, header = ((case.folder / name).read_text() for name in ("README.md", "model.h"))
@@ -390,6 +406,11 @@ def test_model(name: str, folder: Path) -> tuple[bool, str]:
         lines += [f"FAIL {name} on {board}: {fault}" for fault in wrong]
         said = ", ".join(f"{key} {value}" for key, value in takes.items())
         lines.append(f"{'FAIL' if wrong else 'ok  '} {name:24} {board:4} {said}")
+    for board in PLAIN.get(name, ()):
+        wrong = unoptimized(made, board, folder / f"{name}-{board}-plain")
+        passed &= not wrong
+        lines += [f"FAIL {name} on {board}, -O0: {fault}" for fault in wrong]
+        lines.append(f"{'FAIL' if wrong else 'ok  '} {name:24} {board:4} -O0 links")
     return passed, "\n".join(lines)
 
 
