@@ -132,7 +132,7 @@ def test_the_folder_compiles_and_answers_here(image, tmp_path):
     firmware.write(image, place)
     programs = set(firmware.PROGRAMS)
     library = [str(path) for path in sorted(place.glob("*.c")) if path.name not in programs]
-    flags = ["cc", "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror"]
+    flags = ["cc", "-std=c99", "-O0", "-Wall", "-Wextra", "-Werror"]
     for name in sorted(programs):
         subprocess.run([*flags, *library, str(place / name), "-o", str(tmp_path / "program")], check=True)
         assert subprocess.run([tmp_path / "program"]).returncode == 0
@@ -152,3 +152,22 @@ def test_the_folder_compiles_and_answers_here(image, tmp_path):
     for k, line in zip(range(-20, 20), lines, strict=True):
         expected = np.rint(scaler.apply(np.array([k, 9000 * k])) / tensor.scale).clip(-32768, 32767)
         np.testing.assert_allclose([int(value) for value in line.split()], expected, atol=1)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler named g++")
+@pytest.mark.parametrize("standard", ["c++98", "c++11", "c++20"])
+def test_cpp_includes_the_header(image, tmp_path, standard):
+    place = tmp_path / "made"
+    firmware.write(image, place)
+    definitions = [
+        line for line in (place / "main.c").read_text().splitlines() if line.startswith(("static elstm", "MODEL_"))
+    ]
+    assert len(definitions) == 3  # model, runner, arena
+    opened = "elstm_model_open(&model, model_image, sizeof model_image) == ELSTM_OK"
+    started = "elstm_runner_init(&runner, &model, elstm_kernels_at(0), limits, arena, sizeof arena) == ELSTM_OK"
+    (tmp_path / "user.cpp").write_text(
+        "\n".join(['#include "model.h"', *definitions, "int main() {", "elstm_limits limits = {MODEL_MAX_STEPS, 1};"])
+        + f"\nreturn {opened} && {started} ? 0 : 1;\n}}\n"
+    )
+    flags = [f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{place}"]
+    subprocess.run(["g++", *flags, "-fsyntax-only", str(tmp_path / "user.cpp")], check=True)

@@ -8,7 +8,7 @@ int self_test(void); /* main of the folder's self_test.c */
 
 static elstm_model model;
 static elstm_runner runner;
-static MODEL_ALIGNED unsigned char arena[MODEL_ARENA_SIZE];
+MODEL_ALIGNED static unsigned char arena[MODEL_ARENA_SIZE];
 
 /* FNV-1a */
 static uint32_t added(uint32_t sum, const void *data, size_t size) {
