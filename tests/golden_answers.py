@@ -1,7 +1,8 @@
 """What tests/c/test_answers wrote against tests/golden/answers.json: integers by their hash, floats within their bound.
 
 answers.json holds, of every golden image, the SHA-256 of its bytes and the answers that the NumPy references give:
-of s8 and tfl8 models the SHA-256 of all answers, one output after the other, of f32 models some rows in float64.
+of s8 and tfl8 models the SHA-256 of all answers, one output after the other, of f32 models some rows in float64; and
+whether it has single steps, whose answers are the same.
 `make golden` writes it; this module reads it with Python's own modules alone.
 """
 
@@ -23,7 +24,7 @@ class Mismatch(Exception):
 
 
 def expected() -> dict[str, dict[str, Any]]:
-    """Of every golden image {"image", "answers"}: of an f32 image its answers are a list, an output each."""
+    """Of every golden image {"image", "answers", "steps"}: of an f32 image its answers are a list, an output each."""
     images: dict[str, dict[str, Any]] = json.loads(ANSWERS.read_text())
     return images
 
@@ -33,16 +34,24 @@ def kept_rows(rows: int) -> list[int]:
     return sorted({*range(0, rows, 16), rows - 1})
 
 
-def _records(output: bytes) -> dict[tuple[str, str, str], list[tuple[int, int, bytes]]]:
-    """By image, set and way: rows, width and bytes of each output."""
-    found: dict[tuple[str, str, str], list[tuple[int, int, bytes]]] = {}
+Records = dict[tuple[str, str, str], list[tuple[int, int, bytes]]]
+"""By image, set and way: rows, width and bytes of each output."""
+
+
+def _records(output: bytes) -> tuple[list[str], Records]:
+    """The build's sets, and what they answer."""
+    first, _, output = output.partition(b"\n")
+    title, *sets = first.decode().split() or [""]
+    if title != "sets" or not sets:
+        raise Mismatch("the build does not say which kernel sets it has")
+    found: Records = {}
     at = 0
     while at < len(output):
         end = output.index(b"\n", at)
         name, kernels, way, _, rows, width, size = output[at:end].decode().split()
         at = end + 1 + int(size)
         found.setdefault((name, kernels, way), []).append((int(rows), int(width), output[end + 1 : at]))
-    return found
+    return sets, found
 
 
 def _float_error(outputs: list[tuple[int, int, bytes]], wanted: list[list[float]]) -> float:
@@ -62,11 +71,19 @@ def _float_error(outputs: list[tuple[int, int, bytes]], wanted: list[list[float]
 def check(output: bytes, images: set[str]) -> str:
     """What was compared of these images, and the largest error of floats; Mismatch names the first answers that are not
     the committed ones."""
-    committed, found = expected(), _records(output)
-    absent = images - {name for name, _, way in found if way == "run"}
+    committed, (sets, found) = expected(), _records(output)
+    wanted_ways = {
+        (name, kernels, way)
+        for name in images
+        for kernels in sets
+        for way in (("run", "steps") if committed[name]["steps"] else ("run",))
+    }
+    absent = sorted(wanted_ways - found.keys())
     if absent:
-        raise Mismatch(f"no answers of {', '.join(sorted(absent))}")
-    sets = list(dict.fromkeys(kernels for _, kernels, _ in found))
+        name, kernels, way = absent[0]
+        raise Mismatch(f"no answers of {len(absent)} ways, the first {way} of image {name}, {kernels}")
+    if len(found) > len(wanted_ways):
+        raise Mismatch(f"answers that nobody asked for: {sorted(found.keys() - wanted_ways)[0]}")
     integers, worst, at = 0, 0.0, ""
     for (name, kernels, way), outputs in found.items():
         wanted, where = committed[name]["answers"], f"{way} of image {name}, {kernels}"

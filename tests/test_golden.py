@@ -6,7 +6,7 @@ import struct
 import golden_tfl8
 import numpy as np
 import pytest
-from golden_answers import BOUND, expected
+from golden_answers import BOUND, Mismatch, check, expected
 from golden_models import (
     FOLDER,
     PACKED,
@@ -40,6 +40,35 @@ def stored(name):
 def test_models_and_files_are_the_same_set():
     assert [path.stem for path in sorted(FOLDER.glob("*.elstm"))] == NAMES
     assert sorted(EXPECTED) == NAMES
+
+
+def test_those_with_single_steps_are_named():
+    runners = {name: Runner(stored(name)) for name in NAMES}
+    assert {name: runner.causal and not runner.uneven for name, runner in runners.items()} == {
+        name: EXPECTED[name]["steps"] for name in NAMES
+    }
+
+
+@pytest.mark.parametrize("lack", ["steps", "set", "image", "sets", "none"])
+def test_an_answer_that_is_not_there_is_missed(lack):
+    names, sets = ("s8_stacked", "s8_windows_uneven"), ("avx2", "scalar")
+    output = b"" if lack == "sets" else b"sets avx2 scalar\n"
+    for name in names:
+        runner = Runner(stored(name), kernels="scalar")
+        widths = [runner.description.tensors[k].width for k in runner.description.inputs]
+        x = drawn(name, widths)
+        ys = runner.run_integers(tuple(x) if len(x) > 1 else x[0], every_step=True)
+        y = b"".join(one.tobytes() for one in (ys if isinstance(ys, tuple) else (ys,)))
+        for kernel_set in sets:
+            for way in ("run", "steps") if EXPECTED[name]["steps"] else ("run",):
+                if (name, lack) == (names[1], "image") or lack == way or (lack, kernel_set) == ("set", "avx2"):
+                    continue
+                output += f"{name} {kernel_set} {way} 0 1 {len(y) // 2} {len(y)}\n".encode() + y
+    if lack == "none":
+        assert ": 6 hashes" in check(output, set(names))
+        return
+    with pytest.raises(Mismatch, match="does not say" if lack == "sets" else "no answers of"):
+        check(output, set(names))
 
 
 def test_images_keep_their_bytes():

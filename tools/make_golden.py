@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from edgelstm.image import pack
+from edgelstm.runner import Runner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -31,7 +32,9 @@ def main():
             path.write_bytes(image)
             print(f"{path.name}: {len(image)} bytes")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        known[name] = {"image": digest, "answers": reference_answers(name, model)}
+        runner = Runner(path)
+        steps = runner.causal and not runner.uneven
+        known[name] = {"image": digest, "answers": reference_answers(name, model), "steps": steps}
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known))
     ANSWERS.write_text(f"{{\n{lines}\n}}\n")
 

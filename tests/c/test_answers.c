@@ -3,8 +3,9 @@
  *
  *     test_answers [--kernels NAME] IMAGE...
  *
- * Standard output, an output of a model after the other: a line "image set way output rows width
- * bytes", then that many bytes: float32 of f32 models, int16 of s8, of tfl8 the output's own type.
+ * Standard output: a line "sets" with their names; then an output of a model after the other: a
+ * line "image set way output rows width bytes", then that many bytes: float32 of f32 models, int16
+ * of s8, of tfl8 the output's own type.
  */
 #define _DEFAULT_SOURCE
 #include "check.h"
@@ -158,6 +159,10 @@ static image open_image(const char *path) {
 int main(int argc, char **argv) {
     check_start();
     check_kernels_wanted(argc, argv);
+    printf("sets");
+    for (size_t n = 0; n < elstm_kernels_count(); ++n)
+        if (elstm_kernels_at(n) != NULL) printf(" %s", elstm_kernels_name(elstm_kernels_at(n)));
+    printf("\n");
     for (int k = 1; k < argc; ++k) {
         if (strcmp(argv[k], "--kernels") == 0) {
             ++k;
