@@ -73,8 +73,8 @@ TEMPLATES = (
 )
 LEAST_CLOCKS, LEAST_READS = 2, 4  # what the core's files name, used or not
 STACK = {"start": 2304, "step": 1152}
-"""The most bytes below main on Cortex-M, of gcc's -O0 too but for Helium's kernels: what tools/test_firmware.py measures
-at -O2 stays below."""
+"""The most bytes below main on Cortex-M, of gcc's -O0 too, Helium's kernels apart; what tools/test_firmware.py
+measures at -O2 stays below."""
 PROGRAMS = ("main.c", "self_test.c")
 MOST_NAMES = 32  # channels listed in a comment
 
