@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-#if defined(ELSTM_BUILDS_NEON) && defined(__linux__)
+#if defined(ELSTM_BUILDS_X86)
+#include <cpuid.h>
+#elif defined(ELSTM_BUILDS_NEON) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(ELSTM_BUILDS_NEON_DOTPROD) && defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -11,15 +13,23 @@
 
 #if defined(ELSTM_BUILDS_X86)
 
-/* __builtin_cpu_supports also asks whether the operating system saves the wide registers. */
-static int has_avx2(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+/* Whether the CPU has FMA and these features of its leaf 7, and the operating system saves these
+ * registers. Not __builtin_cpu_supports: zig's library says no to all (0.17, tried). */
+static int has(uint32_t ebx7, uint32_t ecx7, uint32_t saved) {
+    const uint32_t needed = 1u << 12 | 1u << 27 | 1u << 28; /* FMA, OSXSAVE, AVX */
+    uint32_t a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed) return 0;
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    if ((a & saved) != saved) return 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & ebx7) == ebx7 && (c & ecx7) == ecx7;
 }
 
+/* AVX2; xmm and ymm. */
+static int has_avx2(void) { return has(1u << 5, 0, 0x06); }
+
+/* F, DQ, BW, VL, VNNI; masks and zmm beside them. */
 static int has_avx512vnni(void) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vnni") && has_avx2();
+    return has(1u << 5 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, 1u << 11, 0xE6);
 }
 
 #elif defined(ELSTM_BUILDS_NEON) && defined(__aarch64__)

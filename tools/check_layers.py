@@ -105,7 +105,7 @@ HEADERS = {  # what a C file may include of the core; the first pattern that fit
     "*": {"edgelstm.h", "op.h", "fixedpoint.h"},
 }
 SYSTEM = {"float.h", "stddef.h", "stdint.h", "string.h"}
-PROBES = {"kernels.c": {"sys/auxv.h", "sys/sysctl.h"}}
+PROBES = {"kernels.c": {"cpuid.h", "sys/auxv.h", "sys/sysctl.h"}}
 INTRINSICS = {"immintrin.h", "arm_neon.h", "arm_mve.h"}
 """Only in kernels_<isa>.c."""
 
