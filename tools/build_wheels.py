@@ -74,7 +74,8 @@ SIZES = """#include "{path}"
 """
 
 COMPILER = """#!{python}
-import subprocess, sys
+import os, subprocess, sys
+os.environ.pop("PYTHONPATH", None)  # pip's, which hides zig from this Python where it is the one that builds
 words = ["{python}", "-m", "ziglang", {words}, *sys.argv[1:]]
 status = subprocess.call(words)
 if status == 0 and "-shared" in words:  # once more with its symbols, to be looked at
