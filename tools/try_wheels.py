@@ -105,7 +105,7 @@ def try_wheel(wheel: Path, folder: Path, short: bool) -> None:
         start = time.monotonic()
         commands = [[*python, "-c", CHOICE, wanted, str(site), *(images[::12] if short else images)]]
         if not short:
-            options = ["-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "-k", "stored_answers"]
+            options = ["-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "-k", "every_kernel_set"]
             commands.append([*python, "-m", "pytest", *options, str(ROOT / "tests" / "test_golden.py")])
         said = []
         for command in commands:
