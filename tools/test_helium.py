@@ -1,6 +1,6 @@
-"""The helium set on an emulated Cortex-M55: equal to scalar and to the NumPy reference, and what its steps take.
+"""The helium set on an emulated Cortex-M55: equal to scalar and to the NumPy reference.
 
-python tools/test_helium.py           golden s8 images in the rows layout, LSTMs of many sizes, then counts
+python tools/test_helium.py           golden s8 images in the rows layout, LSTMs of many sizes
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from pathlib import Path
 
 import numpy as np
 from count_instructions import lstm
-from test_firmware import BOARDS, ROOT, Failure, build, build_plugin, run
+from test_firmware import BOARDS, ROOT, Failure, build, run
 
 from edgelstm.image import pack
 from edgelstm.layout import in_layout
 from edgelstm.quantization import quantize
 
 GOLDEN = ROOT / "tests" / "golden" / "images"
-SIZES = ((1, 1), (3, 8), (5, 9), (17, 24), (33, 20), (12, 72))  # around every length of a vector
-COUNTED = {(8, 16): 2986, (16, 32): 5632, (32, 64): 13084, (64, 128): 35764}
-"""By inputs and units, 45 % of what CMSIS-NN's int8 LSTM takes on a Cortex-M55."""
+SIZES = ((1, 1), (3, 8), (5, 9), (17, 24), (33, 20))  # around every length of a vector
+KNOWN = ((12, 72), (8, 16), (16, 32), (32, 64), (64, 128))  # and rows whose distance the loops know
 LEFT_OUT = ("_f32", "tfl8", "avx", "neon", "small", "dsp")  # what such a build has not
 
 
 def images() -> dict[str, bytes]:
     moved = {path.stem: in_layout(path.read_bytes(), "rows") for path in sorted(GOLDEN.glob("s8_*.elstm"))}
-    for bits, sizes in ((16, SIZES[:-1]), (8, SIZES), (8, COUNTED)):
+    for bits, sizes in ((16, SIZES), (8, SIZES + KNOWN)):
         for inputs, units in sizes:
             samples = np.random.default_rng(1).standard_normal((8, 40, inputs)).astype(np.float32)
             model = quantize(lstm(inputs, units), samples, hidden_bits=bits)
@@ -44,10 +43,10 @@ def source(given: dict[str, bytes]) -> str:
         lines.append(
             f"static const unsigned char image_{k}[] __attribute__((aligned(16))) = {{{','.join(map(str, image))}}};"
         )
-    lines.append("extern const listed images[]; extern const uint32_t image_count, counted;")
+    lines.append("extern const listed images[]; extern const uint32_t image_count;")
     entries = (f'{{"{name}", image_{k}, sizeof image_{k}}}' for k, name in enumerate(given))
     lines.append(f"const listed images[] = {{{', '.join(entries)}}};")
-    lines.append(f"const uint32_t image_count = {len(given)}, counted = {len(COUNTED)};")
+    lines.append(f"const uint32_t image_count = {len(given)};")
     return "\n".join(lines) + "\n"
 
 
@@ -67,17 +66,12 @@ def main() -> int:
                 f"-I{ROOT / 'src_c'}",
                 "-lm",
             ]
-            ran = run(board, build(board, sources, folder / "test.elf", options), build_plugin(folder))
+            ran = run(board, build(board, sources, folder / "test.elf", options))
     except Failure as failure:
         print(failure)
         return 2
     print(ran.output, end="")
-    passed = ran.status == 0 and len(ran.marks) == 3 * len(COUNTED)
-    for (size, most), few, more in zip(COUNTED.items(), ran.marks[1::3], ran.marks[2::3], strict=True):
-        step = (more - few) // 4
-        passed &= step <= most
-        print(f"{'ok  ' if step <= most else 'FAIL'} {size}: {step} instructions a step, at most {most}")
-    return 0 if passed else 1
+    return ran.status
 
 
 if __name__ == "__main__":
