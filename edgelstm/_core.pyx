@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, binding=False, auto_pickle=False, embedsignature=True
+# cython: freethreading_compatible=True
 """The door to C: one class that owns an image, an arena and the bound inputs and outputs."""
 
 from cpython.buffer cimport (
@@ -9,6 +10,7 @@ from cpython.object cimport PyObject
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int16_t, int64_t, uint32_t, uintptr_t
 from libc.string cimport memcpy
+cimport cython
 
 import operator
 
@@ -46,6 +48,29 @@ cdef extern from *:
         Py_ssize_t *shape
         PyObject *dtype
         int flags
+
+cdef extern from *:
+    """
+    /* Mark a runner as in use, 1, or find that it is, 0. Where there is a GIL, nothing comes between look and mark. */
+    #if !defined(Py_GIL_DISABLED)
+    static int mark_take(long *mark) {
+        const int taken = *mark == 0;
+        *mark = 1;
+        return taken;
+    }
+    static void mark_give(long *mark) { *mark = 0; }
+    #elif defined(_MSC_VER)
+    #include <intrin.h>
+    static int mark_take(long *mark) { return _InterlockedExchange(mark, 1) == 0; }
+    static void mark_give(long *mark) { _InterlockedExchange(mark, 0); }
+    #else
+    static int mark_take(long *mark) { return __atomic_exchange_n(mark, 1, __ATOMIC_ACQUIRE) == 0; }
+    static void mark_give(long *mark) { __atomic_store_n(mark, 0, __ATOMIC_RELEASE); }
+    #endif
+    """
+    bint mark_take(long *mark) nogil
+    void mark_give(long *mark) nogil
+
 
 cdef enum:
     ELSTM_CONSTANT = 2  # of a port's `single`: the same row in every step
@@ -158,8 +183,9 @@ cdef class Core:
     """An opened image with its arena. `xs` and `ys` are bound arrays, [streams, width] each: float32, or of a tfl8
     image the ports' own types.
 
-    What changes state or bound arrays does so under the GIL, in one piece, or with `busy` set: a second thread is
-    refused, never mixed in.
+    What uses the arena or the bound arrays does so with `busy` taken, in one piece, with a GIL and without: a second
+    thread is refused, never mixed in. Foreign code, which may come back here, runs before it is taken. All else is as
+    it was made.
     """
 
     cdef elstm_model model
@@ -171,7 +197,7 @@ cdef class Core:
     cdef size_t x_count[8]  # values of one step of all streams
     cdef Py_buffer views[16]
     cdef int held
-    cdef int busy
+    cdef long busy
     cdef readonly tuple xs
     cdef readonly tuple ys
     cdef object first_x
@@ -281,11 +307,16 @@ cdef class Core:
 
     def set_lengths(self, lengths):
         """In the runs to come the steps of each input that may have a number of its own; 0: that of the run."""
-        cdef uint32_t k
-        self._free()
-        for k, count in enumerate(lengths[: self.model.inputs]):
-            _whole(count, "a length", 1 << 31, &self.lengths[k])
+        cdef uint32_t wanted[8]
+        cdef uint32_t k, count = 0
+        for length in lengths[: self.model.inputs]:
+            _whole(length, "a length", 1 << 31, &wanted[count])
+            count += 1
+        self._take()
+        for k in range(count):
+            self.lengths[k] = wanted[k]
         elstm_set_lengths(&self.runner, self.lengths)
+        mark_give(&self.busy)
 
     def _refuse_step(self):
         """Called where a step is asked of a model that has none."""
@@ -319,8 +350,10 @@ cdef class Core:
                 raise InputError(f"input {input} holds {x[k]:g}, expected whole numbers from 0 to {most:g}")
         return 0
 
-    cdef int _free(self) except -1:
-        if self.busy:
+    @cython.final
+    cdef int _take(self) except -1:
+        """The runner for this thread alone, until mark_give; else BusyError."""
+        if not mark_take(&self.busy):
             raise BusyError("this runner is in use by another thread; give each thread its own")
         return 0
 
@@ -331,7 +364,12 @@ cdef class Core:
 
     @x.setter
     def x(self, value):
-        self._fill((self._converted(value, 0),))
+        array = self._converted(value, 0)
+        self._take()
+        try:
+            self.xs[0][...] = array
+        finally:
+            mark_give(&self.busy)
 
     def step(self, x=None):
         """One step of every stream; returns the bound answer, overwritten by the next step.
@@ -342,11 +380,15 @@ cdef class Core:
         """
         cdef const float *direct[1]
         cdef const array_head *head
-        self._free()
         if not self.model.causal:
             self._refuse_step()
         if x is None:
-            return self._step_bound()
+            self._take()
+            try:
+                self._step_bound()
+            finally:
+                mark_give(&self.busy)
+            return self.answer
         if not HEAD_HOLDS or type(x) is not ndarray or self.model.inputs != 1:
             return self._step_converted(x)
         head = <const array_head *><PyObject *>x
@@ -357,14 +399,19 @@ cdef class Core:
                          and <size_t>head.shape[0] * <size_t>head.shape[1] == self.x_count[0]):
             return self._step_converted(x)
         direct[0] = <const float *>head.data
-        self._check_values(0, direct[0])
-        if self.raw:
-            elstm_step_raw(&self.runner, <const void **>direct, <void **>self.bound_y)
-        else:
-            elstm_step_f32(&self.runner, direct, self.bound_y)
+        self._take()
+        try:
+            self._check_values(0, direct[0])
+            if self.raw:
+                elstm_step_raw(&self.runner, <const void **>direct, <void **>self.bound_y)
+            else:
+                elstm_step_f32(&self.runner, direct, self.bound_y)
+        finally:
+            mark_give(&self.busy)
         return self.answer
 
-    cdef _step_bound(self):
+    cdef int _step_bound(self) except -1:
+        """A step on the bound inputs, of a runner that is taken."""
         cdef uint32_t k
         for k in range(self.model.inputs):
             self._check_values(k, self.bound_x[k])
@@ -372,13 +419,17 @@ cdef class Core:
             elstm_step_raw(&self.runner, <const void **>self.bound_x, <void **>self.bound_y)
         else:
             elstm_step_f32(&self.runner, self.bound_x, self.bound_y)
-        return self.answer
+        return 0
 
     @property
     def rows(self):
         """Rows that the last step wrote: 1, and of a model of which some step has none or several, 0 or so many. The
         answer is the last of them; where there was none, it is that of a step before. A tuple for several outputs."""
-        rows = tuple([elstm_stepped_rows(&self.runner, k) for k in range(self.model.outputs)])
+        self._take()
+        try:
+            rows = tuple([elstm_stepped_rows(&self.runner, k) for k in range(self.model.outputs)])
+        finally:
+            mark_give(&self.busy)
         return rows[0] if len(rows) == 1 else rows
 
     cdef _step_converted(self, x):
@@ -387,19 +438,14 @@ cdef class Core:
         if len(given) != len(self.xs):
             raise InputError(f"{len(given)} inputs given, the model has {len(self.xs)}")
         arrays = [self._converted(value, k) for k, value in enumerate(given)]
-        self._fill(arrays)
-        return self._step_bound()
-
-    cdef int _fill(self, arrays) except -1:
-        """Copy arrays into the bound inputs."""
-        self._free()  # asked after converting, which may have run foreign code
-        self.busy = 1  # copying may let go of the GIL
+        self._take()
         try:
             for bound, array in zip(self.xs, arrays):
                 bound[...] = array
+            self._step_bound()
         finally:
-            self.busy = 0
-        return 0
+            mark_give(&self.busy)
+        return self.answer
 
     cdef _converted(self, value, int k):
         """A value for input k as an array of its shape that its type can take; NaN and infinity are not looked for."""
@@ -445,12 +491,11 @@ cdef class Core:
         cdef size_t walked = 0
         # an answer of the last step alone, or steps that must be seen together, cannot be had in pieces
         cdef bint whole = not self.model.causal or (self.model.uneven and not every_step)
-        self._free()
         if len(xs) != self.model.inputs or len(ys) != self.model.outputs:
             raise InputError("a run needs an array for each input and output")
         if integers and self.model.type != ELSTM_S8:
             raise InputError("this image is f32; integers are for s8 images")
-        self.busy = 1
+        self._take()
         try:
             self._fit(steps)
             if fresh and self.model.uneven:
@@ -507,7 +552,7 @@ cdef class Core:
                         break
             _check(status)
         finally:
-            self.busy = 0
+            mark_give(&self.busy)
             for k in range(<uint32_t>held):
                 PyBuffer_Release(&views[k])
 
@@ -522,7 +567,8 @@ cdef class Core:
         PyObject_GetBuffer(array, view, PyBUF_C_CONTIGUOUS | flags)
         if <size_t>view.len != size or <uintptr_t>view.buf % align != 0:
             PyBuffer_Release(view)
-            raise InputError(f"an array has other than {size} aligned bytes")
+            # of arrays that a run made for itself only where another thread changed the state meanwhile
+            raise InputError(f"an array has other than {size} aligned bytes; was the runner used by another thread?")
         return view.buf
 
     def arena_parts(self, uint32_t max_steps, uint32_t step_scratch):
@@ -555,9 +601,9 @@ cdef class Core:
         between the parts that surround it in a step it finds the cache as a step does, repeated it finds its own weights
         there.
         """
-        cdef Py_buffer counts, columns
+        cdef Py_buffer views[2]
         cdef uint32_t parts = self.model.ops + 4
-        cdef uint32_t part
+        cdef uint32_t part, held = 0
         cdef size_t rounds = len(times)
         cdef size_t k
         cdef const uint32_t *count
@@ -565,19 +611,23 @@ cdef class Core:
         cdef int64_t start
         if not self.model.causal:
             self._refuse_step()
-        state = self.state
-        count = <const uint32_t *>self._view(repeats, &counts, 4 * <size_t>parts, 4, 0)
+        self._take()
         try:
-            time = <double *>self._view(times, &columns, 8 * rounds * parts, 8, PyBUF_WRITABLE)
+            count = <const uint32_t *>self._view(repeats, &views[0], 4 * <size_t>parts, 4, 0)
+            held = 1
+            time = <double *>self._view(times, &views[1], 8 * rounds * parts, 8, PyBUF_WRITABLE)
+            held = 2
+            state = self._copy(0, self.streams)
             for k in range(rounds):
                 for part in range(parts):
                     start = door_now()
                     self._work(part, count[part])
                     time[k * parts + part] = door_now() - start
-            PyBuffer_Release(&columns)
+            memcpy(elstm_state(&self.runner, 0), <const unsigned char *>state, <size_t>len(state))
         finally:
-            PyBuffer_Release(&counts)
-            self.state = state
+            mark_give(&self.busy)
+            for part in range(held):
+                PyBuffer_Release(&views[part])
 
     cdef void _work(self, uint32_t part, uint32_t repeats) noexcept nogil:
         """A part of `time_parts`, so many times."""
@@ -610,15 +660,20 @@ cdef class Core:
         cdef uint32_t k = 0, count = 0
         _whole(output, "output", self.model.outputs, &k)
         _whole(steps, "steps", <uint32_t>-1, &count)
-        return elstm_output_rows(&self.runner, k, count, ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL)
+        self._take()
+        count = elstm_output_rows(&self.runner, k, count, ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL)
+        mark_give(&self.busy)
+        return count
 
     def refusal(self, steps, bint every_step):
         """None, or why a run of `steps` steps from the present state would be refused: the layer's number, a word for
         what it needs, how many rows it would read, and how many it wants."""
         cdef uint32_t count = 0
         _whole(steps, "steps", <uint32_t>-1, &count)
+        self._take()
         cdef elstm_refusal found = elstm_run_refusal(
             &self.runner, count, ELSTM_ROWS_EVERY if every_step else ELSTM_ROWS_MODEL)
+        mark_give(&self.busy)
         if found.why == ELSTM_FITS:
             return None
         word = {ELSTM_NEEDS_ROWS: "rows", ELSTM_NEEDS_PERIODS: "periods", ELSTM_NEEDS_ALIKE: "alike"}
@@ -629,20 +684,26 @@ cdef class Core:
         cdef uint32_t k = 0
         if stream is not None:
             _whole(stream, "stream", self.streams, &k)
-        self._free()
-        if stream is None:
-            elstm_reset(&self.runner)
-        else:
-            elstm_reset_stream(&self.runner, k)
-        if self.model.uneven:  # the answer before the first
-            for y in self.ys:
-                y.fill(0)
+        self._take()
+        try:
+            if stream is None:
+                elstm_reset(&self.runner)
+            else:
+                elstm_reset_stream(&self.runner, k)
+            if self.model.uneven:  # the answer before the first
+                for y in self.ys:
+                    y.fill(0)
+        finally:
+            mark_give(&self.busy)
+
+    cdef bytes _copy(self, uint32_t stream, uint32_t streams):
+        """State of so many streams, from one on, of a runner that is taken."""
+        return (<unsigned char *>elstm_state(&self.runner, stream))[: <Py_ssize_t>streams * self.model.state_size]
 
     @property
     def state(self):
         """The state of all streams, one after the other; assigning puts it back."""
-        self._free()
-        return (<unsigned char *>elstm_state(&self.runner, 0))[: <Py_ssize_t>self.streams * self.model.state_size]
+        return self._read(0, self.streams)
 
     @state.setter
     def state(self, state):
@@ -652,14 +713,20 @@ cdef class Core:
         """One stream's state, as bytes."""
         cdef uint32_t k = 0
         _whole(stream, "stream", self.streams, &k)
-        self._free()
-        return (<unsigned char *>elstm_state(&self.runner, k))[: self.model.state_size]
+        return self._read(k, 1)
 
     def write_state(self, stream, state):
         """Put back what read_state gave."""
         cdef uint32_t k = 0
         _whole(stream, "stream", self.streams, &k)
         self._put(k, state, self.model.state_size)
+
+    cdef bytes _read(self, uint32_t stream, uint32_t streams):
+        self._take()
+        try:
+            return self._copy(stream, streams)
+        finally:
+            mark_give(&self.busy)
 
     cdef int _put(self, uint32_t stream, state, size_t size) except -1:
         """Copy bytes to the state, from a stream on."""
@@ -671,17 +738,21 @@ cdef class Core:
         try:
             if <size_t>view.len != size:
                 raise InputError(f"state has {view.len} bytes, expected {size}")
-            self._free()
+            self._take()
             memcpy(elstm_state(&self.runner, stream), view.buf, size)
+            mark_give(&self.busy)
         finally:
             PyBuffer_Release(&view)
         return 0
 
     def self_check(self):
         """Replay the example inside the image; EdgeLstmError if this machine gives other answers. Resets."""
-        self._free()
-        self._fit(self.model.example_steps)
-        _check(elstm_self_check(&self.runner))
+        self._take()
+        try:
+            self._fit(self.model.example_steps)
+            _check(elstm_self_check(&self.runner))
+        finally:
+            mark_give(&self.busy)
 
     @property
     def kernels(self):
