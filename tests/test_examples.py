@@ -1,7 +1,7 @@
 """The examples run as their pages say, on the committed checkpoints.
 
 The activity recordings may not be shipped, so that example runs here on stand-in data of the same form; the figures of
-its page need the data set. Training, and what needs Keras or PyTorch, is in parity/test_examples.py.
+its page need the data set. Training, and what needs Keras or PyTorch, is in parity/test_examples_parity.py.
 """
 
 from __future__ import annotations

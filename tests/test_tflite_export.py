@@ -1,6 +1,6 @@
 """Files of every layer, without a runtime: they read back to what was written, and what is not written says why.
 
-tests/parity/test_tflite_export.py runs them.
+tests/parity/test_tflite_export_parity.py runs them.
 """
 
 import re

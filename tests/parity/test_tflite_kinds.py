@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("flatbuffers")
 
-from test_tflite_import import LIMIT, RUNTIMES, agree, same_bytes
+from test_tflite_import_parity import LIMIT, RUNTIMES, agree, same_bytes
 from tflite_models import File, lstm, weights
 
 from edgelstm import peers, reference
