@@ -151,10 +151,10 @@ def execute(name: str, command: list[str], arguments: list[str]) -> str:
 
 
 def execute_all(
-    wanted: Sequence[tuple[str, str, list[str]]], rounds: int
+    wanted: Sequence[tuple[str, str, list[str], list[list[str]]]],
 ) -> Iterator[tuple[str, str, str | Failure, float]]:
-    """Run programs, (label, name, command) each, as many pieces of their work at a time as there are processors: label,
-    name, what it said or its failure, and the seconds that its pieces took together."""
+    """Run programs, (label, name, command, pieces of work) each, as many pieces at a time as there are processors:
+    label, name, what it said or its failure, and the seconds that its pieces took together."""
 
     def timed(name: str, command: list[str], arguments: list[str]) -> tuple[str, float]:
         start = time.monotonic()
@@ -162,8 +162,8 @@ def execute_all(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         running = [
-            (label, name, [pool.submit(timed, name, command, piece) for piece in pieces(name, rounds)])
-            for label, name, command in wanted
+            (label, name, [pool.submit(timed, name, command, piece) for piece in work])
+            for label, name, command, work in wanted
         ]
         for label, name, work in running:
             try:
@@ -200,13 +200,16 @@ def run_tests(options: argparse.Namespace, folder: Path) -> bool:
     try:
         compile_all(wanted)
         given = [] if options.kernels is None else ["--kernels", options.kernels]
-        programs = [(labels[build], name, [*runner, build.program(name), *given]) for build, name in wanted]
+        programs = [
+            (labels[build], name, [*runner, build.program(name), *given], pieces(name, options.rounds))
+            for build, name in wanted
+        ]
     except Failure as failure:
         print(f"FAIL {failure}")
         return False
     print(f"built in {time.monotonic() - start:.0f} s", flush=True)
     passed = True
-    for result in execute_all(programs, options.rounds):
+    for result in execute_all(programs):
         passed &= report(*result)
     return passed
 
