@@ -13,7 +13,7 @@ build:           ## the extension, beside its source
 	$(PYTHON) setup.py -q build_ext --inplace
 
 test:            ## the Python suite
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto
 
 check: format lint types layers test-c symbols test  ## the gate: all that must hold before a change lands
 
@@ -61,10 +61,10 @@ firmware-sizes:  ## instructions, flash, RAM and stack on microcontrollers, agai
 	$(PYTHON) tools/measure_firmware.py
 
 parity:          ## against live Keras, PyTorch, ONNX Runtime, TFLite and Chromium: pip install -e ".[parity]"
-	$(PYTHON) -m pytest tests/parity -n 2
+	$(PYTHON) -m pytest tests/parity -n auto --dist worksteal
 
 parity-full:     ## the same and what takes long
-	EDGELSTM_FULL=1 $(PYTHON) -m pytest tests/parity -n 2
+	EDGELSTM_FULL=1 $(PYTHON) -m pytest tests/parity -n auto --dist worksteal
 
 drawn:           ## 3000 models drawn at random beside their frameworks; writes docs/parity.md
 	$(PYTHON) tools/draw_parity.py --count 3000

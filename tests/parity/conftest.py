@@ -23,3 +23,8 @@ def what_lives_stays() -> Iterator[None]:
     gc.collect()
     gc.freeze()
     yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first: at the end it would keep one process busy and the others idle."""
+    items.sort(key=lambda item: item.path.name != "test_support.py")
