@@ -93,7 +93,7 @@ ARITHMETIC = {
     ("tflite-micro", "reference", "x86_64"): _row("double", "double", "double", "double", "away", "micro"),
 }  # fmt: skip
 """What `variant` makes of a model for a runtime: by package, resolver (peers.RESOLVERS) and machine. The LSTM itself is
-the same in all but TFLite Micro. Proven by tests/parity/test_tfl8_parity.py and, on ARM, by tools/test_arm_tflite.py."""
+the same in all but TFLite Micro. Proven by tests/parity/test_tfl8_parity.py; on ARM, by tools/test_arm_tflite.py."""
 
 
 JOINS = ("add", "subtract", "multiply")
