@@ -151,7 +151,12 @@ typedef struct {
     const elstm_matrix_s8 *kernel, *recurrent;
     const elstm_rescale *rescale;
     const elstm_requantize *requantize;
+    elstm_type type; /* of x */
 } elstm_plain_s8;
+
+/* The whole step of one: both products, then the cell. */
+typedef void elstm_whole_s8(const elstm_plain_s8 *l, const void *x, int32_t *scratch,
+                            const elstm_cell_s8 *cell);
 
 /* Every kernel: buffers do not overlap unless said; lengths may be 1; pointers need natural
  * alignment only, s8 weights that of 4 bytes; 64 bytes are faster on x86.
@@ -211,8 +216,10 @@ struct elstm_kernels {
     /* NULL, or: that and the product of a 16-bit x before it, of which no shift is negative.
      * scratch: step_scratch bytes for each unit, the units padded to 8; at most 16, which is room
      * for the sums. */
-    void (*step_s16)(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
-                     const elstm_cell_s8 *cell);
+    elstm_whole_s8 *step_s16;
+    /* NULL, or: the same of x and h of any type, the shifts of x too. Of a 16-bit h scratch is
+     * never more than 2 bytes for each unit. */
+    elstm_whole_s8 *step_any;
     uint32_t step_scratch;
     /* A GRU. What r lets through of `kept` joins n: n[k] = sat16(n[k] + sat16(rs(r[k] * kept[k],
      * places))). */

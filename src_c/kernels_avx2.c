@@ -536,7 +536,7 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     next_h(gates[3], tanh16(v[4], &t), cell, at, groups == 1);
 }
 
-static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *acc,
+static void step_s16(const elstm_plain_s8 *l, const void *x, int32_t *acc,
                      const elstm_cell_s8 *cell) {
     matmul_s16(l->kernel, l->rescale, x, 0, acc, 1);
     matmul_s8(l->recurrent, NULL, cell->h, 0, acc, 1);

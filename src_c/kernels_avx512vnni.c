@@ -662,7 +662,7 @@ ELSTM_INLINE void small_step(const elstm_plain_s8 *l, const int16_t *x, const el
 }
 
 /* Nor between inputs and the cell. */
-static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *acc,
+static void step_s16(const elstm_plain_s8 *l, const void *x, int32_t *acc,
                      const elstm_cell_s8 *cell) {
     if (l->kernel->groups == 2) {
         small_step(l, x, cell, 2);

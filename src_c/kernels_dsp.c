@@ -22,9 +22,21 @@ static void pair_s16(const int16_t *x, uint32_t *pairs, uint32_t quads) {
         uint32_t low, high;
         memcpy(&low, x, sizeof low);
         memcpy(&high, x + 2, sizeof high);
-        pairs[0] = (low & 0xFFFFu) | high << 16;
-        pairs[1] = low >> 16 | (high & 0xFFFF0000u);
+        __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(pairs[0]) : "r"(low), "r"(high));
+        __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(pairs[1]) : "r"(high), "r"(low));
     }
+}
+
+static void pair(const void *x, elstm_type type, uint32_t *pairs, uint32_t quads) {
+    if (type == ELSTM_S8)
+        pair_s8(x, pairs, quads);
+    else
+        pair_s16(x, pairs, quads);
+}
+
+/* Bytes of so many quads. */
+static inline size_t bytes_of(uint32_t quads, elstm_type type) {
+    return (size_t)quads * (type == ELSTM_S8 ? 4 : 8);
 }
 
 /* One quad of four rows: their sums, where the weights stand, columns, bytes to the next quad. */
@@ -79,8 +91,11 @@ typedef struct {
     const int16_t *multiplier;
     const int32_t *end;
     uint32_t fours; /* 0x04040404 */
-    uint32_t alone; /* 1: z becomes the sums of x, 0: all of it */
+    uint32_t
+        alone; /* 1: z becomes the sums of x, 0: all of it, LEFT: and shifts of x may be negative */
 } group_rows;
+
+#define LEFT 0x80000000u
 
 /* Two rows' z of their sums; shifts + 4 in the bytes of r2, 0x4000 in r12. */
 #define REQUANTIZE(a, b, multipliers)                                                              \
@@ -124,7 +139,8 @@ static void group_products(group_rows *rows) {
                      "ldrd r0, r1, [r6, #20]\n\t"
                      "cmp r2, #0\n\t"
                      "bne 4f\n\t"
-                     "ldr r2, [r0], #4\n\t" /* no shift of x is to the left */
+                     "ldr r2, [r0], #4\n"
+                     "6:\n\t" /* no shift of x is to the left any more */
                      "ldm r1!, {r3, r4, r5, r12}\n\t"
                      "asr r8, r8, r2\n\t"
                      "lsr r2, r2, #8\n\t"
@@ -151,14 +167,33 @@ static void group_products(group_rows *rows) {
                      "mov r12, #0x4000\n\t"
                      "uadd8 r2, r2, r3\n\t"
                      "strd r0, r1, [r6, #40]\n\t" REQUANTIZE("r8", "r9", "r4")
-                         REQUANTIZE("r10", "r11", "r5") /* */ "4:\n\t"
+                         REQUANTIZE("r10", "r11", "r5") /* */ "5:\n\t"
                                                               "ldr r0, [r6]\n\t"
                                                               "ldr r1, [r6, #48]\n\t"
                                                               "stm r0!, {r8, r9, r10, r11}\n\t"
                                                               "str r0, [r6]\n\t"
                                                               "cmp r0, r1\n\t"
                                                               "bne 0b\n\t"
-                                                              "pop {r0, r7, r9, r11}"
+                                                              "pop {r0, r7, r9, r11}\n\t"
+                                                              "b 7f\n"
+                                                              "4:\n\t"
+                                                              "bpl 5b\n\t"
+                                                              "ldr r2, [r0], #4\n\t"
+                                                              "ldr r12, [r6, #52]\n\t"
+                                                              "tst r2, r12, lsl #5\n\t"
+                                                              "beq 6b\n\t"
+                                                              "uadd8 r2, r2, r12\n\t"
+                                                              "uqsub8 r3, r12, r2\n\t"
+                                                              "uqsub8 r2, r2, r12\n\t"
+                                                              "lsl r8, r8, r3\n\t"
+                                                              "lsr r3, r3, #8\n\t"
+                                                              "lsl r9, r9, r3\n\t"
+                                                              "lsr r3, r3, #8\n\t"
+                                                              "lsl r10, r10, r3\n\t"
+                                                              "lsr r3, r3, #8\n\t"
+                                                              "lsl r11, r11, r3\n\t"
+                                                              "b 6b\n"
+                                                              "7:"
                      : "+r"(r0)
                      :
                      : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r10", "r12", "lr", "cc",
@@ -206,10 +241,7 @@ static void matmul(const elstm_matrix_s8 *w, const elstm_rescale *rescale, const
             uint32_t pairs[2 * CHUNK];
             group_rows from = {.goes_on = rescale == NULL || at > 0, .x = pairs, .alone = 1};
             from.quads = w->quads - at < CHUNK ? w->quads - at : CHUNK;
-            if (type == ELSTM_S8)
-                pair_s8((const int8_t *)x + 4 * at, pairs, from.quads);
-            else
-                pair_s16((const int16_t *)x + 4 * at, pairs, from.quads);
+            pair((const int8_t *)x + bytes_of(at, type), type, pairs, from.quads);
             for (uint32_t group = 0; group < w->groups; ++group) {
                 from.weights = w->weights + (size_t)(group * w->quads + at) * lanes * 4;
                 from.z = y + group * lanes;
@@ -422,8 +454,8 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
     }
 }
 
-static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
-                     const elstm_cell_s8 *cell) {
+static void step(const elstm_plain_s8 *l, const void *x, int32_t *scratch,
+                 const elstm_cell_s8 *cell) {
     const elstm_matrix_s8 *w = l->kernel, *r = l->recurrent;
     uint32_t *h = (uint32_t *)scratch, pairs[2 * CHUNK];
     int32_t z[4 * ELSTM_GROUP];
@@ -439,15 +471,17 @@ static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch
     rows.multiplier = l->requantize->multiplier;
     rows.end = z + 4 * ELSTM_GROUP;
     rows.fours = 0x04040404;
-    pair_s8(cell->h, h, r->quads);
+    pair(cell->h, cell->type, h, r->quads);
+    const elstm_type type = l->type;
+    const uint32_t whole = type == ELSTM_S16 && cell->type == ELSTM_S8 ? 0 : LEFT;
     uint32_t paired = UINT32_MAX; /* from where on x stands in pairs */
     for (uint32_t group = 0; group < w->groups; ++group) {
         rows.goes_on = 0;
-        rows.alone = 1;
-        for (uint32_t at = 0; rows.alone; at += CHUNK, rows.goes_on = 1) {
-            rows.alone = w->quads - at > CHUNK;
-            rows.quads = rows.alone ? CHUNK : w->quads - at;
-            if (at != paired) pair_s16(x + 4 * at, pairs, rows.quads);
+        for (uint32_t at = 0; at < w->quads; at += CHUNK, rows.goes_on = 1) {
+            const uint32_t more = w->quads - at > CHUNK;
+            rows.alone = more ? 1 : whole;
+            rows.quads = more ? CHUNK : w->quads - at;
+            if (at != paired) pair((const int8_t *)x + bytes_of(at, type), type, pairs, rows.quads);
             paired = at;
             rows.weights = weights;
             rows.z = z;
@@ -477,7 +511,8 @@ const elstm_kernels elstm_kernels_dsp = {
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
-    .step_s16 = step_s16,
+    .step_s16 = step,
+    .step_any = step,
     .step_scratch = 2, /* h as pairs of int16 */
 #if ELSTM_LINKS_TFL8
     .lstm_tfl8 = loops_lstm_tfl8,

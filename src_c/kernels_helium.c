@@ -331,6 +331,13 @@ INLINE int16x8_t within_127(int16x8_t h) {
     return vminq_s16(vmaxq_s16(h, vdupq_n_s16(-127)), vdupq_n_s16(127));
 }
 
+INLINE void leave(int16x8_t h, elstm_type type, void *to, uint32_t at) {
+    if (type == ELSTM_S8)
+        vstrbq_s16((int8_t *)to + at, within_127(h));
+    else
+        vstrhq_s16((int16_t *)to + at, h);
+}
+
 static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_cell_s8 *cell,
                     uint32_t groups) {
     const elstm_cell_s8 own = *cell;
@@ -340,31 +347,34 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
         for (uint32_t r = 0; r < 32; r += 8)
             vstrhq_s16(raw + r, tanh_raw(requantized(vld2q_s32(acc + r), &rows, 4 * at + r)));
         const int16x8_t h = cell_of(raw, &own, at);
-        if (own.type == ELSTM_S8) {
-            vstrbq_s16((int8_t *)own.h + at, within_127(h));
-            vstrbq_s16((int8_t *)own.y + at, within_127(h));
-        } else {
-            vstrhq_s16((int16_t *)own.h + at, h);
-            vstrhq_s16((int16_t *)own.y + at, h);
-        }
+        leave(h, own.type, own.h, at);
+        leave(h, own.type, own.y, at);
     }
 }
 
+INLINE void product(elstm_type type, const int8_t *w, size_t apart, const void *x, int32_t *y) {
+    if (type == ELSTM_S8)
+        product_s8(w, apart, x, y, 32, 0);
+    else
+        product_s16(w, apart, x, y, 32, 0);
+}
+
 /* h stays what it was until the last group has read it; y holds the new one. */
-static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
-                     const elstm_cell_s8 *cell) {
+static void step(const elstm_plain_s8 *l, const void *x, int32_t *scratch,
+                 const elstm_cell_s8 *cell) {
     const elstm_cell_s8 own = *cell;
     const elstm_rescale rescale = *l->rescale;
     const elstm_requantize requantize = *l->requantize;
     const uint32_t units = 8 * l->kernel->groups;
+    const elstm_type type = l->type;
     const size_t apart_x = elstm_lanes_apart(l->kernel), apart_h = elstm_lanes_apart(l->recurrent);
     const int8_t *w = l->kernel->weights, *v = l->recurrent->weights;
     (void)scratch;
     for (uint32_t at = 0; at < units; at += 8, w += 32 * apart_x, v += 32 * apart_h) {
         int32_t of_x[32], of_h[32];
         int16_t raw[32];
-        product_s16(w, apart_x, x, of_x, 32, 0);
-        product_s8(v, apart_h, own.h, of_h, 32, 0);
+        product(type, w, apart_x, x, of_x);
+        product(own.type, v, apart_h, own.h, of_h);
         for (uint32_t r = 0; r < 32; r += 8) {
             pair sums = rescaled(vld2q_s32(of_x + r), &rescale, 4 * at + r);
             const pair again = vld2q_s32(of_h + r);
@@ -372,10 +382,11 @@ static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch
             sums.val[1] = vaddq_s32(sums.val[1], again.val[1]);
             vstrhq_s16(raw + r, tanh_raw(requantized(sums, &requantize, 4 * at + r)));
         }
-        vstrbq_s16((int8_t *)own.y + at, within_127(cell_of(raw, &own, at)));
+        leave(cell_of(raw, &own, at), own.type, own.y, at);
     }
-    for (uint32_t at = 0; at < units; at += 16) {
-        const mve_pred16_t real = vctp8q(units - at);
+    const uint32_t bytes = own.type == ELSTM_S8 ? units : 2 * units;
+    for (uint32_t at = 0; at < bytes; at += 16) {
+        const mve_pred16_t real = vctp8q(bytes - at);
         vstrbq_p_s8((int8_t *)own.h + at, vldrbq_z_s8((const int8_t *)own.y + at, real), real);
     }
 }
@@ -445,7 +456,8 @@ const elstm_kernels elstm_kernels_helium = {
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
-    .step_s16 = step_s16,
+    .step_s16 = step,
+    .step_any = step,
 #if ELSTM_LINKS_GRU
     .reset_s16 = reset_s16,
     .update_s8 = update_s8,

@@ -4,10 +4,14 @@
 
 #if defined(ELSTM_BUILDS_SMALL)
 
-/* gcc would bring products into the order of rows, which takes all x of a quad at once in
- * registers: up to a third more instructions. */
+/* A value stands in its register here. gcc would bring products into the order of rows, which takes
+ * all x of a quad at once in registers: up to a third more instructions. */
+#if defined(__GNUC__)
+#define STANDS(v) __asm__ volatile("" : "+r"(v))
+#else
+#define STANDS(v) (void)(v)
+#endif
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-tree-ter", "no-schedule-insns")
 #define UNROLL _Pragma("GCC unroll 8")
 #else
 #define UNROLL
@@ -15,8 +19,8 @@
 
 /* ---- products ---- */
 
-/* Rows whose sums are in registers at a time, and columns as a product reads them that another one
- * made. Thumb-1 has 8 registers to calculate with, and loads of 16 bits are slow. */
+/* Rows whose sums are in registers at a time, and columns of an int8 h as a product reads them.
+ * Thumb-1 has 8 registers to calculate with, and loads of 16 bits are slow. */
 #if defined(ELSTM_SMALL_FEW_REGISTERS)
 #define TILE 4
 typedef int32_t column;
@@ -25,16 +29,20 @@ typedef int32_t column;
 typedef int16_t column;
 #endif
 
+#define ADD(r)                                                                                     \
+    s[r] += w[4 * (r)] * x;                                                                        \
+    STANDS(s[r])
+
 static inline void add_column(const int8_t *w, int32_t x, int32_t *s) {
-    s[0] += w[0] * x;
-    s[1] += w[4] * x;
-    s[2] += w[8] * x;
-    s[3] += w[12] * x;
+    ADD(0);
+    ADD(1);
+    ADD(2);
+    ADD(3);
 #if TILE == 8
-    s[4] += w[16] * x;
-    s[5] += w[20] * x;
-    s[6] += w[24] * x;
-    s[7] += w[28] * x;
+    ADD(4);
+    ADD(5);
+    ADD(6);
+    ADD(7);
 #endif
 }
 
@@ -42,6 +50,16 @@ static inline void add_column(const int8_t *w, int32_t x, int32_t *s) {
 static inline void add_s16(const int8_t *w, size_t step, const int16_t *x, uint32_t quads,
                            int32_t *s) {
     for (const int16_t *end = x + 4 * quads; x != end; x += 4, w += step) {
+        add_column(w, x[0], s);
+        add_column(w + 1, x[1], s);
+        add_column(w + 2, x[2], s);
+        add_column(w + 3, x[3], s);
+    }
+}
+
+static inline void add_s8(const int8_t *w, size_t step, const int8_t *x, uint32_t quads,
+                          int32_t *s) {
+    for (const int8_t *end = x + 4 * quads; x != end; x += 4, w += step) {
         add_column(w, x[0], s);
         add_column(w + 1, x[1], s);
         add_column(w + 2, x[2], s);
@@ -144,7 +162,8 @@ static inline int32_t tanh_raw(int32_t v) {
     const uint32_t u =
         (uint32_t)(b * b + 0x4000); /* 2^15 times the page's, and its k and r in it */
     const segment *s = &segments[u >> 27];
-    const int32_t r = (int32_t)(u << 5 >> 20) - 2048;
+    int32_t r = (int32_t)(u << 5 >> 20) - 2048;
+    STANDS(r);
     int32_t q = (s->c3 * r + s->c2) >> 11;
     q = (q * r + s->c1) >> 11;
     return ((s->c0 - q * r) >> 11) ^ sign;
@@ -211,8 +230,9 @@ static void lstm_s8(const int32_t *acc, const elstm_requantize *q, const elstm_c
 /* What a group's sums are made of. */
 typedef struct {
     const int8_t *w, *r;
-    const int16_t *x;
-    const column *h;
+    const void *x, *h; /* h: columns, or int16 */
+    elstm_type type_x, type_h;
+    int left; /* 1: shifts may be negative */
     uint32_t quads_x, quads_h;
     const int8_t *shift;
     const int32_t *bias;
@@ -223,10 +243,17 @@ static void sum_group(const operands *from, int32_t *sums) {
     const int32_t *bias = from->bias;
     for (int32_t *end = sums + ROWS; sums != end; sums += TILE) {
         int32_t s[TILE] = {0};
-        add_s16(w, 4 * ROWS, from->x, from->quads_x, s);
+        if (from->type_x == ELSTM_S16)
+            add_s16(w, 4 * ROWS, from->x, from->quads_x, s);
+        else
+            add_s8(w, 4 * ROWS, from->x, from->quads_x, s);
         UNROLL
-        for (int k = 0; k < TILE; ++k) s[k] = (s[k] >> shift[k]) + bias[k];
-        add_columns(r, 4 * ROWS, from->h, from->quads_h, s);
+        for (int k = 0; k < TILE; ++k)
+            s[k] = (from->left ? elstm_sh(s[k], shift[k]) : s[k] >> shift[k]) + bias[k];
+        if (from->type_h == ELSTM_S16)
+            add_s16(r, 4 * ROWS, from->h, from->quads_h, s);
+        else
+            add_columns(r, 4 * ROWS, from->h, from->quads_h, s);
         UNROLL
         for (int k = 0; k < TILE; ++k) sums[k] = s[k];
         w += 4 * TILE;
@@ -236,15 +263,29 @@ static void sum_group(const operands *from, int32_t *sums) {
     }
 }
 
-static void step_s16(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
-                     const elstm_cell_s8 *cell) {
+static void step(const elstm_plain_s8 *l, const void *x, int32_t *scratch,
+                 const elstm_cell_s8 *cell) {
     const uint32_t units = l->kernel->groups * ELSTM_GROUP;
-    column *before = (column *)(void *)scratch; /* h, which changes group by group */
-    const int8_t *h = cell->h;
-    for (uint32_t k = 0; k < units; ++k) before[k] = h[k];
-    operands from = {
-        l->kernel->weights, l->recurrent->weights, x, before, l->kernel->quads, l->recurrent->quads,
-        l->rescale->shift,  l->rescale->bias};
+    /* h, which changes group by group */
+    if (cell->type == ELSTM_S16) {
+        memcpy(scratch, cell->h, 2 * (size_t)units);
+    } else {
+        column *before = (column *)(void *)scratch;
+        const int8_t *h = cell->h;
+        for (uint32_t k = 0; k < units; ++k) before[k] = h[k];
+    }
+    const elstm_type type = l->type;
+    operands from = {l->kernel->weights,
+                     l->recurrent->weights,
+                     x,
+                     scratch,
+                     type,
+                     cell->type,
+                     type == ELSTM_S8 || cell->type == ELSTM_S16,
+                     l->kernel->quads,
+                     l->recurrent->quads,
+                     l->rescale->shift,
+                     l->rescale->bias};
     for (uint32_t at = 0; at < units; at += ELSTM_GROUP) {
         int32_t sums[ROWS];
         sum_group(&from, sums);
@@ -273,7 +314,8 @@ const elstm_kernels elstm_kernels_small = {
     .matmul_s16 = matmul_s16,
     .requantize_s8 = requantize_s8,
     .lstm_s8 = lstm_s8,
-    .step_s16 = step_s16,
+    .step_s16 = step,
+    .step_any = step,
     .step_scratch = sizeof(column),
 #if ELSTM_LINKS_GRU
     .reset_s16 = loops_reset_s16,

@@ -67,10 +67,16 @@ static int timing(const elstm_op *op, const elstm_io *io, elstm_time *time) {
 /* What the kernels for one stream take. */
 static int is_plain_s8(const elstm_lstm_s8 *l) { return l->plain && l->type == ELSTM_S8; }
 
-/* Whether a step of so many streams is one call of step_s16. */
-static uint32_t joins(const elstm_lstm_s8 *l, const elstm_kernels *kernels, elstm_type input_type,
-                      uint32_t streams) {
-    return streams == 1 && is_plain_s8(l) && kernels->step_s16 != NULL && input_type == ELSTM_S16;
+/* The kernel that a step of so many streams is one call of, or NULL. */
+static elstm_whole_s8 *whole(const elstm_lstm_s8 *l, const elstm_kernels *kernels,
+                             elstm_type input_type, uint32_t streams) {
+    if (streams != 1 || !l->plain) return NULL;
+    return input_type == ELSTM_S16 && l->type == ELSTM_S8 ? kernels->step_s16 : kernels->step_any;
+}
+
+/* Its scratch, in bytes a unit. */
+static uint32_t whole_scratch(const elstm_lstm_s8 *l, const elstm_kernels *kernels) {
+    return l->type == ELSTM_S16 && kernels->step_scratch > 2 ? 2 : kernels->step_scratch;
 }
 
 /* Whether a run of such a layer is steps: of sets whose step keeps no sums in memory. */
@@ -88,8 +94,9 @@ static void sizes(const elstm_op *op, const elstm_io *io, const elstm_kernels *k
     const uint64_t cell =
         kernels->prepare_lstm_s8 == NULL ? 0 : elstm_prepared_lstm_size(l->kernel.groups);
     sizes->prepared = (surplus + cell) * sizeof(int32_t);
-    if ((block == 1 || runs_by_steps(kernels)) && joins(l, kernels, io->in[0].type, streams))
-        sizes->scratch = units * kernels->step_scratch;
+    if ((block == 1 || runs_by_steps(kernels)) &&
+        whole(l, kernels, io->in[0].type, streams) != NULL)
+        sizes->scratch = units * whole_scratch(l, kernels);
     else
         sizes->scratch = block * streams * rows * sizeof(int32_t);
 }
@@ -109,9 +116,10 @@ static void prepare(const elstm_runner *runner, elstm_op *op) {
     at = elstm_prepare_s8(kernels, &l->recurrent, at);
     if (kernels->prepare_lstm_s8 != NULL)
         kernels->prepare_lstm_s8(&l->requantize, l->kernel.groups, at);
-    l->all = (elstm_plain_s8){&l->kernel, &l->recurrent, &l->rescale, &l->requantize};
+    const elstm_type type = runner->tensors[op->in].type;
+    l->all = (elstm_plain_s8){&l->kernel, &l->recurrent, &l->rescale, &l->requantize, type};
     l->own = cell_of(l, runner->state + op->state_offset, runner->tensors[op->out].data);
-    l->joined = joins(l, kernels, runner->tensors[op->in].type, runner->limits.streams);
+    l->whole = whole(l, kernels, type, runner->limits.streams);
 }
 
 /* Any functions, gates beyond 1, and the clip. */
@@ -188,20 +196,21 @@ static void block(elstm_runner *runner, const elstm_op *op, uint32_t first, uint
     }
 }
 
-/* One step of a joined layer, from row `at` on. */
-static void joined(elstm_runner *runner, const elstm_op *op, uint32_t at) {
+/* One step that is one call, from row `at` on. */
+static void step_whole(elstm_runner *runner, const elstm_op *op, uint32_t at) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
     const elstm_tensor *in = &runner->tensors[op->in], *out = &runner->tensors[op->out];
     elstm_cell_s8 cell = l->own;
-    cell.y = (int8_t *)cell.y + (size_t)at * out->stride;
-    runner->kernels->step_s16(&l->all, (const int16_t *)in->data + (size_t)at * in->stride,
-                              runner->scratch, &cell);
+    cell.y = (unsigned char *)cell.y + ((size_t)at * out->stride << (l->type == ELSTM_S16));
+    l->whole(&l->all,
+             (const unsigned char *)in->data + ((size_t)at * in->stride << (in->type == ELSTM_S16)),
+             runner->scratch, &cell);
 }
 
 static void step(elstm_runner *runner, const elstm_op *op) {
     const elstm_lstm_s8 *l = &op->as.lstm_s8;
-    if (l->joined)
-        runner->kernels->step_s16(&l->all, runner->tensors[op->in].data, runner->scratch, &l->own);
+    if (l->whole != NULL)
+        l->whole(&l->all, runner->tensors[op->in].data, runner->scratch, &l->own);
     else
         block(runner, op, 0, 1);
 }
@@ -209,10 +218,12 @@ static void step(elstm_runner *runner, const elstm_op *op) {
 static void run(elstm_runner *runner, const elstm_op *op) {
     const uint32_t streams = runner->limits.streams, steps = runner->tensors[op->in].rows / streams;
     const uint32_t most =
-        op->as.lstm_s8.joined && (steps == 1 || runs_by_steps(runner->kernels)) ? 1 : BLOCK_STEPS;
+        op->as.lstm_s8.whole != NULL && (steps == 1 || runs_by_steps(runner->kernels))
+            ? 1
+            : BLOCK_STEPS;
     for (uint32_t at = 0; at < steps; at += most) {
         if (most == 1)
-            joined(runner, op, at); /* its scratch may be all there is */
+            step_whole(runner, op, at); /* its scratch may be all there is */
         else
             block(runner, op, at * streams, steps - at < BLOCK_STEPS ? steps - at : BLOCK_STEPS);
     }

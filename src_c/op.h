@@ -105,8 +105,8 @@ typedef struct {
     int32_t cell_multiplier, cell_limit, hidden_multiplier;
     elstm_type type; /* of h */
     uint32_t units;
-    uint32_t plain;  /* 1: the case lstm_s8 of the kernels serves */
-    uint32_t joined; /* 1: a step is one call of step_s16 of the kernels, with these: */
+    uint32_t plain;        /* 1: the case lstm_s8 of the kernels serves */
+    elstm_whole_s8 *whole; /* NULL, or the kernel that a step is one call of, with these: */
     elstm_plain_s8 all;
     elstm_cell_s8 own;
 } elstm_lstm_s8;

@@ -108,7 +108,10 @@ static bool may_fold(const struct instruction *instruction) {
 static void on_block(unsigned cpu, void *data) {
     struct ran *ran = data;
     (void)cpu;
-    if (marks > 0 && ran->mark != marks) fprintf(blocks, "%u %" PRIx64 "\n", marks, ran->address);
+    if (marks > 0 && ran->mark != marks) {
+        fprintf(blocks, "%u %" PRIx64 "\n", marks, ran->address);
+        fflush(blocks); /* a program may end without QEMU's own end */
+    }
     ran->mark = marks;
 }
 

@@ -539,14 +539,20 @@ static void self_checks(const image *g, const elstm_kernels *set) {
 
 /* ---- a set whose joined step wants no scratch ---- */
 
-static void step_apart(const elstm_plain_s8 *l, const int16_t *x, int32_t *scratch,
+static void step_apart(const elstm_plain_s8 *l, const void *x, int32_t *scratch,
                        const elstm_cell_s8 *cell) {
     static int32_t sums[4 * 1024];
     const elstm_kernels *plain = &elstm_kernels_scalar;
     (void)scratch;
     CHECK(l->kernel->groups * 4 * ELSTM_GROUP <= 4 * 1024, "%u groups", l->kernel->groups);
-    plain->matmul_s16(l->kernel, l->rescale, x, 0, sums, 1);
-    plain->matmul_s8(l->recurrent, NULL, cell->h, 0, sums, 1);
+    if (l->type == ELSTM_S8)
+        plain->matmul_s8(l->kernel, l->rescale, x, 0, sums, 1);
+    else
+        plain->matmul_s16(l->kernel, l->rescale, x, 0, sums, 1);
+    if (cell->type == ELSTM_S8)
+        plain->matmul_s8(l->recurrent, NULL, cell->h, 0, sums, 1);
+    else
+        plain->matmul_s16(l->recurrent, NULL, cell->h, 0, sums, 1);
     plain->lstm_s8(sums, l->requantize, cell, l->kernel->groups);
 }
 
@@ -556,7 +562,7 @@ static void without_scratch(const image *g, const sequences *s) {
     static elstm_kernels set;
     set = elstm_kernels_scalar;
     set.name = "scalar with a step of its own";
-    set.step_s16 = step_apart;
+    set.step_s16 = set.step_any = step_apart;
     const elstm_limits one = {1, 1}, more = {3, 1};
     check_begin("the arena of image %s without scratch", g->name);
     CHECK(elstm_arena_size(&g->model, &set, one) <=

@@ -317,6 +317,7 @@ typedef struct {
     elstm_type type;               /* of h and y */
     const int8_t *shift, *h_first; /* h_first: of an int8 h */
     const int16_t *multiplier, *c_first;
+    const int16_t *h_wide; /* NULL, or what an int16 h starts from */
     int16_t *c, *c_expected, *h_expected;
     void *h, *y;
     int32_t *prepared;
@@ -380,7 +381,10 @@ static void expect_unit(cell_case *k, uint32_t unit, const int64_t acc[4]) {
 static elstm_requantize start_cell(const cell_case *k) {
     elstm_requantize q = {k->shift, k->multiplier, NULL, 0};
     memcpy(k->c, k->c_first, k->units * sizeof *k->c);
-    if (k->type == ELSTM_S8) memcpy(k->h, k->h_first, k->units);
+    if (k->type == ELSTM_S8)
+        memcpy(k->h, k->h_first, k->units);
+    else if (k->h_wide != NULL)
+        memcpy(k->h, k->h_wide, k->units * sizeof *k->h_wide);
     memset(k->y, 0x5A, k->units * size_of(k->type));
     if (set->prepare_lstm_s8 != NULL) set->prepare_lstm_s8(&q, k->groups, k->prepared);
     return q;
@@ -434,20 +438,32 @@ static int32_t row_sum_s8(const int8_t *weights, uint32_t quads, uint32_t r, con
     return sum;
 }
 
-/* recurrent_s8 and step_s16, of the sets that have them: the recurrent product reads the h that the
- * cell then replaces. */
-static void joined_s8(uint32_t groups, uint32_t quads, int fill, uint32_t seed) {
+/* recurrent_s8, step_s16 and step_any, of the sets that have them: the recurrent product reads the
+ * h that the cell then replaces. */
+static void joined_s8(uint32_t groups, uint32_t quads, elstm_type x_type, elstm_type h_type,
+                      int fill, uint32_t seed) {
     check_random random = check_seeded(seed);
-    cell_case k = take_cell(&random, groups, ELSTM_S8, fill, fill == RANDOM ? 12 : 27);
+    cell_case k = take_cell(&random, groups, h_type, fill, fill == RANDOM ? 12 : 27);
     const uint32_t quads_h = 2 * groups - check_u32(&random) % 2, rows = k.rows;
     const int other = fill == RANDOM ? RANDOM : (int)(seed % FILLS);
     const int8_t *w = take_weights(&random, other, (size_t)rows * quads * 4);
     const int8_t *r = take_weights(&random, other, (size_t)rows * quads_h * 4);
-    const int16_t *x = take_s16(&random, fill, 4 * (size_t)quads, -32768, 32767);
-    /* |sh(ax, kx)| + |bias| + |ah| < 2^27 */
-    int32_t lowest = 0;
-    while ((int64_t)quads * 4 * 127 * 32768 >> lowest >= 1 << 26) ++lowest;
-    const int8_t *shift = take_s8(&random, RANDOM, rows, lowest, 27);
+    /* |sh(ax, kx)| + |bias| + |ah| < 2^27; no shift to the left where x is int16 and h int8 */
+    const int32_t large = check_u32(&random) % 2 == 0 ? 32767 : 255;
+    const int32_t most = x_type == ELSTM_S8 ? 128 : large + 1;
+    const int32_t h_most = (int32_t)((1 << 26) / (quads_h * 4 * 127));
+    const int8_t *narrow =
+        x_type == ELSTM_S8 ? take_s8(&random, fill, 4 * (size_t)quads, -128, 127) : NULL;
+    const int16_t *wide =
+        x_type == ELSTM_S16 ? take_s16(&random, fill, 4 * (size_t)quads, -large - 1, large) : NULL;
+    const int plain = x_type == ELSTM_S16 && h_type == ELSTM_S8;
+    int32_t lowest = plain ? 0 : -4;
+    while ((lowest < 0 ? (int64_t)quads * 4 * 127 * most << -lowest
+                       : (int64_t)quads * 4 * 127 * most >> lowest) >= 1 << 26)
+        ++lowest;
+    k.h_wide = take_s16(&random, other, k.units, h_most < 32767 ? -h_most : -32767,
+                        h_most < 32767 ? h_most : 32767);
+    const int8_t *shift = take_s8(&random, other == ONES ? RANDOM : other, rows, lowest, 27);
     const int32_t *bias = take_s32(&random, RANDOM, rows, -(1 << 16), 1 << 16);
     const elstm_rescale rescale = {shift, bias};
     int32_t *acc = take(&random, rows, sizeof *acc);
@@ -456,12 +472,13 @@ static void joined_s8(uint32_t groups, uint32_t quads, int fill, uint32_t seed) 
     int32_t *entering = check_take(rows * sizeof *entering, 0);
     for (uint32_t row = 0; row < rows; ++row)
         entering[row] =
-            (int32_t)floor_shift(row_sum_s8(w, quads, row, NULL, x), shift[row]) + bias[row];
+            (int32_t)floor_shift(row_sum_s8(w, quads, row, narrow, wide), shift[row]) + bias[row];
     for (uint32_t unit = 0; unit < k.units; ++unit) {
         int64_t own[4];
         for (uint32_t gate = 0; gate < 4; ++gate) {
             const uint32_t row = unit / 8 * 32 + gate * 8 + unit % 8;
-            own[gate] = entering[row] + row_sum_s8(r, quads_h, row, k.h_first, NULL);
+            own[gate] = entering[row] + row_sum_s8(r, quads_h, row,
+                                                   h_type == ELSTM_S8 ? k.h_first : NULL, k.h_wide);
         }
         expect_unit(&k, unit, own);
     }
@@ -475,18 +492,25 @@ static void joined_s8(uint32_t groups, uint32_t quads, int fill, uint32_t seed) 
             recurrent.surplus = surplus_r;
         }
         const elstm_cell_s8 cell = cell_of(&k);
-        if (set->recurrent_s8 != NULL) {
+        if (set->recurrent_s8 != NULL && plain) {
             begin_cell("recurrent_s8", &k, fill, seed);
             const elstm_requantize q = start_cell(&k);
             memcpy(acc, entering, rows * sizeof *acc);
             set->recurrent_s8(&recurrent, acc, &q, &cell);
             check_cell(&k);
         }
-        if (set->step_s16 != NULL) {
-            begin_cell("step_s16", &k, fill, seed);
+        for (int any = plain ? 0 : 1; any < 2; ++any) {
+            elstm_whole_s8 *const step = any ? set->step_any : set->step_s16;
+            if (step == NULL) continue;
+            begin_cell(any ? "step_any" : "step_s16", &k, fill, seed);
             const elstm_requantize q = start_cell(&k);
-            const elstm_plain_s8 plain = {&kernel, &recurrent, &rescale, &q};
-            set->step_s16(&plain, x, acc, &cell);
+            const elstm_plain_s8 l = {&kernel, &recurrent, &rescale, &q, x_type};
+            /* of scratch no more than is promised, up to a page that must not be touched */
+            const uint32_t unit =
+                h_type == ELSTM_S16 && set->step_scratch > 2 ? 2 : set->step_scratch;
+            int32_t *const scratch = acc + rows - unit * k.units / sizeof *acc;
+            const void *const x = narrow != NULL ? (const void *)narrow : wide;
+            step(&l, x, scratch, &cell);
             check_cell(&k);
         }
     }
@@ -767,7 +791,7 @@ static void doors(uint32_t count, uint32_t seed) {
 static int joins(void) {
     int found = 0;
     EACH_SET found |= set->recurrent_f32 != NULL || set->step_f32 != NULL ||
-                      set->recurrent_s8 != NULL || set->step_s16 != NULL;
+                      set->recurrent_s8 != NULL || set->step_s16 != NULL || set->step_any != NULL;
     return found;
 }
 
@@ -938,8 +962,11 @@ static void test_all(uint32_t seed) {
         }
     }
     for (uint32_t groups = 1; groups <= 34 && joins(); ++groups) {
-        for (uint32_t k = 0; k < (groups <= 9 ? 72 : 4); ++k, ++seed) {
-            joined_s8(groups, 1 + (k + groups) % 18, (int)(k % FILLS), seed);
+        for (uint32_t k = 0; k < (groups <= 9 ? 96 : 4); ++k, ++seed) {
+            const uint32_t quads = k % 13 == 12 ? 35 : 1 + (k + groups) % 18;
+            const elstm_type x_type = k % 4 < 2 ? ELSTM_S16 : ELSTM_S8;
+            joined_s8(groups, quads, x_type, k % 2 ? ELSTM_S16 : ELSTM_S8, (int)(k / 4 % FILLS),
+                      seed);
             joined_f32(groups, 1 + 3 * k % 40, (int)(k % FILLS), seed);
         }
     }
@@ -978,6 +1005,7 @@ enum {
     BENCH_LSTM_S8,
     BENCH_RECURRENT_S8,
     BENCH_STEP_S16,
+    BENCH_STEP_S8,
     BENCH_LSTM_TFL8,
     BENCH_TANH_S16,
     BENCH_SIGMOID_S16,
@@ -987,8 +1015,8 @@ static const char *const bench_names[BENCHES] = {
     "enter_f32",          "enter_s16",  "leave_s8",      "leave_s16",         "matmul_f32",
     "matmul_f32, 1 gate", "lstm_f32",   "recurrent_f32", "step_f32",          "tanh_f32",
     "sigmoid_f32",        "prepare_s8", "matmul_s8",     "matmul_s8, 1 gate", "matmul_s16",
-    "requantize_s8",      "lstm_s8",    "recurrent_s8",  "step_s16",          "lstm_tfl8",
-    "tanh_s16",           "sigmoid_s16"};
+    "requantize_s8",      "lstm_s8",    "recurrent_s8",  "step_s16",          "step_any of s8",
+    "lstm_tfl8",          "tanh_s16",   "sigmoid_s16"};
 
 /* Where a set does not join kernels, those that a layer calls instead. */
 static void bench_recurrent_f32(const bench *b, const elstm_matrix_f32 *r) {
@@ -1028,6 +1056,15 @@ static void bench_step_s16(const bench *b, const elstm_plain_s8 *l, const elstm_
     bench_recurrent_s8(b, l->recurrent, cell);
 }
 
+static void bench_step_s8(const bench *b, const elstm_plain_s8 *l, const elstm_cell_s8 *cell) {
+    if (b->kernels->step_any != NULL) {
+        b->kernels->step_any(l, b->x8, b->acc, cell);
+        return;
+    }
+    b->kernels->matmul_s8(l->kernel, l->rescale, b->x8, 0, b->acc, 1);
+    bench_recurrent_s8(b, l->recurrent, cell);
+}
+
 static void bench_once(const bench *b, int kernel) {
     const elstm_kernels *k = b->kernels;
     const uint32_t units = b->groups * ELSTM_GROUP, rows = 4 * units, quads = (b->columns + 3) / 4;
@@ -1040,7 +1077,8 @@ static void bench_once(const bench *b, int kernel) {
     const elstm_rescale rescale = {b->shift, b->bias};
     const elstm_cell_s8 cell = {b->c16, b->h8, b->y8, ELSTM_S8, 6554, 127, 0};
     const elstm_plain_f32 plain_f32 = {&wf, &rf, b->xf};
-    const elstm_plain_s8 plain_s8 = {&ws, &rs, &rescale, &b->q};
+    const elstm_plain_s8 wide_s8 = {&ws, &rs, &rescale, &b->q, ELSTM_S16};
+    const elstm_plain_s8 narrow_s8 = {&ws, &rs, &rescale, &b->q, ELSTM_S8};
     switch (kernel) {
     case BENCH_ENTER_F32: k->enter_f32(b->xf, b->yf, b->columns); break;
     case BENCH_ENTER_S16: k->enter_s16(b->xf, 8191.75f, b->z, b->columns); break;
@@ -1062,7 +1100,8 @@ static void bench_once(const bench *b, int kernel) {
     case BENCH_REQUANTIZE_S8: k->requantize_s8(b->acc, &b->q, b->z, rows); break;
     case BENCH_LSTM_S8: k->lstm_s8(b->acc, &b->q, &cell, b->groups); break;
     case BENCH_RECURRENT_S8: bench_recurrent_s8(b, &rs, &cell); break;
-    case BENCH_STEP_S16: bench_step_s16(b, &plain_s8, &cell); break;
+    case BENCH_STEP_S16: bench_step_s16(b, &wide_s8, &cell); break;
+    case BENCH_STEP_S8: bench_step_s8(b, &narrow_s8, &cell); break;
     case BENCH_LSTM_TFL8: {
         const elstm_factor sum = {1518500250, -6};
         const elstm_cell_tfl8 tfl8 = {.input = {sum, sum, sum, sum},
