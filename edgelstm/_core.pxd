@@ -111,5 +111,6 @@ cdef extern from "kernels.h" nogil:
         uint32_t align
         void *matmul_s16
         void *step_s16
+        void *step_any
         uint32_t step_scratch
     const kernel_table elstm_kernels_scalar

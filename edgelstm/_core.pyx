@@ -581,6 +581,8 @@ cdef class Core:
         cdef elstm_limits limits
         memcpy(&table, &elstm_kernels_scalar, sizeof(kernel_table))
         table.step_s16, table.step_scratch = <void *>table.matmul_s16, step_scratch  # asked for, and never called
+        if step_scratch < 16:  # a set that keeps no sums does so whatever the types are
+            table.step_any = table.step_s16
         limits.max_steps, limits.streams = max_steps, 1
         cdef size_t size = elstm_arena_size(&self.model, <const elstm_kernels *>&table, limits)
         if size == <size_t>-1:

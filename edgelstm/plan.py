@@ -239,8 +239,8 @@ def _scratch(layer: LayerDescription, tensors: Sequence[TensorDescription], coun
     rows, x, y = _rows(layer), tensors[layer.reads[0]], tensors[layer.writes[0]]
     span = _round(layer.units, GROUP)
     match layer.kind:
-        case "lstm_s8" if x.type == "s16" and y.type == "s8" and counted.step_scratch < 16:
-            return _round(span * counted.step_scratch)
+        case "lstm_s8" if counted.step_scratch < 16 and not work.special_lstm(layer):
+            return _round(span * min(counted.step_scratch, 2 if y.type == "s16" else 16))
         case "lstm_s8" | "lstm_f32":
             return 4 * rows
         case "gru_s8" | "gru_f32":

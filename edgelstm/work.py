@@ -18,6 +18,8 @@ FLOAT_FUNCTIONS = {0: "linear", 1: "sigmoid", 2: "tanh", 3: "relu", SOFTMAX: "so
 COUNTED = ("sigmoid", "tanh", "relu", "softmax")
 VECTORS = ("helium", "neon", "neon_dotprod")
 """Sets whose functions are vectors'."""
+WHOLE = ("small", "dsp", "helium")
+"""Sets that make any LSTM's step in one."""
 RESET_AFTER = 32
 
 
@@ -73,14 +75,11 @@ def _terms(
     lanes = _lanes(kernels, floats)
     match kind.removesuffix("_f32").removesuffix("_s8"):
         case "lstm":
-            names, doublings = _functions(record, 8, 2 if floats else 3, floats)
-            if names != ("sigmoid", "tanh", "tanh")[: len(names)]:
-                return "LSTMs with other functions are not counted"
-            if not floats and (doublings[:2] != (0, 0) or struct.unpack_from("<HHH", record, 14)[::2] != (0, 32767)):
-                return "LSTMs with clips or gates beyond 1 are not counted"
-            if floats and struct.unpack_from("<f", record, len(record) - 4)[0]:
-                return "LSTMs with clips are not counted"
-            joined = types == "s16-s8"  # the step of such a layer is one kernel
+            special = special_lstm(layer)
+            if special:
+                return f"LSTMs with {special} are not counted"
+            doublings = _functions(record, 8, 2 if floats else 3, floats)[1]
+            joined = types == "s16-s8" or kernels in WHOLE  # the step of such a layer is one kernel
             terms = (groups, *_product(kernels, x, 4 * groups), *_product(kernels, y, 4 * groups, not joined))
             return f"{kind} {types}", (*terms, groups * doublings[-1])
         case "gru":
@@ -124,6 +123,19 @@ def _terms(
         case "last":
             return f"{kind} {types}", (y.width,)
     return f"{kind.replace('_', ' ')} layers are not counted"
+
+
+def special_lstm(layer: LayerDescription) -> str:
+    """What an LSTM has that kernels of a whole cell do not take; "" where they do."""
+    record, floats = layer.record, layer.kind.endswith("f32")
+    names, doublings = _functions(record, 8, 2 if floats else 3, floats)
+    if names != ("sigmoid", "tanh", "tanh")[: len(names)]:
+        return "other functions"
+    if not floats and (doublings[:2] != (0, 0) or struct.unpack_from("<HHH", record, 14)[::2] != (0, 32767)):
+        return "clips or gates beyond 1"
+    if floats and struct.unpack_from("<f", record, len(record) - 4)[0]:
+        return "clips"
+    return ""
 
 
 def _functions(record: bytes, at: int, count: int, floats: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:

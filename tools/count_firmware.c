@@ -4,9 +4,10 @@
  * Prints `scratch` and the bytes a unit that an LSTM's whole step takes. Reads a file of images,
  * each behind its size (u32, then 12 bytes that nobody reads). For each
  * image it prints `image` and: bytes of arena, most of the stack that opening, starting and the
- * self-check took, and that a step took. Its marks, in threes, the second and third behind n and
- * 2 n calls: the whole step, then each layer alone. */
-#include "kernels.h"
+ * self-check took, and that a step took; then of each layer the bytes that its first tensors read
+ * and written have, that it keeps, and that a step of it works in. Its marks, in threes, the second
+ * and third behind n and 2 n calls: the whole step, then each layer alone. */
+#include "op.h"
 
 #include <stddef.h>
 
@@ -138,13 +139,35 @@ static elstm_status start(size_t size) {
     return status == ELSTM_OK ? elstm_self_check(&runner) : status;
 }
 
-static void numbers(const char *text, const uint32_t *values, uint32_t count) {
-    print(text);
+static void print_numbers(const uint32_t *values, uint32_t count) {
     for (uint32_t k = 0; k < count; ++k) {
         print(" ");
         print_number(values[k]);
     }
+}
+
+static void numbers(const char *text, const uint32_t *values, uint32_t count) {
+    print(text);
+    print_numbers(values, count);
     print("\n");
+}
+
+/* Bytes of each layer, as a runner of single steps has them. */
+static void print_memory(void) {
+    elstm_walk walk;
+    elstm_walk_start(&walk, &model);
+    for (uint32_t k = 0; k < model.ops; ++k) {
+        elstm_op op;
+        elstm_io io;
+        elstm_sizes sizes = {0, 0, 0};
+        if (elstm_walk_next(&walk, &op, &io) != ELSTM_OK) return;
+        for (uint32_t n = 0; n < io.reads + io.writes; ++n)
+            (n < io.reads ? &io.in[n] : &io.out[n - io.reads])->rows = 1;
+        if (op.layer->sizes != NULL) op.layer->sizes(&op, &io, set, 1, &sizes);
+        const uint32_t found[4] = {runner.tensors[op.in].row, runner.tensors[op.out].row,
+                                   (uint32_t)sizes.state, (uint32_t)sizes.scratch};
+        print_numbers(found, 4);
+    }
 }
 
 static int count(size_t size) {
@@ -162,7 +185,10 @@ static int count(size_t size) {
     steps(1);
     const uint32_t found[3] = {(uint32_t)elstm_arena_size(&model, set, limits), opening - before,
                                stack_used() - between};
-    numbers("image", found, 3);
+    print("image");
+    print_numbers(found, 3);
+    print_memory();
+    print("\n");
     steps(2);
     count_mark();
     steps(CALLS);

@@ -135,8 +135,8 @@ def integer_models() -> Iterator[Counted]:
         (52, 20), (76, 12),
     ):  # fmt: skip
         yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)), fits=inputs not in (52, 76))
-    for inputs, units in ((2, 10), (6, 52), (20, 33), (30, 96)):
-        yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)), fits=units > 40)
+    for inputs, units in ((2, 10), (6, 52), (20, 33), (30, 96), (3, 5), (1, 100)):
+        yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)), fits=units in (52, 96))
     for inputs, units in (
         (3, 16),
         (8, 24),

@@ -109,12 +109,32 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a layer, as the C core lays them out for single steps."""
+
+    reads: int  # the row of its first input
+    writes: int
+    state: int
+    scratch: int
+
+    @property
+    def needed(self) -> int:
+        return self.reads + self.writes + self.state + self.scratch
+
+    @property
+    def in_arena(self) -> int:
+        """But for what it reads, which belongs to who writes it; the arena's blocks are multiples of 16."""
+        return sum(-(-size // 16) * 16 for size in (self.writes, self.state, self.scratch))
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """What was counted of an image."""
 
     arena: int
     opening: int  # bytes of stack: opening, starting and the self-check
     stack: int  # a step
+    memory: tuple[Memory, ...]  # of each layer
     whole: int  # instructions
     layers: tuple[int, ...]
 
@@ -219,7 +239,9 @@ def _steps(images: list[Image], lines: list[str], marks: list[int]) -> Iterable[
             _, once, twice = marks[at : at + 3]
             found.append(round((twice - once) / CALLS))
             at += 3
-        yield Step(*map(int, line.split()[1:]), found[0], tuple(found[1:]))
+        arena, opening, stack, *sizes = map(int, line.split()[1:])
+        memory = tuple(Memory(*sizes[k : k + 4]) for k in range(0, len(sizes), 4))
+        yield Step(arena, opening, stack, memory, found[0], tuple(found[1:]))
 
 
 # ---- costs ----
@@ -399,11 +421,7 @@ def measure(name: str, integers: list[Image], floats: list[Image], folder: Path,
         "stack": stack,
         "step path": sum(path.values()),
         "code": {number_type: sum(files.values()) for number_type, files in sizes.items()},
-        "layers": {
-            f"lstm {inputs},{units}": layer_ram(inputs, units, scratch)
-            for inputs, units in firmware_models.LSTM_SIZES
-            if machine.firmware
-        },
+        "layers": lstm_memory(integers, steps[: len(integers)]) if machine.firmware else {},
         "instructions": counted,
         "error, layers": round(max(error for error in errors.values() if error <= CLOSE), 4),
         "error, steps": round(error, 4),
@@ -432,10 +450,24 @@ def measure(name: str, integers: list[Image], floats: list[Image], folder: Path,
     return tracked, read
 
 
-def layer_ram(inputs: int, units: int, scratch: int) -> int:
-    """Bytes of an LSTM layer with its inputs, what it writes, its state, and its scratch."""
-    padded = -(-units // 8) * 8
-    return 2 * inputs + padded * (3 + 1 + scratch)
+def lstm_memory(images: list[Image], steps: list[Step]) -> dict[str, dict[str, int]]:
+    """Of the LSTMs of some images: bytes of all a step of it reads, writes, keeps and works in; the most that may be;
+    and what the arena has for it, what it reads left out. Failure where any LSTM of any image has more than may be."""
+    found, beyond = {}, []
+    for image, step in zip(images, steps, strict=True):
+        for layer, memory in zip(image.description.layers, step.memory, strict=True):
+            if layer.kind != "lstm_s8":
+                continue
+            name = f"{image.name}: {layer.name}"
+            inputs = image.description.tensors[layer.reads[0]].width
+            most = sum(each * -(-count // 8) * 8 for each, count in ((MOST_UNIT, layer.units), (MOST_INPUT, inputs)))
+            if memory.needed > most:
+                beyond.append(f"{name} takes {memory.needed} bytes of RAM, more than {most}")
+            if image.name in REMEMBERED:
+                found[name] = {"needed": memory.needed, "most": most, "arena": memory.in_arena}
+    if beyond:
+        raise Failure("\n".join(beyond))
+    return found
 
 
 def planned_arena(image: Image, layouts: dict[str, Any], step_scratch: int) -> int:
@@ -471,7 +503,9 @@ CMSIS = {  # instructions of CMSIS-NN's int8 LSTM at LSTM_SIZES, and of these th
     "m55": (0.45, (6636, 12516, 29076, 79476)),
 }
 MOST_PATH = 2560  # bytes of flash on m4f
-MOST_UNIT, MOST_INPUT = 8, 2  # bytes of RAM of an LSTM layer
+MOST_UNIT, MOST_INPUT = 8, 2  # bytes of RAM of an LSTM layer; units and inputs count padded to 8, as they lie there
+REMEMBERED = ("lstm 8,16", "lstm 16,32", "lstm 32,64", "lstm 64,128", "lstm 3,5", "lstm 1,100")
+REMEMBERED += ("stack of lstm 16,16", "stack of lstm 60,10", "h16 lstm 9,40", "h16 stack of lstm 60,10")
 
 
 def limits(tracked: Table) -> list[str]:
@@ -484,11 +518,6 @@ def limits(tracked: Table) -> list[str]:
                 lines.append(f"{name}: lstm {inputs},{units} takes {own} instructions, {own / most:.1%} of {most}")
     if tracked["m4f"]["step path"] > MOST_PATH:
         lines.append(f"m4f: a step runs through {tracked['m4f']['step path']} bytes of flash, more than {MOST_PATH}")
-    for name, table in tracked.items():
-        for layer, ram in table["layers"].items():
-            inputs, units = map(int, layer.split()[1].split(","))
-            if ram > MOST_UNIT * units + MOST_INPUT * inputs:
-                lines.append(f"{name}: {layer} takes {ram} bytes of RAM")
     return lines
 
 
