@@ -134,6 +134,28 @@ def test_work_names_what_is_alike():
     assert work.layers(describe(pack(clipped)), "dsp")[0].reason
 
 
+@pytest.mark.parametrize(
+    ("counted", "target"),
+    [("m0", "cortex-m0plus"), ("m3", "cortex-m3"), ("m4f", "cortex-m4"), ("m55", "cortex-m55")],
+)
+def test_ram_of_a_layer_is_what_the_core_lays_out(counted, target):
+    """Of LSTMs alone, behind another one, with an int16 h, and of few units: as the C core said on that CPU."""
+    tracked = json.loads((find.__globals__["FILE"].parent.parent / "tests/golden/firmware.json").read_text())
+    seen = 0
+    for name, ram in tracked[counted]["layers"].items():
+        image, layer = name.split(": lstm")
+        words = image.split()
+        first, second = map(int, words[-1].split(","))
+        inputs, units = (4, (first, second)) if "stack" in words else (first, (second,))
+        bits = 16 if "h16" in words else 8
+        model = quantize(stack(inputs, units, None, last=False), signal((2, 4, inputs)), hidden_bits=bits)
+        made = plan(Runner(pack(model), max_steps=1), find(target))
+        assert made.layers[int(layer)].ram == ram["arena"], name
+        assert ram["needed"] <= ram["most"]
+        seen += 1
+    assert seen == 13
+
+
 # ---- other sizes ----
 
 
