@@ -3,14 +3,16 @@
     python tools/build_wheels.py                            all of them, into dist/
     python tools/build_wheels.py aarch64 armv6l --pythons 3.11
 
-One for Python 3.11, one for 3.12 and later, of each machine. What auditwheel says of a wheel must be its tag; all of
-ARMv6's module must be what ARMv6 has (tools/scan_arm.py). Needs  pip install ".[wheels]", a Python of each version with
-its headers, and the network: pip makes a clean environment for each build.
+One for Python 3.11, one for 3.12 and later, of each machine; of x86-64 one for each free-threaded Python that is there,
+as python3.13t or python3.14t (of aarch64 where --pythons names it; NumPy has none for 32 bits). What auditwheel says of
+a wheel must be its tag; all of ARMv6's module must be what ARMv6 has (tools/scan_arm.py). Needs  pip install
+".[wheels]", a Python of each version with its headers, and the network: pip makes a clean environment for each build.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -52,6 +54,7 @@ TARGETS = {  # by what Python calls the machine
     "armv6l": Target("arm-linux-gnueabihf.2.17", "arm1176jzf_s", "linux_armv6l", "arm-linux-gnueabihf"),
 }
 PYTHONS = ("3.11", "3.12")  # with calls of its own; the limited interface for it and all later ones
+FREE = ("3.13t", "3.14t")  # without a lock: these have no limited interface
 
 SIZES = """#include "{path}"
 /* The build machine's Python was configured for its own types; the sizes of these differ. */
@@ -89,12 +92,36 @@ sys.exit(status)
 def find_python(version: str) -> str:
     """The command of a Python that has its headers."""
     asked = "import sys, sysconfig; print(sys.executable); print(sysconfig.get_config_h_filename())"
-    candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
+    kept = f"{version[:-1]}.*t" if version.endswith("t") else f"{version}.*[0-9]"
+    candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{kept}/bin/python")]
     for command in filter(None, map(str, candidates)):
         done = subprocess.run([command, "-c", asked], capture_output=True, text=True)
         if done.returncode == 0 and Path(done.stdout.splitlines()[1]).exists():
             return done.stdout.splitlines()[0]
+    if version in FREE:
+        raise Failure(f"no python{version} with its headers, which CPython's source makes with --disable-gil")
     raise Failure(f"no Python {version} with its headers: install python{version} and python{version}-dev")
+
+
+def found_free() -> list[str]:
+    """The free-threaded Pythons of this machine."""
+    found = []
+    for version in FREE:
+        with contextlib.suppress(Failure):
+            find_python(version)
+            found.append(version)
+    return found
+
+
+def jobs(machines: list[str], versions: list[str] | None) -> list[tuple[str, str]]:
+    """Machine and Python of each wheel; Failure where there is no such wheel."""
+    if versions is None:
+        free = [("x86_64", version) for version in found_free() if "x86_64" in machines]
+        return [(machine, version) for machine in machines for version in PYTHONS] + free
+    for machine in machines:
+        if machine not in ("x86_64", "aarch64") and set(versions) & set(FREE):
+            raise Failure(f"{machine}: NumPy has nothing for free-threaded Pythons there")
+    return [(machine, version) for machine in machines for version in versions]
 
 
 def run(command: list[str], **options: object) -> str:
@@ -147,7 +174,7 @@ def build_wheel(source: Path, machine: str, version: str, out: Path) -> tuple[Pa
             "CFLAGS": f"-fPIC -I{headers}",
             "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
         }
-        if version == PYTHONS[0]:
+        if version != PYTHONS[1]:
             environment["SETUPTOOLS_EXT_SUFFIX"] = f".cpython-{version.replace('.', '')}-{target.triplet}.so"
         environment.pop("PYTHONPATH", None)
         pip = [sys.executable, "-m", "pip", "--python", python, "wheel", "-q", "--no-deps", "-w", str(work / "dist")]
@@ -187,7 +214,7 @@ def make_wheel(source: Path, machine: str, version: str, work: Path, out: Path) 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("machines", nargs="*", metavar="MACHINE", help=f"of {' '.join(TARGETS)}; default: all")
-    parser.add_argument("--pythons", nargs="+", choices=PYTHONS, default=PYTHONS)
+    parser.add_argument("--pythons", nargs="+", choices=PYTHONS + FREE, help="default: see above")
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     options = parser.parse_args()
     unknown = set(options.machines) - set(TARGETS)
@@ -196,12 +223,12 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as name:
+            wanted = jobs(options.machines or list(TARGETS), options.pythons)
             start = time.monotonic()
             source = build_source(options.out)
             print(f"{source.name}: {source.stat().st_size:,} bytes, {time.monotonic() - start:.0f} s", flush=True)
-            jobs = [(machine, version) for machine in options.machines or TARGETS for version in options.pythons]
             with ThreadPoolExecutor(2) as pool:
-                for line in pool.map(lambda job: make_wheel(source, *job, Path(name), options.out), jobs):
+                for line in pool.map(lambda job: make_wheel(source, *job, Path(name), options.out), wanted):
                     print(line, flush=True)
     except Failure as failure:
         print(failure)

@@ -4,8 +4,9 @@
     python tools/try_wheels.py --short WHEEL...    each once, with a few images
 
 ARM's Pythons are Debian's, 3.11 and 3.13, on emulated CPUs (tools/emulated.py); x86-64's are those of this machine,
-3.11 to 3.13, each in a fresh environment, on its own CPU and emulated ones. An ARMv6 wheel runs on an ARMv7 CPU here,
-Debian having no Python for less.
+3.11 to 3.13, each in a fresh environment, on its own CPU and emulated ones. A wheel for a free-threaded Python runs in
+that, its lock off; Debian has none, so one for aarch64 cannot be tried, which is a failure. An ARMv6 wheel runs on an
+ARMv7 CPU here, Debian having no Python for less.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from build_wheels import Failure, find_python
+from build_wheels import FREE, Failure, find_python
 from emulated import CPUS, DEBIANS, Debian, unpack_debian
 from emulated import Failure as Missing
 
@@ -31,13 +32,15 @@ NATIVE = ("3.11", "3.12", "3.13")
 X86 = {"max": "avx2 scalar", "Haswell": "avx2 scalar", "Nehalem": "scalar"}  # by what qemu calls a CPU
 RUNS_ON = {"aarch64": DEBIANS["aarch64"].cpus, "armv7l": ("cortex-a7", "cortex-a7,neon=off"), "armv6l": ("cortex-a7",)}
 CHOICE = """
-import sys, platform, pathlib, edgelstm, edgelstm.cli
+import sys, sysconfig, platform, pathlib, edgelstm, edgelstm.cli
 from edgelstm.exporters import sources
 expected, site, images = sys.argv[1].split(), sys.argv[2], sys.argv[3:]
 assert pathlib.Path(edgelstm.__file__).is_relative_to(site), edgelstm.__file__
 assert "runner.c" in sources.core() and sources.ARCHIVE.exists()
 found = list(edgelstm.kernels())
 assert found == expected, (found, expected)
+locked = not sysconfig.get_config_var("Py_GIL_DISABLED")
+assert getattr(sys, "_is_gil_enabled", lambda: True)() == locked, "the module turned the lock on"
 for path in images:
     runner = edgelstm.Runner(path)
     assert runner.kernels == found[0], runner.kernels
@@ -67,7 +70,12 @@ def debian_of(machine: str, interpreter: str) -> Debian:
 
 def pythons(wheel: Path, folder: Path, short: bool) -> list[tuple[str, list[str], str]]:
     """Where the wheel is tried: what that is called, the command of a Python that has NumPy, the sets it must find."""
-    interpreter, machine = re.fullmatch(r".*-(cp\d+)-\w+-(?:manylinux_2_17|linux)_(\w+)\.whl", wheel.name).groups()
+    interpreter, abi, machine = re.fullmatch(
+        r".*-(cp\d+)-(\w+)-(?:manylinux_2_17|linux)_(\w+)\.whl", wheel.name
+    ).groups()
+    free = [version for version in FREE if abi == f"cp{version.replace('.', '')}"]
+    if machine != "x86_64" and free:
+        raise Failure(f"{wheel.name}: there is no free-threaded Python for {machine} here")
     if machine != "x86_64":
         debian = debian_of(machine, interpreter)
         root = debian.root()
@@ -75,11 +83,12 @@ def pythons(wheel: Path, folder: Path, short: bool) -> list[tuple[str, list[str]
         cpus = RUNS_ON[machine][:1] if short else RUNS_ON[machine]
         return [(f"Python {debian.version}, {cpu}", debian.python(root, cpu), sets(machine, cpu)) for cpu in cpus]
     found = []
-    for version in [version for version in NATIVE if (version == "3.11") == (interpreter == "cp311")]:
+    for version in free or [version for version in NATIVE if (version == "3.11") == (interpreter == "cp311")]:
         place = folder / version
         if not place.exists():
             subprocess.run([find_python(version), "-m", "venv", str(place)], check=True)
-            pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "numpy", "click", "rich", "pytest"]
+            pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "--only-binary", ":all:"]
+            pip += ["numpy", "click", "rich", "pytest"]
             subprocess.run(pip, check=True)
         python = str(place / "bin" / "python")
         found.append((f"Python {version}, this machine", [python], own_sets()))
