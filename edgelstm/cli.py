@@ -377,8 +377,8 @@ def export_tflite(
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder to write, a new one.")
 @click.option(
     "--target",
-    metavar="CPU",
-    help="A CPU, such as cortex-m4, whose kernels alone go in. Default: the compiler chooses.",
+    metavar="NAME",
+    help="A board or CPU, as `plan` names them, whose kernels alone go in. Default: the compiler chooses.",
 )
 def export_c(image: Path, output: Path, target: str | None) -> None:
     """Write an image MODEL as a folder of C that compiles alone, for a microcontroller or anything with C99.
@@ -485,8 +485,8 @@ def _paired(channels: tuple[str, ...], units: tuple[str, ...]) -> Iterator[tuple
 def plan_command(image: Path, target: str | None, rate: float | None, as_json: bool) -> None:
     """Say what an image MODEL takes on a board before it is there: flash, RAM, stack, instructions, the least time.
 
-    The time is a lower bound: it can rule a model out, and never promises that one is fast enough. Exit code 1 where
-    the model does not fit the target.
+    The time is a lower bound, of the code that was counted: it can rule a model out, and never promises that one is
+    fast enough. Exit code 1 where the model does not fit the target; what nobody can say is said, and ends with 0.
     """
     if rate is not None and rate <= 0:
         raise InputError(f"--rate is {rate:g}, expected steps a second above 0")

@@ -15,6 +15,9 @@ from typing import Any
 from .work import Work
 
 FILE = Path(__file__).parent / "costs.json"
+COMPILERS = {False: "gcc 12 at -O2", True: "gcc 12 at -O3"}
+"""Whose code was counted, by whether it is Linux's."""
+FEW = 300  # instructions: the error of what is less than this is a share of it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,8 +29,8 @@ class Costs:
     instructions: dict[str, list[float | None]]  # by kind of work; None of a term that no sample had
     error: float  # the largest between predicted and counted, of all layers and whole models
     folded: float  # the largest share of what was counted that may take no cycle: IT, and ends of loops
-    opening_stack: int  # bytes: opening, starting, self-check
-    stack: dict[str, int]  # bytes of a step, by kind of layer
+    stack: int | None  # bytes, at most, of opening and stepping; None of Linux, where a thread has megabytes
+    stacked: list[str]  # the kinds of layers that this was measured of
     code: dict[str, dict[str, int]]  # bytes of flash, by the model's number type and the core's files
     step_path: int  # bytes of flash that a step of an LSTM in s8 runs through
     structs: dict[str, Any]  # bytes, by the model's number type; tools/measure_firmware.py has their shape
@@ -38,6 +41,10 @@ class Costs:
         if costs is None or any(cost is None and term for cost, term in zip(costs, work.terms, strict=True)):
             return None
         return round(sum((cost or 0) * term for cost, term in zip(costs, work.terms, strict=True)))
+
+    def least(self, counted: int) -> float:
+        """Of what count says of a layer, what is left with the largest error off."""
+        return max(0.0, counted - self.error * max(counted, FEW))
 
 
 @cache

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from . import work
-from .costs import Costs, costs
+from .costs import COMPILERS, Costs, costs
 from .description import GROUP, Description, LayerDescription, TensorDescription, resized
 from .errors import InputError
-from .exporters import sources
+from .exporters import firmware, sources
 from .runner import Runner
 from .targets import Target
 
@@ -42,12 +42,14 @@ class Line:
     what: str
     needed: float | None  # bytes, or seconds; None: not known
     limit: float | None  # None: unknown, or none
-    reason: str = ""  # why it is not known
+    partial: bool = False  # there is more of it, that nobody measured
 
     @property
     def fits(self) -> bool | None:
         """None: nobody can say. Of a time True means that the bound alone does not rule it out."""
-        return None if self.needed is None or self.limit is None else self.needed <= self.limit
+        if self.needed is None or self.limit is None:
+            return None
+        return None if self.partial and self.needed <= self.limit else self.needed <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,13 @@ class Plan:
     code: int | None
     arena: int
     structs: int
+    steps: int  # of the longest run that the arena has room for
     stack: int | None  # None: it was not measured, and is not in the RAM
     macs: int
-    instructions: int | None  # a step
+    instructions: int | None  # a step; None where not all of it is counted
     error: float  # of the instructions, at most, where it was checked
-    seconds: float | None  # at least, a step, the error and what may take no cycle taken off
+    least: float  # instructions of what is counted, the error and what may take no cycle taken off
+    seconds: float | None  # at least, a step
     deadline: float | None
     uncounted: tuple[str, ...]
     layers: tuple[LayerPlan, ...]
@@ -70,17 +74,21 @@ class Plan:
 
     @property
     def flash(self) -> Line:
-        needed = None if self.code is None else self.image + self.code
-        reason = "" if needed else "the code of these layers was not measured"
-        return Line("flash", needed, self.target.flash_bytes, reason)
+        return Line("flash", self.image + (self.code or 0), self.target.flash_bytes, self.code is None)
 
     @property
     def ram(self) -> Line:
-        return Line("RAM", self.arena + self.structs + (self.stack or 0), self.target.ram_bytes)
+        needed = self.arena + self.structs + (self.stack or 0)
+        return Line("RAM", needed, self.target.ram_bytes, self.stack is None)
 
     @property
     def time(self) -> Line:
-        return Line("time, at least", self.seconds, self.deadline, "; ".join(self.uncounted))
+        return Line("time, at least", self.seconds, self.deadline, bool(self.uncounted))
+
+    @property
+    def compiler(self) -> str:
+        """Whose code, flash of code and instructions are of."""
+        return COMPILERS[self.target.core.linux]
 
     @property
     def lines(self) -> tuple[Line, Line, Line]:
@@ -98,17 +106,13 @@ class _Model:
 
     description: Description
     parts: tuple[int, int, int, int]  # clocks, layers, tensors, bytes of arena for all else
+    steps: firmware.Steps
 
 
 def plan(runner: Runner, target: Target, rate: float | None = None) -> Plan:
     """What the model of an image takes on a target. rate: steps a second that it has to keep up with."""
-    if not runner.causal:
-        name, reason = (
-            runner.description.waits[0] if runner.description.waits else ("the model", "it needs steps to come")
-        )
-        raise InputError(f"no plan for a model without single steps: {name}: {reason}")
     counted = _counted(target)
-    return _reckon(_Model(runner.description, runner.arena_parts(1, counted.step_scratch)), target, counted, rate)
+    return _reckon(_model(runner, counted), target, counted, rate)
 
 
 def largest(
@@ -117,9 +121,9 @@ def largest(
     """Of a model that does not fit the sizes that do: units of its largest layer, and the units of each layer. None
     where not even the smallest does, or its layers' sizes are bound to each other."""
     counted = _counted(target)
-    model = _Model(runner.description, runner.arena_parts(1, counted.step_scratch))
+    model = _model(runner, counted)
     sized = _sized(model.description)
-    if not sized:
+    if not sized or model.steps.limit > 1:
         return None
     most = max(layer.units for layer in sized)
     for units in range((most - 1) // STEP * STEP, 0, -STEP):
@@ -130,6 +134,12 @@ def largest(
             names = {layer.name for layer in sized}
             return units, tuple((la.name, la.units) for la in smaller.description.layers if la.name in names)
     return None
+
+
+def _model(runner: Runner, counted: Costs) -> _Model:
+    """As an exported folder would run it."""
+    steps = firmware.steps_of(runner)
+    return _Model(runner.description, runner.arena_parts(steps.limit, counted.step_scratch), steps)
 
 
 def _counted(target: Target) -> Costs:
@@ -143,16 +153,23 @@ def _reckon(model: _Model, target: Target, counted: Costs, rate: float | None) -
     described = model.description
     kernels = counted.kernels.get(described.number_type, "")
     works = (work.door(described), *work.layers(described, kernels))
-    numbers = [counted.count(one) for one in works]
-    uncounted = []
-    for one, number in zip(works, numbers, strict=True):
-        if number is None:
-            uncounted.append(
-                f"{one.name}: {one.reason or f'no {one.kind} is predicted well enough on {target.core.title}'}"
-            )
-    if described.number_type == "f32" and not target.core.float_unit:
-        uncounted = ["floats without a float unit are not counted"]
-    instructions = None if uncounted else sum(number or 0 for number in numbers)
+    reason = _reason(model, target)
+    numbers = [None if reason else counted.count(one) for one in works]
+    uncounted = (
+        (reason,)
+        if reason
+        else tuple(
+            f"{one.name}: {one.reason or f'no such {one.kind} is predicted on {target.core.title}'}"
+            for one, number in zip(works, numbers, strict=True)
+            if number is None
+        )
+    )
+    if uncounted:  # then the call, of which errors are shares of whole steps, is left out too
+        instructions, least = None, sum(counted.least(number or 0) for number in numbers[1:])
+    else:
+        instructions = sum(number or 0 for number in numbers)
+        least = instructions * (1 - counted.error)
+    least *= 1 - counted.folded
     bound = target.clock_hz and target.clock_hz * target.core.instructions_per_cycle
     arena, structs = _memory(model, counted)
     kinds = {layer.kind for layer in described.layers}
@@ -160,20 +177,18 @@ def _reckon(model: _Model, target: Target, counted: Costs, rate: float | None) -
         target=target,
         kernels=kernels,
         image=described.size,
-        code=None if target.core.linux else _code(kinds, counted, described.number_type),
+        code=sources.code_bytes(kinds, counted, described.number_type),
         arena=arena,
         structs=structs,
-        stack=None
-        if not counted.opening_stack
-        else max(counted.opening_stack, *(counted.stack.get(k, 0) for k in kinds)),
+        steps=model.steps.limit,
+        stack=counted.stack if kinds <= set(counted.stacked) else None,
         macs=sum(layer.macs for layer in described.layers),
         instructions=instructions,
         error=counted.error,
-        seconds=instructions * (1 - counted.error) * (1 - counted.folded) / bound
-        if instructions is not None and bound
-        else None,
+        least=least,
+        seconds=least / bound if least and bound else None,
         deadline=None if rate is None else 1 / rate,
-        uncounted=tuple(uncounted),
+        uncounted=uncounted,
         path=counted.step_path if any(layer.kind == "lstm_s8" for layer in described.layers) else 0,
         layers=tuple(
             LayerPlan(
@@ -184,11 +199,24 @@ def _reckon(model: _Model, target: Target, counted: Costs, rate: float | None) -
                 + _data(layer.writes, described.tensors)
                 + _scratch(layer, described.tensors, counted),
                 layer.macs,
-                None if uncounted else number,
+                number,
             )
             for layer, number in zip(described.layers, numbers[1:], strict=True)
         ),
     )
+
+
+def _reason(model: _Model, target: Target) -> str:
+    """Why nothing of a model has a number of instructions; "" where some of it may."""
+    described = model.description
+    if model.steps.whole:
+        name, reason = described.waits[0] if described.waits else ("the model", "it needs steps to come")
+        return f"{name}: {reason}, so there are no single steps"
+    if described.number_type == "tfl8":
+        return "full-int8 TFLite models are not counted"
+    if described.number_type == "f32" and not target.core.float_unit:
+        return "floats without a float unit are not counted"
+    return ""
 
 
 # ---- memory ----
@@ -259,21 +287,6 @@ def _scratch(layer: LayerDescription, tensors: Sequence[TensorDescription], coun
     return 0
 
 
-def _code(kinds: set[str], counted: Costs, number_type: str) -> int | None:
-    """Bytes of flash of the core's files that these layers need; None where one was not measured."""
-    table = counted.code.get(number_type)
-    if table is None:
-        return None
-    needed = sources.needed(kinds, [counted.kernels[number_type]], number_type != "s8")
-    files = [name for name in needed if name.endswith(".c")]
-    files += ["ops.c", "kernels.c"]
-    if any(kind.startswith("gru") for kind in kinds):
-        files = [f"{name} gru" if name.startswith("kernels_") else name for name in files]
-    if any(name not in table for name in files):
-        return None
-    return sum(table[name] for name in files) + table["library"]
-
-
 # ---- other sizes ----
 
 
@@ -305,7 +318,8 @@ def _scaled(model: _Model, counted: Costs, factor: float) -> _Model | None:
         size += new.weight_bytes + _row_bytes(new) - old.weight_bytes - _row_bytes(old)
     after = replace(before, tensors=tuple(tensors), layers=tuple(layers), size=size)
     clocks, count, number, rest = model.parts
-    return _Model(after, (clocks, count, number, rest + _own(after, counted) - _own(before, counted)))
+    parts = clocks, count, number, rest + _own(after, counted) - _own(before, counted)
+    return _Model(after, parts, model.steps)
 
 
 def _own(described: Description, counted: Costs) -> int:

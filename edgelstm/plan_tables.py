@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -39,14 +39,17 @@ def show(out: Console, made: Plan) -> None:
     grid.add_row("flash", *_row(made.flash, size))
     grid.add_row("  image", size(made.image))
     if made.code is not None:
-        grid.add_row("  code", size(made.code))
+        grid.add_row(f"  code, {made.compiler}", size(made.code))
     grid.add_row("RAM", *_row(made.ram, size))
-    grid.add_row("  arena", size(made.arena))
+    grid.add_row("  arena" if made.steps == 1 else f"  arena, runs of {made.steps} steps", size(made.arena))
     grid.add_row("  structs", size(made.structs))
-    grid.add_row("  stack", "not measured" if made.stack is None else size(made.stack))
+    if not target.core.linux:
+        grid.add_row("  stack", "not measured" if made.stack is None else size(made.stack))
     grid.add_row("multiplications a step", f"{made.macs:,}")
     if made.instructions is not None:
         grid.add_row(f"instructions a step, within {made.error:.1%}", f"{made.instructions:,}")
+    elif made.least:
+        grid.add_row("instructions of what is counted, at least", f"{made.least:,.0f}")
     grid.add_row("time a step, at least", *_row(made.time, duration))
     out.print(grid)
     for reason in made.uncounted:
@@ -61,7 +64,7 @@ def show_all(out: Console, plans: Sequence[Plan], name: str) -> None:
     for made in plans:
         flash, ram, time = made.lines
         cells = [_cell(flash, size), _cell(ram, size)]
-        cells += ["" if made.instructions is None else f"{made.instructions:,}", _cell(time, duration)]
+        cells += [_instructions(made), _cell(time, duration)]
         grid.add_row(made.target.name, *cells)
     out.print(grid)
     for reason in dict.fromkeys(reason for made in plans for reason in made.uncounted):
@@ -85,22 +88,32 @@ def sentences(made: Plan) -> list[str]:
     """What follows, in words."""
     said = []
     for line in made.refused:
-        show = duration if line is made.time or line.what.startswith("time") else size
-        said.append(f"does not fit: {line.what} {show(line.needed or 0)} of {show(line.limit or 0)}")
-    if made.refused:
+        timed = line.what.startswith("time")
+        show: Callable[[float], str] = duration if timed else size
+        as_built = f", as {made.compiler} compiles it" if timed else ""
+        if line.what == "flash" and made.image <= (line.limit or 0):
+            as_built = f", with the code of {made.compiler}"
+        said.append(f"does not fit: {line.what} {show(line.needed or 0)} of {show(line.limit or 0)}{as_built}")
+    parts = "a step" if made.instructions is not None else "what is counted of a step"
+    if made.deadline is not None and made.seconds is None:
+        said.append("the deadline was not checked: nothing of a step is counted, or the clock is unknown")
+    if said:
         return said
     if made.seconds and made.deadline:
         share = made.seconds / made.deadline
-        said.append(f"nothing rules it out: a step takes {share:.2g} of the deadline or more; measure it on the board")
+        said.append(f"nothing rules it out: {parts} takes {share:.2g} of the deadline or more; measure it on the board")
     elif made.seconds:
-        said.append(f"{1 / made.seconds:,.0f} steps a second at most")
+        said.append(f"{1 / made.seconds:,.0f} steps a second at most, as {made.compiler} compiles it")
     return said
 
 
 def fitting(units: int | None, names: Sequence[tuple[str, int]]) -> str:
     """Which sizes would fit."""
     if units is None:
-        return "no smaller size of the same layers fits, or their sizes depend on one another"
+        return (
+            "no smaller size of the same layers fits, or none can be reckoned: their sizes depend on one another, or "
+            "not every step has one row"
+        )
     listed = ", ".join(f"{name} {count}" for name, count in names)
     return f"the same layers fit with up to {units} units in the largest: {listed}"
 
@@ -110,16 +123,19 @@ def data(made: Plan) -> dict[str, Any]:
     return {
         "target": made.target.name,
         "kernels": made.kernels,
+        "compiler": made.compiler,
         "flash_bytes": None if made.code is None else made.image + made.code,
         "image_bytes": made.image,
         "code_bytes": made.code,
         "ram_bytes": made.arena + made.structs + (made.stack or 0),
         "arena_bytes": made.arena,
         "struct_bytes": made.structs,
-        "stack_bytes": made.stack,
+        "stack_bytes": made.stack,  # null: not measured, and not in the RAM
+        "max_steps": made.steps,
         "macs": made.macs,
         "instructions": made.instructions,
         "instructions_error": None if made.instructions is None else made.error,
+        "least_instructions": made.least or None,
         "least_seconds": made.seconds,
         "deadline_seconds": made.deadline,
         "not_counted": list(made.uncounted),
@@ -147,4 +163,12 @@ def _row(line: Line, show: Any) -> tuple[str, str, str, str]:
 
 
 def _cell(line: Line, show: Any) -> str:
-    return "" if line.needed is None else f"{show(line.needed)} {MARKS[line.fits]}".strip()
+    if line.needed is None:
+        return ""
+    return f"{'≥ ' if line.partial else ''}{show(line.needed)} {MARKS[line.fits]}".strip()
+
+
+def _instructions(made: Plan) -> str:
+    if made.instructions is None:
+        return f"≥ {made.least:,.0f}" if made.least else ""
+    return f"{made.instructions:,}"

@@ -15,7 +15,9 @@ from .description import GROUP, SOFTMAX, Description, LayerDescription, TensorDe
 
 FUNCTIONS = ("linear", "sigmoid", "tanh", "relu", "table", "softmax", "jumps")  # of an s8 model, by their numbers
 FLOAT_FUNCTIONS = {0: "linear", 1: "sigmoid", 2: "tanh", 3: "relu", SOFTMAX: "softmax"}
-COUNTED = ("sigmoid", "tanh", "relu", "softmax")
+COUNTED = ("sigmoid", "tanh", "relu", "table", "softmax")
+LOOPS = ("table", "softmax")
+"""Those that every set computes value by value."""
 VECTORS = ("helium", "neon", "neon_dotprod")
 """Sets whose functions are vectors'."""
 WHOLE = ("small", "dsp", "helium")
@@ -157,7 +159,7 @@ def _functions(record: bytes, at: int, count: int, floats: bool) -> tuple[tuple[
 def _function(name: str, width: int, doublings: int, lanes: int) -> tuple[int, ...]:
     """Of each function that it is called, and for how many values; values doubled, and whether nobody counted it."""
     calls = tuple(
-        number * (name == known) for known in COUNTED for number in (1, *_values(width, lanes * (known != "softmax")))
+        number * (name == known) for known in COUNTED for number in (1, *_values(width, lanes * (known not in LOOPS)))
     )
     return (*calls, width * doublings, int(name not in ("linear", *COUNTED)))
 

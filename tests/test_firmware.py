@@ -66,8 +66,22 @@ def test_a_target_takes_its_kernels_alone(image):
     assert {"kernels_dsp.c"} == {name for name in firmware.render(image, target="cortex-m4") if "kernels_" in name} - {
         "kernels_loops.h"
     }
-    with pytest.raises(ExportError, match="no target is called 'z80'; there are .*cortex-m4"):
+    with pytest.raises(InputError, match="no target 'z80'; boards: .*pico.* CPUs: .*cortex-m4"):
         firmware.render(image, target="z80")
+    with pytest.raises(ExportError, match="runs the wheel"):
+        firmware.render(image, target="pi-zero")
+    pico, cpu = (firmware.render(image, target=name) for name in ("pico", "cortex-m0plus"))
+    assert pico.pop("elstm_build.h").replace("pico", "cortex-m0plus") == cpu.pop("elstm_build.h") and pico == cpu
+    assert "kernels_helium.c" in firmware.render(image, target="cortex-m85")
+
+
+def test_the_page_says_the_flash_of_the_code(image):
+    """With the CPU and the compiler that it was counted with."""
+    page = firmware.render(image)["README.md"]
+    row = next(line for line in page.splitlines() if line.startswith("| flash, the code"))
+    assert "gcc 12 at -O2" in row and len(re.findall(r"\b2\d{4} \(Cortex-M", row)) == 3, row
+    alone = firmware.render(image, target="rv32imc")["README.md"]
+    assert re.search(r"^\| flash, the code \| \d{5} \(32-bit RISC-V, IMC\) \|", alone, re.MULTILINE)
 
 
 def test_what_cannot_be_written_is_refused(image, tmp_path, monkeypatch):

@@ -2,11 +2,12 @@
  * tools/measure_firmware.py: as firmware on an emulated board, or in user mode.
  *
  * Prints `scratch` and the bytes a unit that an LSTM's whole step takes. Reads a file of images,
- * each behind its size (u32, then 12 bytes that nobody reads). For each
- * image it prints `image` and: bytes of arena, most of the stack that opening, starting and the
- * self-check took, and that a step took; then of each layer the bytes that its first tensors read
- * and written have, that it keeps, and that a step of it works in. Its marks, in threes, the second
- * and third behind n and 2 n calls: the whole step, then each layer alone. */
+ * each behind four u32: its size, max_steps of its limits, whether it has single steps, and 0. For
+ * each image it prints `image` and: bytes of arena, most of the stack that opening, starting and
+ * the self-check took, and that a step took, 0 without one; then, of one with steps, of each layer
+ * the bytes that its first tensors read and written have, that it keeps, and that a step of it
+ * works in. Its marks, in threes, the second and third behind n and 2 n calls: the whole step, then
+ * each layer alone. */
 #include "op.h"
 
 #include <stddef.h>
@@ -18,7 +19,7 @@
 extern const elstm_kernels COUNTED_SET;
 
 static const elstm_kernels *const set = &COUNTED_SET;
-static const elstm_limits limits = {1, 1};
+static elstm_limits limits = {1, 1};
 static elstm_model model;
 static elstm_runner runner;
 static unsigned char image[LARGEST] __attribute__((aligned(64)));
@@ -26,6 +27,10 @@ static unsigned char arena[LARGEST] __attribute__((aligned(64)));
 static int16_t x[WIDEST], y[ELSTM_MAX_PORTS][WIDEST];
 #if ELSTM_LINKS_F32
 static float xf[WIDEST], yf[ELSTM_MAX_PORTS][WIDEST];
+#endif
+#if ELSTM_LINKS_TFL8
+static const uint32_t zeros[WIDEST]; /* of whatever type a port has */
+static uint32_t bytes[ELSTM_MAX_PORTS][WIDEST];
 #endif
 
 /* ---- where it runs ---- */
@@ -43,44 +48,6 @@ static int open_images(void) { return (file = fopen("images.bin", "rb")) != NULL
 static size_t read_bytes(void *to, size_t size) { return fread(to, 1, size, file); }
 static void paint_stack(void) {}
 static uint32_t stack_used(void) { return 0; }
-#elif defined(__riscv)
-/* Linux's calls by hand: there is a compiler for 32 bits and no C library of Linux's. */
-static long ask(long number, long a, long b, long c) {
-    register long a7 __asm__("a7") = number;
-    register long a0 __asm__("a0") = a;
-    register long a1 __asm__("a1") = b;
-    register long a2 __asm__("a2") = c;
-    __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2) : "memory");
-    return a0;
-}
-
-static long file;
-int main(void);
-void count_mark(void);
-void _start(void);
-__attribute__((noinline)) void count_mark(void) { __asm__ volatile("" ::: "memory"); }
-void _start(void) { ask(93, main(), 0, 0); }
-
-static void print(const char *text) {
-    long size = 0;
-    while (text[size] != 0) ++size;
-    ask(64, 1, (long)text, size);
-}
-
-static void print_number(uint32_t value) {
-    char text[11];
-    char *at = &text[10];
-    for (*at = 0; value > 9; value /= 10) *--at = (char)('0' + value % 10);
-    *--at = (char)('0' + value);
-    print(at);
-}
-
-static int open_images(void) { return (file = ask(56, -100, (long)"images.bin", 0)) >= 0; }
-static size_t read_bytes(void *to, size_t size) {
-    return (size_t)ask(63, file, (long)to, (long)size);
-}
-static void paint_stack(void) {}
-static uint32_t stack_used(void) { return 0; }
 #else
 #include "board.h"
 
@@ -89,6 +56,24 @@ static uint32_t stack_used(void) { return 0; }
 #define paint_stack board_paint_stack
 #define stack_used board_stack_used
 
+#if defined(__riscv)
+static long file;
+
+/* Linux's calls by hand, as in riscv.c. */
+static long ask_host(long number, long a, const void *b, long c) {
+    register long a7 __asm__("a7") = number;
+    register long a0 __asm__("a0") = a;
+    register const void *a1 __asm__("a1") = b;
+    register long a2 __asm__("a2") = c;
+    __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2) : "memory");
+    return a0;
+}
+
+static int open_images(void) { return (file = ask_host(56, -100, "images.bin", 0)) >= 0; }
+static size_t read_bytes(void *to, size_t size) {
+    return (size_t)ask_host(63, file, to, (long)size);
+}
+#else
 static uint32_t handle;
 
 static uint32_t ask_host(uint32_t operation, const void *argument) {
@@ -109,19 +94,29 @@ static size_t read_bytes(void *to, size_t size) {
     return size - ask_host(0x06, block); /* SYS_READ says how many it did not read */
 }
 #endif
+#endif
 
 /* ---- what is counted ---- */
 
 static void steps(uint32_t calls) {
-    const int16_t *const xs[1] = {x};
+    const int16_t *xs[ELSTM_MAX_PORTS];
     int16_t *ys[ELSTM_MAX_PORTS];
-    for (uint32_t k = 0; k < ELSTM_MAX_PORTS; ++k) ys[k] = y[k];
+    for (uint32_t k = 0; k < ELSTM_MAX_PORTS; ++k) xs[k] = x, ys[k] = y[k];
 #if ELSTM_LINKS_F32
     if (model.type == ELSTM_F32) {
-        const float *const xsf[1] = {xf};
+        const float *xsf[ELSTM_MAX_PORTS];
         float *ysf[ELSTM_MAX_PORTS];
-        for (uint32_t k = 0; k < ELSTM_MAX_PORTS; ++k) ysf[k] = yf[k];
+        for (uint32_t k = 0; k < ELSTM_MAX_PORTS; ++k) xsf[k] = xf, ysf[k] = yf[k];
         for (; calls > 0; --calls) elstm_step_f32(&runner, xsf, ysf);
+        return;
+    }
+#endif
+#if ELSTM_LINKS_TFL8
+    if (model.type == ELSTM_TFL8) {
+        const void *xsr[ELSTM_MAX_PORTS];
+        void *ysr[ELSTM_MAX_PORTS];
+        for (uint32_t k = 0; k < ELSTM_MAX_PORTS; ++k) xsr[k] = zeros, ysr[k] = bytes[k];
+        for (; calls > 0; --calls) elstm_step_raw(&runner, xsr, ysr);
         return;
     }
 #endif
@@ -170,7 +165,7 @@ static void print_memory(void) {
     }
 }
 
-static int count(size_t size) {
+static int count(size_t size, int steady) {
     paint_stack();
     const uint32_t before = stack_used();
     const elstm_status status = start(size);
@@ -182,13 +177,16 @@ static int count(size_t size) {
     }
     paint_stack();
     const uint32_t between = stack_used();
-    steps(1);
+    if (steady) steps(1);
+    const uint32_t stepping =
+        steady ? stack_used() - between : 0; /* before all else that is called */
     const uint32_t found[3] = {(uint32_t)elstm_arena_size(&model, set, limits), opening - before,
-                               stack_used() - between};
+                               stepping};
     print("image");
     print_numbers(found, 3);
-    print_memory();
+    if (steady) print_memory();
     print("\n");
+    if (!steady) return 1;
     steps(2);
     count_mark();
     steps(CALLS);
@@ -218,7 +216,8 @@ int main(void) {
     uint32_t size[4];
     while (read_bytes(size, sizeof size) == sizeof size) {
         if (size[0] > sizeof image || read_bytes(image, size[0]) != size[0]) return 2;
-        if (!count(size[0])) return 3;
+        limits.max_steps = size[1];
+        if (!count(size[0], (int)size[2])) return 3;
     }
     return 0;
 }

@@ -28,7 +28,7 @@ from edgelstm.layers import (
 from edgelstm.model import Model, Tensor
 from edgelstm.quantization import quantize
 
-RELU, SOFTMAX = Activation("relu"), Activation("softmax")
+RELU, SOFTMAX, TABLE = Activation("relu"), Activation("softmax"), Activation("elu", 1.0)
 LSTM_SIZES = ((8, 16), (16, 32), (32, 64), (64, 128))
 """What is counted beside CMSIS-NN: (inputs, units)."""
 
@@ -195,7 +195,7 @@ def integer_models() -> Iterator[Counted]:
         fits = (inputs, units) not in ((20, 33), (24, 40), (44, 28))
         yield Counted(f"rnn {inputs},{units}", model(inputs, rnn(units)), fits=fits)
         yield Counted(f"stack of rnn {units},{inputs}", model(4, rnn(units), rnn(inputs)), fits=fits)
-    for function in (LINEAR, SIGMOID, TANH, RELU, SOFTMAX):
+    for function in (LINEAR, SIGMOID, TANH, RELU, TABLE, SOFTMAX):
         for inputs, units in (
             (8, 1), (16, 10), (40, 3), (28, 24), (12, 9), (8, 33), (20, 2), (36, 4), (4, 13), (8, 7), (32, 16),
             (24, 22), (12, 30), (16, 5), (20, 40),
@@ -203,8 +203,12 @@ def integer_models() -> Iterator[Counted]:
             name, fits = f"dense {function.name} {inputs},{units}", units not in (22, 33)
             yield Counted(f"lstm and {name}", model(3, lstm(inputs), last(), dense(units, function)), fits=fits)
             yield Counted(name, model(inputs, dense(units, function)), fits=fits)
-            if function is not LINEAR:
-                yield Counted(f"{name} apart", model(inputs, dense(units), activate(function)), fits=fits)
+            yield Counted(f"{name} apart", model(inputs, dense(units), activate(function)), fits=fits)
+        for units in (1, 4, 7, 10, 13, 16, 17, 22, 24, 33, 40, 41):
+            name = f"lstm {units} and {function.name}"
+            yield Counted(name, model(3, lstm(units), activate(function)), fits=units != 33)
+    for inputs, units in ((4, 8), (8, 3), (6, 12), (5, 24)):
+        yield Counted(f"last of dense {inputs},{units}", model(inputs, dense(units), last()), fits=units != 12)
     for inputs, units in (
         (20, 16),
         (33, 5),
@@ -231,9 +235,9 @@ def integer_models() -> Iterator[Counted]:
     for taps, inputs, units in (
         (1, 4, 8), (3, 4, 8), (3, 12, 16), (5, 3, 24), (2, 9, 40), (4, 6, 20), (1, 12, 24), (2, 5, 8), (3, 1, 16),
         (6, 2, 8), (2, 16, 16), (5, 8, 10), (4, 11, 8), (7, 6, 16), (1, 3, 40), (4, 10, 24),
-        (3, 9, 16), (5, 7, 8), (3, 16, 8), (4, 13, 24),
+        (3, 9, 16), (5, 7, 8), (3, 16, 8), (4, 13, 24), (3, 5, 12), (2, 3, 20), (6, 2, 28),
     ):  # fmt: skip
-        for function in (LINEAR, RELU):
+        for function in (LINEAR, RELU, *([TANH] if units > 16 or inputs < 6 else [])):
             name = f"conv {function.name} {taps},{inputs},{units}"
             parts = (conv(units, taps, activation=function), lstm(8))
             yield Counted(name, model(inputs, *parts), fits=(taps, inputs) not in ((4, 6), (4, 10), (4, 11)))
@@ -253,6 +257,21 @@ def float_models() -> Iterator[Counted]:
     ):  # fmt: skip
         yield Counted(f"lstm {inputs},{units}", model(inputs, lstm(units)))
         yield Counted(f"gru after {inputs},{units}", model(inputs, gru(units)))
+        yield Counted(f"gru before {inputs},{units}", model(inputs, gru(units, reset_after=False)))
+        yield Counted(f"rnn {inputs},{units}", model(inputs, rnn(units)))
+    for inputs, units in ((10, 33), (12, 25), (8, 41), (5, 35), (7, 46), (9, 33), (3, 27)):
+        yield Counted(f"rnn {inputs},{units}", model(inputs, rnn(units)))
+        yield Counted(f"gru before {inputs},{units}", model(inputs, gru(units, reset_after=False)))
+    for taps, inputs, units in (
+        (1, 4, 8), (3, 4, 8), (3, 12, 16), (5, 3, 24), (2, 9, 40), (4, 6, 20), (2, 5, 8), (3, 1, 16), (6, 2, 8),
+        (5, 8, 10), (4, 11, 8), (7, 6, 16), (1, 3, 33), (4, 10, 24),
+    ):  # fmt: skip
+        for function in (LINEAR, RELU, TANH):
+            parts = (conv(units, taps, activation=function), lstm(8))
+            name = f"conv {function.name} {taps},{inputs},{units}"
+            yield Counted(name, model(inputs, *parts), fits=(taps, inputs) not in ((4, 6), (4, 11)))
+    for columns in (4, 10, 32, 17):
+        yield Counted(f"embedding {columns}", model(1, embedding(columns), lstm(8)), fits=columns != 17)
     for function in (LINEAR, SIGMOID, TANH, RELU, SOFTMAX):
         for inputs, units in (
             (8, 1), (16, 10), (40, 3), (24, 24), (8, 33), (9, 2), (14, 4), (23, 5), (4, 13), (32, 16), (7, 7), (11, 30),
@@ -260,6 +279,8 @@ def float_models() -> Iterator[Counted]:
         ):  # fmt: skip
             name = f"dense {function.name} {inputs},{units}"
             yield Counted(name, model(3, lstm(inputs), last(), dense(units, function)), fits=units not in (22, 33))
+            apart = model(inputs, dense(units), activate(function))
+            yield Counted(f"{name} apart", apart, fits=units not in (22, 33))
     for inputs, units in (
         (5, 8), (6, 16), (7, 24), (9, 8), (10, 32), (11, 16), (20, 40), (30, 8), (13, 24), (18, 16), (27, 12), (15, 3),
         (2, 5), (33, 6), (64, 7), (22, 20),
@@ -267,4 +288,6 @@ def float_models() -> Iterator[Counted]:
         yield Counted(f"dense {inputs},{units}", model(inputs, dense(units)), fits=units != 20)
     yield Counted("lstm 20,33", model(20, lstm(33)), fits=False)
     yield Counted("gru after 20,33", model(20, gru(33)), fits=False)
+    yield Counted("gru before 20,33", model(20, gru(33, reset_after=False)), fits=False)
+    yield Counted("rnn 20,33", model(20, rnn(33)), fits=False)
     yield Counted("whole: lstm 32 16, dense", model(6, lstm(32), lstm(16), last(), dense(4)), fits=False)

@@ -30,23 +30,25 @@ import firmware_map
 import firmware_models
 import numpy as np
 import test_firmware
-from test_firmware import BOARDS, COMPILER, Board, Failure, checked
+from test_firmware import BOARDS, Board, Failure, checked
 
 from edgelstm import work
+from edgelstm.costs import FEW
 from edgelstm.description import Description, describe
+from edgelstm.exporters import firmware, sources
 from edgelstm.image import pack
 from edgelstm.layout import in_layout
 from edgelstm.runner import Runner
 
 ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden" / "images"
 COMMITTED = ROOT / "tests" / "golden" / "firmware.json"
 COSTS = ROOT / "edgelstm" / "costs.json"
 PAGE = ROOT / "docs" / "plan.md"
 BEGIN, END = "<!-- firmware: begin -->", "<!-- firmware: end -->"
-GCC = "12"
+GCC = "12"  # of costs.COMPILERS
 TOLERANCE = 0.05  # between what is counted and what is committed
 CLOSE = 0.07  # between a layer predicted and counted, or it is not predicted
-FEW = 300  # instructions: what is less than this is predicted to within CLOSE of it
 
 CORE = [path for path in sorted((ROOT / "src_c").glob("*.c")) if not path.name.startswith("kernels")]
 
@@ -61,19 +63,27 @@ class Machine:
     kernels: str
     floats: str  # the kernels of f32 models; "": no unit for them, and in software nobody counts them
     board: Board | None = None
-    compiler: str = f"{COMPILER} -mthumb"
+    compiler: str = ""  # of Linux programs
     emulator: str = ""
-    prefix: str = "arm-none-eabi-"  # of the compiler's other programs
-    firmware: bool = True  # else it is Linux, where code and stack are nobody's concern
     layout: str = "standard"  # of s8 images
 
     @property
     def command(self) -> list[str]:
-        return self.compiler.split() + (self.board.options if self.board else [])
+        return [self.board.compiler, *self.board.options] if self.board else self.compiler.split()
+
+    @property
+    def prefix(self) -> str:
+        """Of the compiler's other programs."""
+        return self.command[0].removesuffix("gcc")
+
+    @property
+    def firmware(self) -> bool:
+        """Else it is Linux, where code and stack are nobody's concern."""
+        return self.board is not None
 
 
 def linux(kernels: str, compiler: str, emulator: str) -> Machine:
-    return Machine(kernels, kernels, None, compiler, f"{emulator} -cpu max", "", False)
+    return Machine(kernels, kernels, None, compiler, f"{emulator} -cpu max")
 
 
 MACHINES = {
@@ -83,14 +93,7 @@ MACHINES = {
     "m7": Machine("dsp", "dsp", BOARDS["m7"]),
     "m33": Machine("dsp", "dsp", BOARDS["m33"]),
     "m55": Machine("helium", "dsp", BOARDS["m55"], layout="rows"),
-    "rv32imc": Machine(
-        "small",
-        "",
-        None,
-        "riscv64-unknown-elf-gcc --specs=picolibc.specs -march=rv32imc -mabi=ilp32",
-        "qemu-riscv32",
-        "riscv64-unknown-elf-",
-    ),
+    "rv32imc": Machine("small", "", BOARDS["rv32"]),
     "armv6": linux("dsp", "arm-linux-gnueabihf-gcc -marm -march=armv6 -mfpu=vfp", "qemu-arm"),
     "armv7": linux("neon", "arm-linux-gnueabihf-gcc", "qemu-arm"),
     "aarch64": linux("neon", "aarch64-linux-gnu-gcc", "qemu-aarch64"),
@@ -106,6 +109,8 @@ class Image:
     fits: bool
     data: bytes
     description: Description
+    steps: int = 1  # of its limits
+    whole: bool = False  # it runs over whole sequences alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +153,23 @@ def packed(models: Iterable[firmware_models.Counted], quantized: bool) -> list[I
     return images
 
 
+def golden(floats: bool) -> list[Image]:
+    """The golden images, with or without those of float models: every layer kind there is."""
+    images = []
+    for path in sorted(GOLDEN.glob("*.elstm")):
+        data = path.read_bytes()
+        runner = Runner(data, max_steps=1)
+        if floats or runner.description.number_type != "f32":
+            steps = firmware.steps_of(runner)
+            images.append(Image(path.stem, False, data, runner.description, steps.limit, steps.whole > 0))
+    return images
+
+
 def write_images(images: Iterable[Image], layout: str, folder: Path) -> None:
-    placed = (in_layout(image.data, layout) for image in images)
-    blobs = (struct.pack("<4I", len(image), 0, 0, 0) + image for image in placed)
-    (folder / "images.bin").write_bytes(b"".join(blobs))
+    with (folder / "images.bin").open("wb") as file:
+        for image in images:
+            data = in_layout(image.data, layout)
+            file.write(struct.pack("<4I", len(data), image.steps, not image.whole, 0) + data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,36 +180,42 @@ class Built:
     linked: list[firmware_map.Piece]
 
 
-LINKS = ("-DELSTM_LINKS_TFL8=0", "-DELSTM_MAX_PORTS=1", "-DELSTM_MAX_CLOCKS=2", "-DELSTM_MAX_READS=4")
+NUMBER_TYPES = ("s8", "f32", "tfl8")
+LEAST = ("-DELSTM_MAX_PORTS=1", "-DELSTM_MAX_CLOCKS=2", "-DELSTM_MAX_READS=4")
 """As an exported folder has it for a model with one input and one output."""
 
 
-def build(machine: Machine, floats: bool, folder: Path) -> Built:
-    """tools/count_firmware.c with the core, with or without all that is float."""
+def set_of(machine: Machine, number_type: str) -> str:
+    return (machine.floats or machine.kernels) if number_type == "f32" else machine.kernels
+
+
+def build(machine: Machine, number_type: str, folder: Path) -> Built:
+    """tools/count_firmware.c with what of the core models of a number type may need; tfl8: all of it, and room for
+    every golden image."""
     program, map_file = folder / firmware_map.OWN, folder / "count.map"
-    kernels = machine.floats if floats and machine.floats else machine.kernels
-    floats = floats or not machine.firmware  # Linux sets hold both number types
+    kernels = set_of(machine, number_type)
+    floats = number_type != "s8" or not machine.firmware  # Linux sets hold all number types
     core = [path for path in CORE if floats or not re.search("f32|tfl8", path.name)]
     sources = [ROOT / "tools" / "count_firmware.c", *core, ROOT / "src_c" / f"kernels_{kernels}.c"]
-    options = [*links(machine, floats), f"-DCOUNTED_SET=elstm_kernels_{kernels}", "-ffp-contract=off"]
-    if not machine.firmware:
+    if floats:
         sources.append(ROOT / "src_c" / "kernels_scalar.c")  # which others call for what is rare
+    options = [*links(machine, number_type), f"-DCOUNTED_SET=elstm_kernels_{kernels}", "-ffp-contract=off"]
+    options += LEAST if number_type != "tfl8" else ()
+    if machine.board is None:
         checked([*machine.command, "-std=gnu99", "-O3", "-static", "-o", program, *options, *sources])
         return Built(program, [])
     options += ["-save-temps=obj", f"-Wl,-Map={map_file}"]
-    if machine.board is not None:
-        test_firmware.build(machine.board, sources, program, options)
-    else:
-        options += ["-std=c99", "-O2", "-ffunction-sections", "-fdata-sections", "-nostartfiles", "-Wl,--gc-sections"]
-        places = ("__flash=0x100000", "__flash_size=0x400000", "__ram=0x10000000", "__ram_size=0x400000")
-        options += [f"-Wl,--defsym={place}" for place in places]
-        checked([*machine.command, *options, "-o", program, *sources])
+    test_firmware.build(machine.board, sources, program, options)
     return Built(program, firmware_map.pieces(map_file))
 
 
-def links(machine: Machine, floats: bool) -> list[str]:
-    rows = machine.layout == "rows" and not floats
-    return [*LINKS, f"-DELSTM_LINKS_F32={int(floats)}", f"-DELSTM_LAYOUT_ROWS={int(rows)}", f"-I{ROOT / 'src_c'}"]
+def links(machine: Machine, number_type: str) -> list[str]:
+    flags = {
+        "LINKS_F32": number_type != "s8" or not machine.firmware,
+        "LINKS_TFL8": number_type == "tfl8",
+        "LAYOUT_ROWS": machine.layout == "rows" and number_type != "f32",
+    }
+    return [f"-I{ROOT / 'src_c'}", *(f"-DELSTM_{name}={int(flag)}" for name, flag in flags.items())]
 
 
 def count(
@@ -215,12 +239,24 @@ def count(
     return int(first.split()[1]), list(_steps(images, lines, marks))
 
 
+def memory(machine: Machine, built: Built, folder: Path) -> tuple[list[Image], list[Step]]:
+    """Arena and stack of each golden image, none of it counted."""
+    images = golden(machine.layout == "standard")
+    write_images(images, machine.layout, folder)
+    assert machine.board is not None
+    ran = test_firmware.run(machine.board, built.program, None, folder)
+    if ran.status:
+        raise Failure(f"{built.program.name} of {machine} ended with {ran.status}\n{ran.output}")
+    lines = (map(int, line.split()[1:4]) for line in ran.output.split("\n")[1:-1])
+    return images, [Step(arena, opening, stack, (), 0, ()) for arena, opening, stack in lines]
+
+
 SOME = 9  # of so many images one
 
 
 def folded(machine: Machine, built: Built, images: list[Image], steps: list[Step], folder: Path, plugin: Path) -> float:
     """The largest share of a step that may take no cycle, of some of the images."""
-    if machine.board is None:
+    if machine.board is None or not machine.board.machine:  # only Cortex-M has them
         return 0.0
     place = folder / "folded"
     place.mkdir()
@@ -273,13 +309,28 @@ def samples(images: list[Image], steps: list[Step], kernels: str) -> dict[str, S
     return kinds
 
 
+FAR, ROUNDS = 0.05, 20
+
+
 def fit(own: Samples) -> tuple[list[float | None], float]:
-    """A cost for each term that is in the samples, and the largest error on all of them."""
+    """A cost for each term that is in the samples, and the largest error on all of them. By least squares; where these
+    leave a sample FAR off, what is off most weighs more from round to round (Lawson's algorithm), so that the largest
+    error becomes least."""
     terms = np.array([terms for terms, _, _ in own.fitted], float)
     counts = np.array([count for _, count, _ in own.fitted], float)
     weights = 1 / np.array([base for _, _, base in own.fitted], float)
-    found, *_ = np.linalg.lstsq(terms * weights[:, None], counts * weights, rcond=1e-9)
-    costs = [round(float(cost), 1) + 0.0 for cost in found]
+    shares, least, best = np.full(len(counts), 1 / len(counts)), np.inf, np.zeros(terms.shape[1])
+    for _ in range(ROUNDS):
+        own_weights = weights * np.sqrt(shares)
+        found, *_ = np.linalg.lstsq(terms * own_weights[:, None], counts * own_weights, rcond=1e-9)
+        off = abs(terms @ found - counts) * weights
+        if off.max() < least:
+            least, best = off.max(), found
+        if least <= FAR and best is found:
+            break
+        shares *= np.maximum(off, 1e-4)
+        shares /= shares.sum()
+    costs = [round(float(cost), 1) + 0.0 for cost in best]
     errors = [abs(np.dot(costs, terms) - count) / base for terms, count, base in own.fitted + own.checked]
     return [cost if seen else None for cost, seen in zip(costs, terms.any(0), strict=True)], float(max(errors))
 
@@ -307,11 +358,12 @@ def whole_error(images: list[Image], steps: list[Step], kernels: str, costs: Kin
 
 
 def stacks(images: list[Image], steps: list[Step]) -> dict[str, int]:
-    """Bytes of stack that a step of a model with such a layer took at most, by the kind of its last layer."""
+    """Bytes of stack that a step of a model with such a layer took at most, by the layer's kind; 0 of those that only
+    whole sequences were run of, of which opening, which runs one, takes the most."""
     found: dict[str, int] = {}
     for image, step in zip(images, steps, strict=True):
-        kind = image.description.layers[-1].kind
-        found[kind] = max(found.get(kind, 0), step.stack)
+        for layer in image.description.layers:
+            found[layer.kind] = max(found.get(layer.kind, 0), step.stack)
     return found
 
 
@@ -325,7 +377,7 @@ char size_tensor[sizeof(struct elstm_tensor)];
 READS = (4, 8, 16)  # tensors that a layer reads, at most
 
 
-def structs(machine: Machine, floats: bool, folder: Path) -> dict[str, Any]:
+def structs(machine: Machine, number_type: str, folder: Path) -> dict[str, Any]:
     """Bytes of the core's structs: of a model alone, and more for each port and clock; of a runner alone, and for each
     port; of a layer by how many tensors one may read; of a tensor."""
     source = folder / "structs.c"
@@ -333,13 +385,7 @@ def structs(machine: Machine, floats: bool, folder: Path) -> dict[str, Any]:
 
     def sizes(ports: int, clocks: int, reads: int) -> dict[str, int]:
         most = (f"-DELSTM_MAX_PORTS={ports}", f"-DELSTM_MAX_CLOCKS={clocks}", f"-DELSTM_MAX_READS={reads}")
-        options = [
-            "-std=c99",
-            "-fno-common",
-            f"-I{ROOT / 'src_c'}",
-            f"-DELSTM_LINKS_F32={int(floats)}",
-            "-DELSTM_LINKS_TFL8=0",
-        ]
+        options = ["-std=c99", "-fno-common", *links(machine, number_type)]
         checked([*machine.command, *options, *most, "-c", source, "-o", folder / "structs.o"])
         lines = checked(["nm", "-S", folder / "structs.o"]).split("\n")
         return {words[3].removeprefix("size_"): int(words[1], 16) for words in map(str.split, lines) if len(words) == 4}
@@ -356,13 +402,13 @@ def structs(machine: Machine, floats: bool, folder: Path) -> dict[str, Any]:
     }
 
 
-def code(machine: Machine, built: Built, folder: Path, floats: bool) -> dict[str, int]:
+def code(machine: Machine, built: Built, folder: Path, number_type: str) -> dict[str, int]:
     """Bytes of flash that each file of the core takes, the kernels with and without those of a GRU, and libraries."""
     sizes = firmware_map.by_source(built.linked)
-    kernels = f"kernels_{machine.floats if floats and machine.floats else machine.kernels}.c"
+    kernels = f"kernels_{set_of(machine, number_type)}.c"
     objects = {}
     for gru in (0, 1):
-        options = [*links(machine, floats), f"-DELSTM_LINKS_GRU={gru}", "-std=c99", "-O2"]
+        options = [*links(machine, number_type), *LEAST, f"-DELSTM_LINKS_GRU={gru}", "-std=c99", "-O2"]
         options += ["-ffp-contract=off", "-ffunction-sections", "-fdata-sections"]
         made = folder / f"gru{gru}.o"
         checked([*machine.command, *options, "-c", ROOT / "src_c" / kernels, "-o", made])
@@ -372,6 +418,12 @@ def code(machine: Machine, built: Built, folder: Path, floats: bool) -> dict[str
     sizes["kernels.c"] = sizes.get("kernels.c", 0)
     sizes["library"] = sizes.pop("")
     return dict(sorted(sizes.items()))
+
+
+def own_files(files: dict[str, int], number_type: str) -> dict[str, int]:
+    """Without the layers of other number types, which no model of this one needs."""
+    others = tuple(f"_{other}.c" for other in NUMBER_TYPES if other != number_type)
+    return {name: size for name, size in files.items() if name in sources.FLOATS or not name.endswith(others)}
 
 
 def step_path(machine: Machine, built: Built, images: list[Image], folder: Path) -> dict[str, int]:
@@ -389,36 +441,53 @@ def step_path(machine: Machine, built: Built, images: list[Image], folder: Path)
 def measure(name: str, integers: list[Image], floats: list[Image], folder: Path, plugin: Path) -> tuple[Table, Table]:
     """What is committed of a machine, and what `edgelstm plan` reads of it."""
     machine = MACHINES[name]
-    place, beside = folder / name, folder / f"{name}-f32"
-    place.mkdir()
-    beside.mkdir()
-    built = build(machine, False, place)
+    places = {number_type: folder / f"{name}-{number_type}" for number_type in NUMBER_TYPES}
+    for place in places.values():
+        place.mkdir()
+    place = places["s8"]
+    built = build(machine, "s8", place)
     scratch, steps = count(machine, built, integers, place, plugin)
     costs, errors = costs_of(integers, steps, machine.kernels)
     error = whole_error(integers, steps, machine.kernels, costs)
     counted = {image.name: step.whole for image, step in zip(integers, steps, strict=True)}
     free = folded(machine, built, integers, steps, place, plugin)
     sizes, path = {}, {}
-    layouts = {"s8": structs(machine, False, place), "f32": structs(machine, True, place)}
+    layouts = {number_type: structs(machine, number_type, place) for number_type, place in places.items()}
+    stack = stacks(integers, steps) if machine.firmware else {}
     if machine.firmware:
-        sizes["s8"] = code(machine, built, place, False)
+        sizes["s8"] = code(machine, built, place, "s8")
         path = step_path(machine, built, integers, place)
-    stack = stacks(integers, steps)
+    arenas = {
+        image.name: (step.arena, planned_arena(image, layouts, scratch))
+        for image, step in zip(integers, steps, strict=True)
+        if machine.firmware
+    }
+    place = places["f32"]
+    if machine.firmware or machine.floats:
+        built = build(machine, "f32", place)
     if machine.floats:
-        built = build(machine, True, beside)
-        if machine.firmware:
-            sizes["f32"] = code(machine, built, beside, True)
-        _, float_steps = count(machine, built, floats, beside, plugin)
-        free = max(free, folded(machine, built, floats, float_steps, beside, plugin))
+        _, float_steps = count(machine, built, floats, place, plugin)
+        free = max(free, folded(machine, built, floats, float_steps, place, plugin))
         float_costs, float_errors = costs_of(floats, float_steps, machine.floats)
         error = max(error, whole_error(floats, float_steps, machine.floats, float_costs))
         counted |= {image.name: step.whole for image, step in zip(floats, float_steps, strict=True)}
-        costs, errors, stack = costs | float_costs, errors | float_errors, stack | stacks(floats, float_steps)
-        steps = steps + float_steps
+        costs, errors, steps = costs | float_costs, errors | float_errors, steps + float_steps
+        stack |= stacks(floats, float_steps) if machine.firmware else {}
+    if machine.firmware:
+        sizes["f32"] = code(machine, built, place, "f32")
+        place = places["tfl8"]
+        built = build(machine, "tfl8", place)
+        sizes["tfl8"] = code(machine, built, place, "tfl8")
+        images, all_steps = memory(machine, built, place)
+        for kind, most in stacks(images, all_steps).items():
+            stack[kind] = max(most, stack.get(kind, 0))
+        for image, step in zip(images, all_steps, strict=True):
+            arenas[image.name] = step.arena, planned_arena(image, layouts, scratch, "tfl8", -1)
+        steps = steps + all_steps
     tracked = {
         "kernels": machine.kernels,
         "opening stack": max(step.opening for step in steps),
-        "stack": stack,
+        "stack": dict(sorted(stack.items())),
         "step path": sum(path.values()),
         "code": {number_type: sum(files.values()) for number_type, files in sizes.items()},
         "layers": lstm_memory(integers, steps[: len(integers)]) if machine.firmware else {},
@@ -429,22 +498,18 @@ def measure(name: str, integers: list[Image], floats: list[Image], folder: Path,
         "not predicted": {kind: round(error, 3) for kind, error in errors.items() if error > CLOSE},
     }
     read = {
-        "kernels": {"s8": machine.kernels, "f32": machine.floats or machine.kernels},
+        "kernels": {number_type: set_of(machine, number_type) for number_type in NUMBER_TYPES},
         "step_scratch": scratch,
         "instructions": costs,
         "error": max(tracked["error, layers"], tracked["error, steps"]),
         "folded": tracked["error, folded"],
-        "opening_stack": tracked["opening stack"],
-        "stack": stack,
-        "code": sizes,
+        "stack": most_stack(tracked) if machine.firmware else None,
+        "stacked": list(tracked["stack"]),
+        "code": {number_type: own_files(files, number_type) for number_type, files in sizes.items()},
         "step_path": sum(path.values()),
         "structs": layouts,
     }
-    arenas = {
-        image.name: (step.arena, planned_arena(image, layouts, scratch))
-        for image, step in zip(integers, steps, strict=False)
-    }
-    wrong = {image: sizes for image, sizes in arenas.items() if machine.firmware and sizes[0] != sizes[1]}
+    wrong = {image: both for image, both in arenas.items() if both[0] != both[1]}
     if wrong:
         raise Failure(f"{name}: arenas in C and as planned differ: {wrong}")
     return tracked, read
@@ -470,10 +535,11 @@ def lstm_memory(images: list[Image], steps: list[Step]) -> dict[str, dict[str, i
     return found
 
 
-def planned_arena(image: Image, layouts: dict[str, Any], step_scratch: int) -> int:
-    _, layers, tensors, rest = Runner(image.data, max_steps=1).arena_parts(1, step_scratch)
-    sizes = layouts[image.description.number_type]
-    rounded = [-(-size // 16) * 16 for size in (layers * sizes["op"][0][1], tensors * sizes["tensor"])]
+def planned_arena(image: Image, layouts: dict[str, Any], step_scratch: int, build: str = "s8", reads: int = 0) -> int:
+    """Of a build for a number type, with so many READS."""
+    _, layers, tensors, rest = Runner(image.data, max_steps=image.steps).arena_parts(image.steps, step_scratch)
+    sizes = layouts[build]
+    rounded = [-(-size // 16) * 16 for size in (layers * sizes["op"][reads][1], tensors * sizes["tensor"])]
     return sum(rounded) + rest
 
 
@@ -521,6 +587,11 @@ def limits(tracked: Table) -> list[str]:
     return lines
 
 
+def most_stack(table: Table) -> int:
+    """Bytes, of opening and of stepping whatever was measured."""
+    return max(table["opening stack"], *table["stack"].values())
+
+
 def flat(table: Any, name: str = "") -> dict[str, Any]:
     """Every number of nested tables by its path."""
     if not isinstance(table, dict):
@@ -554,8 +625,7 @@ def table_of(tracked: Table) -> str:
         cells = [f"{n:,}{part}" for n, part in zip(counts, share, strict=True)]
         memory = ["", "", ""]
         if table["code"]:
-            stack = max(table["opening stack"], *table["stack"].values())
-            memory = [f"{table['step path']:,}", f"{table['code']['s8']:,}", f"{stack:,}"]
+            memory = [f"{table['step path']:,}", f"{table['code']['s8']:,}", f"{most_stack(table):,}"]
         off = f"{max(table['error, layers'], table['error, steps']):.1%}"
         lines.append(f"| {name} | {table['kernels']} | {' | '.join([*cells, *memory, off])} |")
     return "\n".join(lines) + "\n"

@@ -8,18 +8,20 @@ import struct
 import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
+from ..costs import COMPILERS, Costs, costs
 from ..description import MASK, SECTIONS, TensorDescription
 from ..errors import ExportError, InputError, MissingError
 from ..layout import in_layout
 from ..meta import Port
 from ..runner import Runner
+from ..targets import Core, find, targets
 from . import firmware_ports, sources
 from .firmware_ports import Conversion
 
@@ -35,30 +37,28 @@ class Variant:
     kernels: str
     condition: str  # of the preprocessor; "" for all that is left
     words: str  # the same for people
-    scratch: int  # bytes a unit that the set's kernel of an LSTM's whole step asks for
+    core: str  # of targets.toml: a CPU that such a build was counted on
+
+    @property
+    def counted(self) -> Costs:
+        return costs()[targets()[self.core].core.counted_as]
 
 
 DSP = Variant(
     "dsp",
     "defined(__GNUC__) && defined(__arm__) && !defined(__ARMEB__) && defined(__ARM_FEATURE_SIMD32)",
     "Arm with DSP instructions: Cortex-M4, M7, M33",
-    2,
+    "cortex-m4",
 )
-THUMB = Variant("small", "defined(__thumb__) && !defined(__thumb2__)", "Cortex-M0, M0+", 4)
-SMALL = Variant("small", "", "all else: Cortex-M3, RISC-V", 2)
-HELIUM = Variant("helium", "defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)", "Cortex-M55, M85 with Helium", 0)
+THUMB = Variant("small", "defined(__thumb__) && !defined(__thumb2__)", "Cortex-M0, M0+", "cortex-m0plus")
+SMALL = Variant("small", "", "all else: Cortex-M3, RISC-V", "cortex-m3")
+HELIUM = Variant(
+    "helium", "defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)", "Cortex-M55, M85 with Helium", "cortex-m55"
+)
 VARIANTS = (DSP, THUMB, SMALL)
 """Best first. Helium's set is for a target alone: it reads another layout of the weights."""
-TARGETS = {
-    "cortex-m0plus": (THUMB,),
-    "cortex-m3": (SMALL,),
-    "cortex-m4": (DSP,),
-    "cortex-m7": (DSP,),
-    "cortex-m33": (DSP,),
-    "cortex-m55": (HELIUM,),
-    "cortex-m85": (HELIUM,),
-    "rv32imc": (SMALL,),
-}
+ALIKE = {"cortex-m85": "cortex-m55"}
+"""CPUs that nobody counts, whose code is another's."""
 TEMPLATES = (
     "CMakeLists.txt",
     "README.md",
@@ -179,8 +179,9 @@ def write(
 ) -> list[str]:
     """Write the folder of an image; it appears whole or not at all. Returns the names of its files.
 
-    target: a CPU of TARGETS, whose kernel set alone goes in; without, the compiler's own choice. ExportError for what
-    cannot become firmware, InputError if the folder is there already and not empty, MissingError without Jinja2.
+    target: a board or CPU of targets.toml, whose kernel set alone goes in; without, the compiler's own choice.
+    ExportError for what cannot become firmware, InputError for another target or if the folder is there already and not
+    empty, MissingError without Jinja2.
     """
     place = Path(folder)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
@@ -207,12 +208,10 @@ def render(image: str | os.PathLike[str] | bytes, name: str = "model", target: s
     ready()
     import jinja2
 
-    if target is not None and target not in TARGETS:
-        raise ExportError(f"no target is called {target!r}; there are {', '.join(TARGETS)}")
+    variants = VARIANTS if target is None else (_variant(find(ALIKE.get(target, target)).core),)
     runner = Runner(image)
-    variants = TARGETS[target] if target else VARIANTS
-    if HELIUM in variants and runner.description.number_type == "f32":
-        variants = (DSP,)  # Helium's set computes floats with plain loops, as this one does
+    if _helium(variants) and runner.description.number_type == "f32":
+        variants = (replace(DSP, core=variants[0].core),)  # Helium's set would compute floats with the same plain loops
     values = _values(runner, name, target, variants)
     kinds = values["kinds"]
     core = sources.needed(kinds, {one.kernels for one in variants}, values["links"]["f32"] == 1)
@@ -232,6 +231,35 @@ def render(image: str | os.PathLike[str] | bytes, name: str = "model", target: s
     return core | {file: environment.get_template(f"{file}.j2").render(values) for file in written}
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How long a folder's runs are."""
+
+    limit: int  # elstm_limits.max_steps
+    whole: int  # steps of the sequences it runs; 0: it goes step by step
+
+
+def steps_of(runner: Runner) -> Steps:
+    described = runner.description
+    whole = 0 if runner.causal else described.meta.window or described.example_steps or 1
+    most = max(described.example_steps, whole) if whole else described.example_steps if runner.uneven else 1
+    return Steps(max(1, most), whole)
+
+
+def _helium(variants: Sequence[Variant]) -> bool:
+    return variants[0].kernels == HELIUM.kernels
+
+
+def _variant(core: Core) -> Variant:
+    """The build for a CPU, as if no other were in the folder."""
+    if core.linux:
+        raise ExportError(f"{core.title} runs the wheel, and needs no folder of C; export-c is for microcontrollers")
+    asks = costs()[core.counted_as].step_scratch
+    known = (HELIUM, DSP, THUMB, SMALL)
+    own = next(one for one in known if one.kernels == core.kernels and one.counted.step_scratch == asks)
+    return replace(own, core=core.name)
+
+
 def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Variant]) -> dict[str, Any]:
     """What the templates read."""
     described = runner.description
@@ -240,20 +268,20 @@ def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Va
             "the image holds no example for the self-test: save it with one (edgelstm.save and convert write it unless "
             "the model overflows on small inputs or fits no number of steps)"
         )
-    steps = 0 if runner.causal else described.meta.window or described.example_steps
-    most = max(described.example_steps, steps) if steps else described.example_steps if runner.uneven else 1
+    found = steps_of(runner)
+    steps, most = found.whole, found.limit
     if steps:
         runner.check_run(steps)
     ports = [*_ports(runner, steps, True), *_ports(runner, steps, False)]
     kinds = sorted({layer.kind for layer in described.layers})
-    arenas = [runner.arena_parts(most, one.scratch) for one in variants]
+    arenas = [runner.arena_parts(most, one.counted.step_scratch) for one in variants]
     clocks, layers, tensors, _ = arenas[0]
     number_type = described.number_type
     links = {
         "f32": int(number_type != "s8"),
         "tfl8": int(number_type == "tfl8"),
         "gru": int(any(kind.startswith("gru") for kind in kinds)),
-        "rows": int(HELIUM in variants),
+        "rows": int(_helium(variants)),
     }
     packed = in_layout(runner.image, "rows") if links["rows"] else runner.image
     limits = {
@@ -281,6 +309,8 @@ def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Va
         "arena32": " or ".join(dict.fromkeys(str(_arena32(parts, limits["reads"], links["f32"])) for parts in arenas)),
         "structs32": 148 + 76 * limits["ports"] + 28 * limits["clocks"],
         "stack": STACK,
+        "code": _code(variants, kinds, number_type),
+        "compiler": COMPILERS[False],
         "chosen": ", ".join(f"`{one.kernels}` ({one.words})" for one in variants),
         "links": links,
         "most": limits,
@@ -300,6 +330,12 @@ def _arena32(parts: tuple[int, int, int, int], reads: int, floats: int) -> int:
     _, layers, tensors, rest = parts
     op, tensor = 248 + (reads + 1) // 2 * 4, 32 + 8 * floats  # ELSTM_OP_SIZE, ELSTM_TENSOR_SIZE
     return sum(-(-size // ALIGN) * ALIGN for size in (layers * op, tensors * tensor)) + rest
+
+
+def _code(variants: Sequence[Variant], kinds: Sequence[str], number_type: str) -> str:
+    """Bytes of flash, and the CPU that each was counted on."""
+    sizes = ((sources.code_bytes(kinds, one.counted, number_type), one.core) for one in variants)
+    return ", ".join(f"{size} ({targets()[core].title})" for size, core in sizes)
 
 
 def _asserts(limits: dict[str, int]) -> list[tuple[str, str]]:

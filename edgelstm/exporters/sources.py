@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
+from ..costs import Costs
 from ..errors import ExportError
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -37,15 +39,29 @@ def core() -> dict[str, str]:
         return {name: file.read().decode() for name, file in files if file is not None}
 
 
+_files = cache(core)
+
+
+@cache
+def _layers() -> dict[str, frozenset[str]]:
+    """The layers that each file defines."""
+    return {name: frozenset(LAYER.findall(text)) for name, text in _files().items()}
+
+
+@cache
+def _included(name: str) -> frozenset[str]:
+    return frozenset(INCLUDE.findall(_files()[name])) - OWN
+
+
 def needed(kinds: Iterable[str], kernels: Iterable[str], floats: bool) -> dict[str, str]:
     """The texts of the core's files for layers of these kinds and these kernel sets, by name."""
-    files = core()
+    files = _files()
     kinds = set(kinds)
     names = {*BASE, *(FLOATS if floats else ()), *(f"kernels_{name}.c" for name in kernels)}
     names |= {file for word, files in SHARED.items() if any(word in kind for kind in kinds) for file in files}
     found: set[str] = set()
-    for name, text in files.items():
-        own = kinds & set(LAYER.findall(text))
+    for name, layers in _layers().items():
+        own = kinds & layers
         if own:
             names.add(name)
             found |= own
@@ -55,5 +71,22 @@ def needed(kinds: Iterable[str], kernels: Iterable[str], floats: bool) -> dict[s
     while names:
         name = names.pop()
         texts[name] = files[name]
-        names |= set(INCLUDE.findall(texts[name])) - texts.keys() - OWN
+        names |= _included(name) - texts.keys()
     return dict(sorted(texts.items()))
+
+
+def code_bytes(kinds: Iterable[str], counted: Costs, number_type: str) -> int | None:
+    """Bytes of flash of these files and of the compiler's library on a CPU, as they were counted; None where one was
+    not: on Linux."""
+    table = counted.code.get(number_type)
+    if table is None:
+        return None
+    kinds = set(kinds)
+    needed_files = needed(kinds, [counted.kernels[number_type]], number_type != "s8")
+    files = [name for name in needed_files if name.endswith(".c")]
+    files += ["ops.c", "kernels.c"]
+    if any(kind.startswith("gru") for kind in kinds):
+        files = [f"{name} gru" if f"{name} gru" in table else name for name in files]
+    if any(name not in table for name in files):
+        return None
+    return sum(table[name] for name in files) + table["library"]

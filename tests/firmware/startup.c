@@ -3,6 +3,7 @@
 #include "board.h"
 
 #define PAINT 0x5AA5C33Cu
+#define PAINTED (32u << 10) /* bytes below the start of the stack, or what there is */
 #define SYS_WRITE0 0x04u
 #define SYS_EXIT_EXTENDED 0x20u
 #define APPLICATION_EXIT 0x20026u
@@ -45,13 +46,18 @@ void board_print_hex(uint32_t value) {
 __attribute__((noinline, used)) void count_mark(void) { __asm__ volatile("" ::: "memory"); }
 
 /* Between the end of the data and the stack there is nothing: no heap. */
+static volatile uint32_t *lowest(void) {
+    const uintptr_t end = (uintptr_t)board_bss_end, top = (uintptr_t)board_stack_top;
+    return top - end > PAINTED ? board_stack_top - PAINTED / 4 : board_bss_end;
+}
+
 __attribute__((noinline)) void board_paint_stack(void) {
     volatile uint32_t *const own = __builtin_frame_address(0);
-    for (volatile uint32_t *at = board_bss_end; at < own - 16; ++at) *at = PAINT;
+    for (volatile uint32_t *at = lowest(); at < own - 16; ++at) *at = PAINT;
 }
 
 uint32_t board_stack_used(void) {
-    const volatile uint32_t *at = board_bss_end;
+    const volatile uint32_t *at = lowest();
     while (at < board_stack_top && *at == PAINT) ++at;
     return (uint32_t)((uintptr_t)board_stack_top - (uintptr_t)at);
 }
