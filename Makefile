@@ -13,7 +13,7 @@ build:           ## the extension, beside its source
 	$(PYTHON) setup.py -q build_ext --inplace
 
 test:            ## the Python suite
-	$(PYTHON) -m pytest -n auto
+	$(PYTHON) -m pytest -n auto --dist worksteal
 
 check: format lint types layers test-c symbols test  ## the gate: all that must hold before a change lands
 
