@@ -11,10 +11,12 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 # No contraction: s8 and f32 mean the same in every build. No symbols, no tables for unwinding: of no use in a wheel.
-# The door, where speed is in what it does not do, is compiled for size.
+# The door, where speed is in what it does not do, is compiled for size, and so is what runs once, as a model is opened.
 UNIX = ["-ffp-contract=off", "-g0", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-ffunction-sections"]
 MSVC = ["/fp:precise"]
 CORE = {"unix": [*UNIX, "-std=c99", "-O3"], "msvc": [*MSVC, "/std:c11", "/O2"]}
+ONCE = ("clocks.c", "model.c")
+SMALL = {"unix": [*UNIX, "-std=c99", "-Os"], "msvc": [*MSVC, "/std:c11", "/O1"]}
 DOOR = {"unix": [*UNIX, "-Os", "-Werror=implicit-function-declaration"], "msvc": [*MSVC, "/O1"]}
 
 # One module for every Python from 3.12, where it is called as fast as one made for a single Python; in 3.11 it is not.
@@ -41,9 +43,12 @@ class Build(build_ext):
         kind = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
         core = [path for path in ext.sources if path.endswith(".c")]
         ext.sources = [path for path in ext.sources if path not in core]
-        ext.extra_objects += self.compiler.compile(
-            core, self.build_temp, include_dirs=ext.include_dirs, extra_postargs=CORE[kind], depends=ext.depends
-        )
+        once = [path for path in core if Path(path).name in ONCE]
+        often = [path for path in core if path not in once]
+        for paths, options in ((often, CORE[kind]), (once, SMALL[kind])):
+            ext.extra_objects += self.compiler.compile(
+                paths, self.build_temp, include_dirs=ext.include_dirs, extra_postargs=options, depends=ext.depends
+            )
         ext.extra_compile_args = DOOR[kind]
         super().build_extension(ext)
 
