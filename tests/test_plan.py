@@ -23,6 +23,8 @@ from edgelstm.plan import _model, _own, _scaled, largest, plan
 from edgelstm.quantization import quantize
 from edgelstm.targets import boards, find, read, targets
 
+GOLDEN = Path(__file__).parent / "golden"
+TRACKED = GOLDEN / "firmware.json"
 MODEL = quantize(stack(3, (16, 9), 2), signal((4, 8, 3)))
 
 
@@ -73,7 +75,7 @@ def test_targets_out_of_shape_are_refused(tmp_path, old, new, said):
 
 def test_instructions_are_the_counted_ones():
     """A model that was counted is predicted to within what the file says."""
-    counted = json.loads((find.__globals__["FILE"].parent.parent / "tests/golden/firmware.json").read_text())
+    counted = json.loads(TRACKED.read_text())
     random = np.random.default_rng(0)
     inputs, units = 32, 64
     weights = [random.uniform(-0.1, 0.1, shape) for shape in ((4, units, inputs), (4, units, units), (4, units))]
@@ -148,7 +150,7 @@ def test_what_is_counted_alone_is_a_lower_bound():
     assert [line.what for line in late.refused] == ["time, at least"]
 
 
-IMAGES = Path(__file__).parent / "golden" / "images"
+IMAGES = GOLDEN / "images"
 REASONS = (
     "full-int8 TFLite models are not counted",
     "floats without a float unit are not counted",
@@ -214,7 +216,7 @@ def test_work_names_what_is_alike():
 )
 def test_ram_of_a_layer_is_what_the_core_lays_out(counted, target):
     """Of LSTMs alone, behind another one, with an int16 h, and of few units: as the C core said on that CPU."""
-    tracked = json.loads((find.__globals__["FILE"].parent.parent / "tests/golden/firmware.json").read_text())
+    tracked = json.loads(TRACKED.read_text())
     seen = 0
     for name, ram in tracked[counted]["layers"].items():
         image, layer = name.split(": lstm")

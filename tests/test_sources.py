@@ -2,8 +2,11 @@
 
 import re
 import tarfile
+from pathlib import Path
 
 from edgelstm.exporters import sources
+
+CORE = Path(__file__).parents[1] / "src_c"
 
 
 def test_core_holds_what_it_includes():
@@ -17,6 +20,6 @@ def test_an_archive_is_read_as_the_folder_is(tmp_path, monkeypatch):
     folder = sources.core()
     with tarfile.open(tmp_path / "src_c.tar.bz2", "w:bz2") as archive:
         for name in ("edgelstm.h", "model.c"):
-            archive.add(sources.CLONE / name, name)
+            archive.add(CORE / name, name)
     monkeypatch.setattr(sources, "ARCHIVE", tmp_path / "src_c.tar.bz2")
     assert sources.core() == {name: folder[name] for name in ("edgelstm.h", "model.c")}

@@ -1,15 +1,18 @@
 """Runners and threads: each its own, or one for all, where a call is done whole or refused; with a GIL and without."""
 
+import os
 import subprocess
 import sys
 import sysconfig
 import threading
+from pathlib import Path
 
 import nets
 import numpy as np
 import pytest
 from golden_models import FOLDER
 
+import edgelstm
 from edgelstm.errors import BusyError, EdgeLstmError
 from edgelstm.layers import Last, Lstm
 from edgelstm.model import Model, Tensor
@@ -44,10 +47,11 @@ def together(work, count=THREADS):
         raise error
 
 
-def test_importing_leaves_the_gil_as_it_was():
+def test_importing_leaves_the_gil_as_it_was(tmp_path):
     asked = "import sys, numpy; on = getattr(sys, '_is_gil_enabled', lambda: True); print(on())"
     command = [sys.executable, "-W", "error::RuntimeWarning", "-c", f"{asked}; import edgelstm.stream; print(on())"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    place = os.environ | {"PYTHONPATH": str(Path(edgelstm.__file__).parents[1])}  # where the package under test lies
+    said = subprocess.run(command, cwd=tmp_path, env=place, capture_output=True, text=True, check=True).stdout.split()
     has_gil = not sysconfig.get_config_var("Py_GIL_DISABLED")
     assert said == [str(has_gil)] * 2
 
