@@ -94,7 +94,7 @@ def find_python(version: str) -> str:
     asked = "import sys, sysconfig; print(sys.executable); print(sysconfig.get_config_h_filename())"
     kept = f"{version[:-1]}.*t" if version.endswith("t") else f"{version}.*[0-9]"
     candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{kept}/bin/python")]
-    for command in filter(None, map(str, candidates)):
+    for command in map(str, filter(None, candidates)):
         done = subprocess.run([command, "-c", asked], capture_output=True, text=True)
         if done.returncode == 0 and Path(done.stdout.splitlines()[1]).exists():
             return done.stdout.splitlines()[0]
