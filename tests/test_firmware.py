@@ -185,3 +185,29 @@ def test_cpp_includes_the_header(image, tmp_path, standard):
     )
     flags = [f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{place}"]
     subprocess.run(["g++", *flags, "-fsyntax-only", str(tmp_path / "user.cpp")], check=True)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler named cc")
+@pytest.mark.parametrize(
+    ("target", "macros", "taken"),
+    [
+        ("cortex-m0plus", ["__thumb__"], True),
+        ("cortex-m0plus", ["__thumb__", "__thumb2__"], False),
+        ("cortex-m0plus", [], False),
+        ("cortex-m3", ["__thumb__", "__thumb2__"], True),
+        ("cortex-m3", ["__thumb__"], False),
+        ("esp32-c3", [], True),
+        ("rv32imc", ["__thumb__"], False),
+        ("cortex-m4", [], False),
+        ("cortex-m55", ["__thumb__", "__thumb2__"], False),
+        (None, ["__thumb__"], True),
+        (None, [], True),
+    ],
+)
+def test_a_compiler_for_another_cpu_is_refused(image, tmp_path, target, macros, taken):
+    """Here by what such a compiler defines, else MODEL_REST_SIZE is of another kernel set and only running tells."""
+    (tmp_path / "elstm_build.h").write_text(firmware.render(image, target=target)["elstm_build.h"])
+    command = ["cc", "-std=c99", "-fsyntax-only", *(f"-D{name}" for name in macros), str(tmp_path / "elstm_build.h")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode == 0) == taken, done.stderr
+    assert taken or f"this folder is for {target}" in done.stderr

@@ -47,7 +47,7 @@ class Variant:
 DSP = Variant(
     "dsp",
     "defined(__GNUC__) && defined(__arm__) && !defined(__ARMEB__) && defined(__ARM_FEATURE_SIMD32)",
-    "Arm with DSP instructions: Cortex-M4, M7, M33",
+    "Arm with DSP instructions: Cortex-M4, M7, M33, M55, M85",
     "cortex-m4",
 )
 THUMB = Variant("small", "defined(__thumb__) && !defined(__thumb2__)", "Cortex-M0, M0+", "cortex-m0plus")
@@ -55,8 +55,10 @@ SMALL = Variant("small", "", "all else: Cortex-M3, RISC-V", "cortex-m3")
 HELIUM = Variant(
     "helium", "defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)", "Cortex-M55, M85 with Helium", "cortex-m55"
 )
+NOT_THUMB = replace(SMALL, condition=f"!({THUMB.condition})", words="all but Cortex-M0, M0+")
 VARIANTS = (DSP, THUMB, SMALL)
-"""Best first. Helium's set is for a target alone: it reads another layout of the weights."""
+"""Best first. Two are for a target alone: Helium's set reads another layout of the weights, and where SMALL is all there
+is, an M0 would find less scratch than it asks for."""
 ALIKE = {"cortex-m85": "cortex-m55"}
 """CPUs that nobody counts, whose code is another's."""
 TEMPLATES = (
@@ -255,7 +257,7 @@ def _variant(core: Core) -> Variant:
     if core.linux:
         raise ExportError(f"{core.title} runs the wheel, and needs no folder of C; export-c is for microcontrollers")
     asks = costs()[core.counted_as].step_scratch
-    known = (HELIUM, DSP, THUMB, SMALL)
+    known = (HELIUM, DSP, THUMB, NOT_THUMB)
     own = next(one for one in known if one.kernels == core.kernels and one.counted.step_scratch == asks)
     return replace(own, core=core.name)
 
