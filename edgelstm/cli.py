@@ -378,7 +378,8 @@ def export_tflite(
 @click.option(
     "--target",
     metavar="NAME",
-    help="A board or CPU, as `plan` names them, whose kernels alone go in. Default: the compiler chooses.",
+    help="A microcontroller's board or CPU as `plan` names them, or cortex-m85: its kernels alone go in. "
+    "Default: the compiler chooses.",
 )
 def export_c(image: Path, output: Path, target: str | None) -> None:
     """Write an image MODEL as a folder of C that compiles alone, for a microcontroller or anything with C99.

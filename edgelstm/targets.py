@@ -26,6 +26,7 @@ class Core:
     bits: int  # of a pointer
     float_unit: bool
     linux: bool  # it runs the library; else firmware
+    compiler: str | None  # of firmware, with its options for this CPU
     instructions_per_cycle: int  # at most
     bound: str  # why, and who says so
 
@@ -88,8 +89,9 @@ def _core(name: str, table: dict[str, Any]) -> Core:
         )
     }  # fmt: skip
     linux = take(table, "linux", bool, where) or False
+    compiler = take(table, "compiler", str, where, required=not linux)
     nothing_left(table, where)
-    core = Core(name, **taken, linux=linux)
+    core = Core(name, **taken, linux=linux, compiler=compiler)
     if core.kernels not in KERNELS or core.bits not in (32, 64):
         raise InputError(f"{where}: kernels or bits are none that there are")
     _check_bound(core.instructions_per_cycle, where)

@@ -66,12 +66,18 @@ def test_a_target_takes_its_kernels_alone(image):
     assert {"kernels_dsp.c"} == {name for name in firmware.render(image, target="cortex-m4") if "kernels_" in name} - {
         "kernels_loops.h"
     }
-    with pytest.raises(InputError, match="no target 'z80'; boards: .*pico.* CPUs: .*cortex-m4"):
+    with pytest.raises(
+        InputError, match="no target 'z80'; boards: pico, .* CPUs: cortex-m0plus, .*, cortex-m85$"
+    ) as no:
         firmware.render(image, target="z80")
+    for name in re.findall(r"[\w-]+", str(no.value).partition("boards: ")[2].replace("CPUs", "")):  # each is taken
+        assert f"for {name}:" in firmware.render(image, target=name)["elstm_build.h"]
     with pytest.raises(ExportError, match="runs the wheel"):
         firmware.render(image, target="pi-zero")
     pico, cpu = (firmware.render(image, target=name) for name in ("pico", "cortex-m0plus"))
-    assert pico.pop("elstm_build.h").replace("pico", "cortex-m0plus") == cpu.pop("elstm_build.h") and pico == cpu
+    for name in ("elstm_build.h", "README.md", "CMakeLists.txt"):  # which name it
+        assert re.sub(r"\bpico\b", "cortex-m0plus", pico.pop(name)) == cpu.pop(name)
+    assert pico == cpu
     assert "kernels_helium.c" in firmware.render(image, target="cortex-m85")
 
 
@@ -82,6 +88,31 @@ def test_the_page_says_the_flash_of_the_code(image):
     assert "gcc 12 at -O2" in row and len(re.findall(r"\b2\d{4} \(Cortex-M", row)) == 3, row
     alone = firmware.render(image, target="rv32imc")["README.md"]
     assert re.search(r"^\| flash, the code \| \d{5} \(32-bit RISC-V, IMC\) \|", alone, re.MULTILINE)
+
+
+def test_the_page_of_a_target_is_about_it(image):
+    """Its compiler, what the folder refuses, its CPU and tools; nothing that this machine's compiler is stopped at."""
+    for target, command, what in (
+        ("pico", "arm-none-eabi-gcc -mcpu=cortex-m0plus -mthumb", "Cortex-M0, M0+"),
+        ("cortex-m3", "arm-none-eabi-gcc -mcpu=cortex-m3 -mthumb", "all but Cortex-M0, M0+"),
+        ("nrf52840", "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb", "Arm with DSP instructions: Cortex-M4"),
+        ("cortex-m85", "arm-none-eabi-gcc -mcpu=cortex-m55 -mthumb", "Cortex-M55, M85 with Helium"),
+        ("esp32-c3", "riscv64-unknown-elf-gcc -march=rv32imc -mabi=ilp32", "all but Cortex-M0, M0+"),
+    ):
+        files = firmware.render(image, target=target)
+        page, lists = files["README.md"], files["CMakeLists.txt"]
+        assert f"written for `{target}`" in page and f"a C99 compiler for {what}" in page and "`#error`" in page
+        assert f"    {command}" in page and f"-DCMAKE_C_COMPILER={command.split()[0]} " in page
+        assert f"`{command.split('gcc')[0]}size`" in page and "on Arm" not in page
+        assert "any C99" not in page and "ctest" not in page + lists and f"for {target}" in lists.splitlines()[0]
+    files = firmware.render(image)
+    assert (
+        "any C99 compiler" in files["README.md"]
+        and "ctest" in files["README.md"]
+        and "ctest" in files["CMakeLists.txt"]
+    )
+    floats = firmware.render(IMAGES / "f32_stacked.elstm", target="alif-e1c")["README.md"]
+    assert re.search(r"^Kernels: `dsp` \(.*Cortex-M4, M7, M33, M55", floats, re.MULTILINE)
 
 
 def test_what_cannot_be_written_is_refused(image, tmp_path, monkeypatch):
@@ -110,6 +141,7 @@ def test_the_command_writes_and_refuses(image, tmp_path):
     assert done.exit_code == 2
     done = CliRunner().invoke(cli.main, ["export-c", str(path), "-o", str(tmp_path / "d"), "--target", "z80"])
     assert done.exit_code == 2 and not (tmp_path / "d").exists()
+    assert "cortex-m85" in CliRunner().invoke(cli.main, ["export-c", "--help"]).output
 
 
 def entered(conversion, channel, raw):

@@ -57,6 +57,7 @@ def test_targets_are_whole():
         ("instructions_per_cycle = 3\n", "", "go together"),
         ("instructions_per_cycle = 1\n", "instructions_per_cycle = 100\n", "out of range"),
         ("bits = 32", "bits = 16", "none that there are"),
+        ('compiler = "riscv64', 'linker = "riscv64', "core rv32imc lacks compiler"),
         ("[boards.pico]", "[boards.cortex-m3]", "a board and a CPU"),
     ],
 )

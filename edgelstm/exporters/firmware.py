@@ -21,7 +21,7 @@ from ..errors import ExportError, InputError, MissingError
 from ..layout import in_layout
 from ..meta import Port
 from ..runner import Runner
-from ..targets import Core, find, targets
+from ..targets import Core, Target, targets
 from . import firmware_ports, sources
 from .firmware_ports import Conversion
 
@@ -57,8 +57,8 @@ HELIUM = Variant(
 )
 NOT_THUMB = replace(SMALL, condition=f"!({THUMB.condition})", words="all but Cortex-M0, M0+")
 VARIANTS = (DSP, THUMB, SMALL)
-"""Best first. Two are for a target alone: Helium's set reads another layout of the weights, and where SMALL is all there
-is, an M0 would find less scratch than it asks for."""
+"""Best first. Two are for a target alone: HELIUM reads another layout of the weights, NOT_THUMB has less scratch than
+an M0 asks for."""
 ALIKE = {"cortex-m85": "cortex-m55"}
 """CPUs that nobody counts, whose code is another's."""
 TEMPLATES = (
@@ -210,7 +210,7 @@ def render(image: str | os.PathLike[str] | bytes, name: str = "model", target: s
     ready()
     import jinja2
 
-    variants = VARIANTS if target is None else (_variant(find(ALIKE.get(target, target)).core),)
+    variants = VARIANTS if target is None else (_variant(_find(target).core),)
     runner = Runner(image)
     if _helium(variants) and runner.description.number_type == "f32":
         variants = (replace(DSP, core=variants[0].core),)  # Helium's set would compute floats with the same plain loops
@@ -252,10 +252,22 @@ def _helium(variants: Sequence[Variant]) -> bool:
     return variants[0].kernels == HELIUM.kernels
 
 
+def _find(name: str) -> Target:
+    """The target of a name; InputError lists those that take firmware, ExportError says which does not."""
+    known = {one.name: one for one in targets().values() if not one.core.linux}
+    known |= {name: known[other] for name, other in ALIKE.items()}
+    if name in known:
+        return known[name]
+    if name in targets():
+        title = targets()[name].title
+        raise ExportError(f"{title} runs the wheel, and needs no folder of C; export-c is for microcontrollers")
+    boards = ", ".join(key for key, one in known.items() if one.clock_hz)
+    cores = ", ".join(key for key, one in known.items() if not one.clock_hz)
+    raise InputError(f"no target {name!r}; boards: {boards}; CPUs: {cores}")
+
+
 def _variant(core: Core) -> Variant:
     """The build for a CPU, as if no other were in the folder."""
-    if core.linux:
-        raise ExportError(f"{core.title} runs the wheel, and needs no folder of C; export-c is for microcontrollers")
     asks = costs()[core.counted_as].step_scratch
     known = (HELIUM, DSP, THUMB, NOT_THUMB)
     own = next(one for one in known if one.kernels == core.kernels and one.counted.step_scratch == asks)
@@ -304,8 +316,9 @@ def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Va
         "align": ALIGN,
         "arena": {"layers": layers, "tensors": tensors},
         "target": target,
+        "core": None if target is None else _built_for(targets()[variants[0].core].core),
         "variants": [
-            {"kernels": one.kernels, "condition": one.condition, "rest": parts[3]}
+            {"kernels": one.kernels, "condition": one.condition, "words": one.words, "rest": parts[3]}
             for one, parts in zip(variants, arenas, strict=True)
         ],
         "arena32": " or ".join(dict.fromkeys(str(_arena32(parts, limits["reads"], links["f32"])) for parts in arenas)),
@@ -325,6 +338,12 @@ def _values(runner: Runner, name: str, target: str | None, variants: Sequence[Va
         "door": _door(number_type),
         "answer": _answer(ports),
     }
+
+
+def _built_for(core: Core) -> dict[str, str]:
+    """A CPU's title and tools."""
+    compiler, _, options = str(core.compiler).partition(" ")
+    return {"title": core.title, "compiler": compiler, "options": options, "tools": compiler.removesuffix("gcc")}
 
 
 def _arena32(parts: tuple[int, int, int, int], reads: int, floats: int) -> int:
