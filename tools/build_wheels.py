@@ -104,19 +104,23 @@ def find_python(version: str) -> str:
 
 
 def found_free() -> list[str]:
-    """The free-threaded Pythons of this machine."""
+    """The free-threaded Pythons of this machine; says which others have no wheel, and why."""
     found = []
     for version in FREE:
         with contextlib.suppress(Failure):
             find_python(version)
             found.append(version)
+    missing = [f"python{version}" for version in FREE if version not in found]
+    if missing:
+        needs = "CPython's source makes one with --disable-gil"
+        print(f"no wheel for {' and '.join(missing)}: not here with its headers; {needs}", flush=True)
     return found
 
 
 def jobs(machines: list[str], versions: list[str] | None) -> list[tuple[str, str]]:
     """Machine and Python of each wheel; Failure where there is no such wheel."""
     if versions is None:
-        free = [("x86_64", version) for version in found_free() if "x86_64" in machines]
+        free = [("x86_64", version) for version in found_free()] if "x86_64" in machines else []
         return [(machine, version) for machine in machines for version in PYTHONS] + free
     for machine in machines:
         if machine not in ("x86_64", "aarch64") and set(versions) & set(FREE):

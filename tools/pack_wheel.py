@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-import zopfli
-
 
 def pack(path: Path) -> None:
+    import zopfli  # only who packs needs it
+
     smaller = path.with_suffix(".smaller")
     with ZipFile(path) as archive, zopfli.ZipFile(smaller, "w", compression=ZIP_DEFLATED) as packed:
         for entry in archive.infolist():
