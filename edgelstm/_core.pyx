@@ -184,8 +184,9 @@ cdef class Core:
     image the ports' own types.
 
     What uses the arena or the bound arrays does so with `busy` taken, in one piece, with a GIL and without: a second
-    thread is refused, never mixed in. Foreign code, which may come back here, runs before it is taken. All else is as
-    it was made.
+    thread is refused, never mixed in. So arguments are converted, which may run foreign code that comes back here,
+    before it is taken; a signal handler, which runs in the middle of a long run, and comes back, is refused as a second
+    thread is. All else is as it was made.
     """
 
     cdef elstm_model model

@@ -13,7 +13,7 @@ import pytest
 from golden_models import FOLDER
 
 import edgelstm
-from edgelstm.errors import BusyError, EdgeLstmError
+from edgelstm.errors import BusyError, EdgeLstmError, InputError
 from edgelstm.layers import Last, Lstm
 from edgelstm.model import Model, Tensor
 from edgelstm.quantization import quantize
@@ -163,3 +163,38 @@ def test_runs_of_a_shared_runner_that_grows(name):
         for n, y in found:
             for actual, wanted in zip(y, expected[n], strict=True):
                 np.testing.assert_array_equal(actual, wanted)
+
+
+def test_what_another_thread_may_do_between_the_parts_of_an_uneven_run():
+    """A run that finds the runner taken, or moved on, once it was reset: it raises, and the state is reset or the other's;
+    alone it answers as ever."""
+    path = FOLDER / "s8_windows_uneven.elstm"
+    x = nets.signal((16, Runner(path).input_widths[0]))
+    expected = Runner(path).run(x)
+
+    class Met(Runner):
+        meet = None
+
+        def refusal(self, steps, every_step):
+            if self.meet is not None:
+                self.meet()
+            return super().refusal(steps, every_step)
+
+    def busy():
+        raise BusyError("this runner is in use by another thread")
+
+    runner = Met(path)
+    fresh = runner.state
+    runner.step(x[0])
+    before = runner.state
+    assert before != fresh
+    runner.meet = busy
+    with pytest.raises(BusyError):
+        runner.run(x)
+    assert runner.state == fresh
+    runner.meet = lambda: Runner.step(runner, x[0])
+    with pytest.raises(InputError, match="another thread"):
+        runner.run(x)
+    runner.meet = None
+    for actual, wanted in zip(runner.run(x), expected, strict=True):
+        np.testing.assert_array_equal(actual, wanted)
