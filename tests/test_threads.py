@@ -166,8 +166,7 @@ def test_runs_of_a_shared_runner_that_grows(name):
 
 
 def test_what_another_thread_may_do_between_the_parts_of_an_uneven_run():
-    """A run that finds the runner taken, or moved on, once it was reset: it raises, and the state is reset or the other's;
-    alone it answers as ever."""
+    """A run that finds the runner taken or moved on, once it was reset, raises; alone it answers as ever."""
     path = FOLDER / "s8_windows_uneven.elstm"
     x = nets.signal((16, Runner(path).input_widths[0]))
     expected = Runner(path).run(x)
