@@ -498,7 +498,8 @@ def plan_command(image: Path, target: str | None, rate: float | None, as_json: b
     chosen = targets.boards() if target is None else (targets.find(target),)
     runner = Runner(image, max_steps=1)
     plans = [made(runner, one, rate) for one in chosen if target is not None or one.core.counted_as in costs()]
-    sizes = None if target is None or not plans[0].refused else largest(runner, chosen[0], rate)
+    smaller = target is not None and (plans[0].refused or plans[0].tight)
+    sizes = largest(runner, chosen[0], rate) if smaller else None
     if as_json:
         found: Any = [plan_tables.data(one) for one in plans]
         if target is not None:
@@ -508,7 +509,7 @@ def plan_command(image: Path, target: str | None, rate: float | None, as_json: b
         plan_tables.show_all(out, plans, image.name)
     else:
         plan_tables.show(out, plans[0])
-        if plans[0].refused:
+        if smaller:
             out.print(plan_tables.fitting(*(sizes or (None, ()))), markup=False, soft_wrap=True)
     if target is not None and plans[0].refused:
         raise SystemExit(FAILED)

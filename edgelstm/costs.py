@@ -28,6 +28,7 @@ class Costs:
     step_scratch: int  # bytes a unit that the whole step of an LSTM takes
     instructions: dict[str, list[float | None]]  # by kind of work; None of a term that no sample had
     error: float  # the largest between predicted and counted, of all layers and whole models
+    saturated: float  # the largest share of what is predicted that models take less whose values saturate
     folded: float  # the largest share of what was counted that may take no cycle: IT, and ends of loops
     stack: int | None  # bytes, at most, of opening and stepping; None of Linux, where a thread has megabytes
     stacked: list[str]  # the kinds of layers that this was measured of
@@ -42,9 +43,14 @@ class Costs:
             return None
         return round(sum((cost or 0) * term for cost, term in zip(costs, work.terms, strict=True)))
 
+    @property
+    def uncertain(self) -> float:
+        """The largest share that a prediction may be too high by."""
+        return max(self.error, self.saturated)
+
     def least(self, counted: int) -> float:
-        """Of what count says of a layer, what is left with the largest error off."""
-        return max(0.0, counted - self.error * max(counted, FEW))
+        """Of what count says of a layer, what is left with that off."""
+        return max(0.0, counted - self.uncertain * max(counted, FEW))
 
 
 @cache

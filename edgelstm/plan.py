@@ -23,6 +23,7 @@ SIZED = ("lstm_s8", "lstm_f32", "gru_s8", "gru_f32", "rnn_s8", "rnn_f32", "dense
 FOLLOWING = ("last", "activate_s8", "activate_f32")
 LEAST_CLOCKS, LEAST_READS = 2, 4  # of an exported elstm_build.h
 STEP = 8  # units between two sizes that are tried
+CALLED = 0.5  # of the code of a model's files, what no program that steps it does without: less than any linker left
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,16 @@ class Line:
     needed: float | None  # bytes, or seconds; None: not known
     limit: float | None  # None: unknown, or none
     partial: bool = False  # there is more of it, that nobody measured
+    least: float | None = None  # what of it is needed for certain; None: all of it
 
     @property
     def fits(self) -> bool | None:
         """None: nobody can say. Of a time True means that the bound alone does not rule it out."""
         if self.needed is None or self.limit is None:
             return None
-        return None if self.partial and self.needed <= self.limit else self.needed <= self.limit
+        if (self.needed if self.least is None else self.least) > self.limit:
+            return False
+        return None if self.partial or self.needed > self.limit else True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Plan:
     stack: int | None  # None: it was not measured, and is not in the RAM
     macs: int
     instructions: int | None  # a step; None where not all of it is counted
-    error: float  # of the instructions, at most, where it was checked
+    error: float  # of the instructions, at most, where it was checked; values that saturate included
     least: float  # instructions of what is counted, the error and what may take no cycle taken off
     seconds: float | None  # at least, a step
     deadline: float | None
@@ -74,7 +78,8 @@ class Plan:
 
     @property
     def flash(self) -> Line:
-        return Line("flash", self.image + (self.code or 0), self.target.flash_bytes, self.code is None)
+        code = self.code or 0
+        return Line("flash", self.image + code, self.target.flash_bytes, self.code is None, self.image + code * CALLED)
 
     @property
     def ram(self) -> Line:
@@ -93,6 +98,11 @@ class Plan:
     @property
     def lines(self) -> tuple[Line, Line, Line]:
         return self.flash, self.ram, self.time
+
+    @property
+    def tight(self) -> bool:
+        """Whether there may be too little flash: only a linker knows what of the code a program calls."""
+        return self.flash.fits is None and self.code is not None and self.target.flash_bytes is not None
 
     @property
     def refused(self) -> tuple[Line, ...]:
@@ -118,8 +128,8 @@ def plan(runner: Runner, target: Target, rate: float | None = None) -> Plan:
 def largest(
     runner: Runner, target: Target, rate: float | None = None
 ) -> tuple[int, tuple[tuple[str, int], ...]] | None:
-    """Of a model that does not fit the sizes that do: units of its largest layer, and the units of each layer. None
-    where not even the smallest does, or its layers' sizes are bound to each other."""
+    """Of a model that does not fit for certain the sizes that do: units of its largest layer, and the units of each
+    layer. None where not even the smallest does, or its layers' sizes are bound to each other."""
     counted = _counted(target)
     model = _model(runner, counted)
     sized = _sized(model.description)
@@ -130,7 +140,8 @@ def largest(
         smaller = _scaled(model, counted, units / most)
         if smaller is None:
             return None
-        if not _reckon(smaller, target, counted, rate).refused:
+        reckoned = _reckon(smaller, target, counted, rate)
+        if not reckoned.refused and not reckoned.tight:
             names = {layer.name for layer in sized}
             return units, tuple((la.name, la.units) for la in smaller.description.layers if la.name in names)
     return None
@@ -168,7 +179,7 @@ def _reckon(model: _Model, target: Target, counted: Costs, rate: float | None) -
         instructions, least = None, sum(counted.least(number or 0) for number in numbers[1:])
     else:
         instructions = sum(number or 0 for number in numbers)
-        least = instructions * (1 - counted.error)
+        least = instructions * (1 - counted.uncertain)
     least *= 1 - counted.folded
     bound = target.clock_hz and target.clock_hz * target.core.instructions_per_cycle
     arena, structs = _memory(model, counted)
@@ -184,7 +195,7 @@ def _reckon(model: _Model, target: Target, counted: Costs, rate: float | None) -
         stack=counted.stack if kinds <= set(counted.stacked) else None,
         macs=sum(layer.macs for layer in described.layers),
         instructions=instructions,
-        error=counted.error,
+        error=counted.uncertain,
         least=least,
         seconds=least / bound if least and bound else None,
         deadline=None if rate is None else 1 / rate,

@@ -39,7 +39,7 @@ def show(out: Console, made: Plan) -> None:
     grid.add_row("flash", *_row(made.flash, size))
     grid.add_row("  image", size(made.image))
     if made.code is not None:
-        grid.add_row(f"  code, {made.compiler}", size(made.code))
+        grid.add_row(f"  code, {made.compiler}, at most", size(made.code))
     grid.add_row("RAM", *_row(made.ram, size))
     grid.add_row("  arena" if made.steps == 1 else f"  arena, runs of {made.steps} steps", size(made.arena))
     grid.add_row("  structs", size(made.structs))
@@ -92,8 +92,13 @@ def sentences(made: Plan) -> list[str]:
         show: Callable[[float], str] = duration if timed else size
         as_built = f", as {made.compiler} compiles it" if timed else ""
         if line.what == "flash" and made.image <= (line.limit or 0):
-            as_built = f", with the code of {made.compiler}"
+            as_built = f", with the code of {made.compiler}, half of which no program does without"
         said.append(f"does not fit: {line.what} {show(line.needed or 0)} of {show(line.limit or 0)}{as_built}")
+    if made.tight:
+        said.append(
+            f"there may be too little flash: {size(made.flash.needed or 0)} at most of {size(made.flash.limit or 0)}; "
+            "a linker leaves out what a program does not call, so link it to know"
+        )
     parts = "a step" if made.instructions is not None else "what is counted of a step"
     if made.deadline is not None and made.seconds is None:
         said.append("the deadline was not checked: nothing of a step is counted, or the clock is unknown")
@@ -140,6 +145,7 @@ def data(made: Plan) -> dict[str, Any]:
         "deadline_seconds": made.deadline,
         "not_counted": list(made.uncounted),
         "does_not_fit": [line.what for line in made.refused],
+        "may_not_fit": ["flash"] if made.tight else [],
         "layers": [
             {
                 "name": layer.name,
@@ -155,7 +161,7 @@ def data(made: Plan) -> dict[str, Any]:
 
 
 def _row(line: Line, show: Any) -> tuple[str, str, str, str]:
-    needed = "not known" if line.needed is None else show(line.needed)
+    needed = "not known" if line.needed is None else f"{'≥ ' if line.partial else ''}{show(line.needed)}"
     if line.limit is None:
         return needed, "", "", ""
     used = "" if line.needed is None else f"{line.needed / line.limit:.1%}"

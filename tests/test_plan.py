@@ -112,7 +112,7 @@ def test_typical_models_have_a_time_on_every_board(board, cells):
     """Of one or two LSTMs and a Dense layer every number is known, to within what is said; but for a stack on Linux."""
     runner = Runner(pack(quantize(stack(5, cells, 3), signal((4, 8, 5)))), max_steps=1)
     found = plan(runner, find(board), 50)
-    assert not found.uncounted and found.error <= 0.07
+    assert not found.uncounted and found.error <= 0.09
     assert found.instructions > found.macs / 16 and 0 < found.seconds < found.instructions / find(board).clock_hz
     assert found.time.fits is True and found.flash.fits is (None if find(board).core.linux else True)
     assert found.ram.fits is (None if find(board).core.linux else True)
@@ -254,6 +254,10 @@ def test_another_size_is_reckoned_as_if_it_were_made(units):
     assert plan(large, target).image > plan(small, target).image
 
 
+def without_doubt(made):
+    return not made.refused and not made.tight
+
+
 def test_the_largest_that_fits():
     runner = Runner(pack(quantize(stack(8, (192,), 2), signal((2, 4, 8)))), max_steps=1)
     target = find("stm32f072rb")
@@ -263,7 +267,7 @@ def test_the_largest_that_fits():
     assert names == (("lstm0", units),) and units % 8 == 0 and 64 <= units < 192
     for count, fits in ((units, True), (units + 8, False)):
         made = Runner(pack(quantize(stack(8, (count,), 2), signal((2, 4, 8)))), max_steps=1)
-        assert (not plan(made, target).refused) == fits
+        assert without_doubt(plan(made, target)) == fits
     tiny = replace(target, ram_bytes=100)
     assert largest(runner, tiny) is None
 
@@ -293,9 +297,9 @@ def made(kind, sizes):
 @pytest.mark.parametrize(
     ("kind", "sizes", "board", "has", "rate", "lacks"),
     [
-        ("lstm", (160,), "stm32f072rb", {}, None, "flash"),
+        ("lstm", (160,), "stm32f072rb", {}, None, "flash, or not"),
         ("lstm", (96, 96), "stm32f072rb", {}, None, "flash"),
-        ("gru", (200,), "stm32f072rb", {}, None, "flash"),
+        ("gru", (216,), "stm32f072rb", {}, None, "flash"),
         ("lstm", (144, 96), "pico", {"ram_bytes": 4000}, None, "RAM"),
         ("gru", (72, 40), "esp32-c3", {"ram_bytes": 4000}, None, "RAM"),
         ("conv", (64, 48), "stm32f446re", {"ram_bytes": 3200}, None, "RAM"),
@@ -308,16 +312,18 @@ def test_sizes_that_are_proposed_fit(kind, sizes, board, has, rate, lacks):
     """Built for real, with weights of their own, by plan's reckoning and by the constants of an exported folder."""
     target = replace(find(board), **has)
     too_large = Runner(made(kind, sizes), max_steps=1)
-    assert [line.what for line in plan(too_large, target, rate).refused] == [lacks]
+    found = plan(too_large, target, rate)
+    assert [line.what for line in found.refused] == ([] if found.tight else [lacks])
+    assert found.tight == (lacks == "flash, or not")
     units, names = largest(too_large, target, rate)
     image = made(kind, [count for _, count in names])
     found = plan(Runner(image, max_steps=1), target, rate)
-    assert not found.refused and max(count for _, count in names) == units < max(sizes)
+    assert without_doubt(found) and max(count for _, count in names) == units < max(sizes)
     arena, structs, model, code = budget(image, target.core.name)
     assert (found.arena, found.structs) == (arena, structs) and arena + structs + found.stack <= target.ram_bytes
     assert model + code <= target.flash_bytes
     larger = [round(size * (units + 8) / max(sizes)) for size in sizes]
-    assert plan(Runner(made(kind, larger), max_steps=1), target, rate).refused or units + 8 >= max(sizes)
+    assert units + 8 >= max(sizes) or not without_doubt(plan(Runner(made(kind, larger), max_steps=1), target, rate))
 
 
 # ---- the commands ----
@@ -343,7 +349,11 @@ def test_plan_command(tmp_path):
     found = json.loads(call("plan", unknown, "--target", "pico", "--rate", 50, "--json"))
     assert found["least_seconds"] is None and found["flash_bytes"] > 30_000 and found["does_not_fit"] == []
     linux = call("plan", image, "--target", "pi-zero")
-    assert "stack" not in linux and "✓" not in linux.split("RAM")[1].splitlines()[0]
+    assert (
+        "stack" not in linux
+        and "≥" in linux.split("RAM")[1].splitlines()[0]
+        and "✓" not in linux.split("RAM")[1].splitlines()[0]
+    )
     assert "runs of" in call("plan", IMAGES / "s8_windows_whole.elstm", "--target", "pico")
     assert "no target 'pic'" in call("plan", image, "--target", "pic", code=2)
     assert "above 0" in call("plan", image, "--rate", 0, code=2)
@@ -359,6 +369,11 @@ def test_too_large_says_what_would_fit(tmp_path):
     assert "does not fit: flash" in text and "the same layers fit with up to" in text
     found = json.loads(call("plan", image, "--target", "stm32f072rb", "--json", code=1))
     assert found["does_not_fit"] == ["flash"] and 64 <= found["largest_units"]["lstm0"] < 192
+    save(quantize(stack(8, (160,), 2), signal((2, 4, 8))), image)
+    text = call("plan", image, "--target", "stm32f072rb")
+    assert "there may be too little flash" in text and "the same layers fit with up to" in text and "✗" not in text
+    found = json.loads(call("plan", image, "--target", "stm32f072rb", "--json"))
+    assert found["does_not_fit"] == [] and found["may_not_fit"] == ["flash"] and "lstm0" in found["largest_units"]
 
 
 def test_inspect_for_a_target(tmp_path):

@@ -6,7 +6,7 @@ A model is for fitting costs or for checking them: what is predicted of the seco
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -248,6 +248,19 @@ def integer_models() -> Iterator[Counted]:
     yield Counted(
         "whole: conv, lstm, dense", model(6, conv(12, 3, activation=RELU), lstm(36), last(), dense(3)), fits=False
     )
+
+
+def saturated_models() -> Iterator[Counted]:
+    """Whose gates and states are at their ends step by step: what branches there may take less than what was fitted."""
+    for inputs, units in ((8, 16), (2, 64), (1, 100), (3, 5), (32, 64)):
+        for biases in ((40, -40, 40, 40), (40, 40, 40, 40), (-40, -40, -40, -40)):
+            made = model(inputs, lstm(units), scale=0.3)
+            gates = np.zeros((4, units)) + np.array(biases)[:, None]
+            layers = (replace(made.layers[0], bias=gates),)
+            yield Counted(f"lstm {inputs},{units} of biases {biases}", replace(made, layers=layers), fits=False)
+        for name, kind in (("lstm", lstm), ("gru", gru), ("rnn", rnn)):
+            yield Counted(f"{name} {inputs},{units} times 300", model(inputs, kind(units), scale=300), fits=False)
+        yield Counted(f"lstm, dense {units} times 300", model(inputs, lstm(8), dense(units), scale=300), fits=False)
 
 
 def float_models() -> Iterator[Counted]:

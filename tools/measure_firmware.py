@@ -20,7 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -344,17 +344,26 @@ def costs_of(images: list[Image], steps: list[Step], kernels: str) -> tuple[Kind
     return {kind: cost for kind, cost in costs.items() if errors[kind] <= CLOSE}, errors
 
 
-def whole_error(images: list[Image], steps: list[Step], kernels: str, costs: KindCosts) -> float:
-    """The largest between a whole step predicted and counted."""
-    errors = [0.0]
+def predicted(images: list[Image], steps: list[Step], kernels: str, costs: KindCosts) -> Iterator[tuple[float, int]]:
+    """Whole steps predicted and counted."""
     for image, step in zip(images, steps, strict=True):
         parts = works(image, kernels)
         if all(part.kind in costs for part in parts):
-            predicted = sum(
-                (cost or 0) * term for part in parts for cost, term in zip(costs[part.kind], part.terms, strict=True)
-            )
-            errors.append(abs(predicted - step.whole) / step.whole)
-    return max(errors)
+            terms = ((costs[part.kind], part.terms) for part in parts)
+            yield sum((cost or 0) * term for both in terms for cost, term in zip(*both, strict=True)), step.whole
+
+
+def whole_error(images: list[Image], steps: list[Step], kernels: str, costs: KindCosts) -> float:
+    """The largest between a whole step predicted and counted."""
+    return max((abs(said - count) / count for said, count in predicted(images, steps, kernels, costs)), default=0.0)
+
+
+def saved(machine: Machine, built: Built, costs: KindCosts, images: list[Image], folder: Path, plugin: Path) -> float:
+    """The largest share of what is predicted that models take less whose values saturate."""
+    place = folder / "saturated"
+    place.mkdir()
+    _, steps = count(machine, built, images, place, plugin)
+    return max(0.0, *(1 - count / said for said, count in predicted(images, steps, machine.kernels, costs)))
 
 
 def stacks(images: list[Image], steps: list[Step]) -> dict[str, int]:
@@ -438,8 +447,18 @@ def step_path(machine: Machine, built: Built, images: list[Image], folder: Path)
 # ---- all of it ----
 
 
-def measure(name: str, integers: list[Image], floats: list[Image], folder: Path, plugin: Path) -> tuple[Table, Table]:
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What is counted."""
+
+    integers: list[Image]
+    saturated: list[Image]
+    floats: list[Image]
+
+
+def measure(name: str, images: Images, folder: Path, plugin: Path) -> tuple[Table, Table]:
     """What is committed of a machine, and what `edgelstm plan` reads of it."""
+    integers, floats = images.integers, images.floats
     machine = MACHINES[name]
     places = {number_type: folder / f"{name}-{number_type}" for number_type in NUMBER_TYPES}
     for place in places.values():
@@ -451,6 +470,7 @@ def measure(name: str, integers: list[Image], floats: list[Image], folder: Path,
     error = whole_error(integers, steps, machine.kernels, costs)
     counted = {image.name: step.whole for image, step in zip(integers, steps, strict=True)}
     free = folded(machine, built, integers, steps, place, plugin)
+    saturated = saved(machine, built, costs, images.saturated, place, plugin)
     sizes, path = {}, {}
     layouts = {number_type: structs(machine, number_type, place) for number_type, place in places.items()}
     stack = stacks(integers, steps) if machine.firmware else {}
@@ -478,10 +498,10 @@ def measure(name: str, integers: list[Image], floats: list[Image], folder: Path,
         place = places["tfl8"]
         built = build(machine, "tfl8", place)
         sizes["tfl8"] = code(machine, built, place, "tfl8")
-        images, all_steps = memory(machine, built, place)
-        for kind, most in stacks(images, all_steps).items():
+        all_images, all_steps = memory(machine, built, place)
+        for kind, most in stacks(all_images, all_steps).items():
             stack[kind] = max(most, stack.get(kind, 0))
-        for image, step in zip(images, all_steps, strict=True):
+        for image, step in zip(all_images, all_steps, strict=True):
             arenas[image.name] = step.arena, planned_arena(image, layouts, scratch, "tfl8", -1)
         steps = steps + all_steps
     tracked = {
@@ -494,6 +514,7 @@ def measure(name: str, integers: list[Image], floats: list[Image], folder: Path,
         "instructions": counted,
         "error, layers": round(max(error for error in errors.values() if error <= CLOSE), 4),
         "error, steps": round(error, 4),
+        "error, saturated": round(saturated + 0.0005, 3),
         "error, folded": round(free, 3),
         "not predicted": {kind: round(error, 3) for kind, error in errors.items() if error > CLOSE},
     }
@@ -502,6 +523,7 @@ def measure(name: str, integers: list[Image], floats: list[Image], folder: Path,
         "step_scratch": scratch,
         "instructions": costs,
         "error": max(tracked["error, layers"], tracked["error, steps"]),
+        "saturated": tracked["error, saturated"],
         "folded": tracked["error, folded"],
         "stack": most_stack(tracked) if machine.firmware else None,
         "stacked": list(tracked["stack"]),
@@ -553,9 +575,13 @@ def measure_all(names: list[str]) -> tuple[Table, Table]:
     with tempfile.TemporaryDirectory() as work_name:
         folder = Path(work_name)
         plugin = test_firmware.build_plugin(folder)
-        integers, floats = packed(firmware_models.integer_models(), True), packed(firmware_models.float_models(), False)
+        images = Images(
+            packed(firmware_models.integer_models(), True),
+            packed(firmware_models.saturated_models(), True),
+            packed(firmware_models.float_models(), False),
+        )
         with ThreadPoolExecutor(2) as pool:
-            found = pool.map(lambda name: measure(name, integers, floats, folder, plugin), names)
+            found = pool.map(lambda name: measure(name, images, folder, plugin), names)
             pairs = dict(zip(names, found, strict=True))
     return {name: tracked for name, (tracked, _) in pairs.items()}, {name: read for name, (_, read) in pairs.items()}
 
@@ -626,7 +652,7 @@ def table_of(tracked: Table) -> str:
         memory = ["", "", ""]
         if table["code"]:
             memory = [f"{table['step path']:,}", f"{table['code']['s8']:,}", f"{most_stack(table):,}"]
-        off = f"{max(table['error, layers'], table['error, steps']):.1%}"
+        off = f"{max(table[f'error, {of}'] for of in ('layers', 'steps', 'saturated')):.1%}"
         lines.append(f"| {name} | {table['kernels']} | {' | '.join([*cells, *memory, off])} |")
     return "\n".join(lines) + "\n"
 
