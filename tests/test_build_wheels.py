@@ -24,9 +24,10 @@ def have(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     (tmp_path / "pyconfig.h").touch()
 
-    def give(version, headers="pyconfig.h", status=0):
+    def give(version, headers="pyconfig.h", status=0, free=None):
         command = place / f"python{version}"
-        command.write_text(f"#!/bin/sh\necho {command}\necho {tmp_path / headers}\nexit {status}\n")
+        free = version.endswith("t") if free is None else free
+        command.write_text(f"#!/bin/sh\necho {command}\necho {tmp_path / headers}\necho {free}\nexit {status}\n")
         command.chmod(0o755)
         return str(command)
 
@@ -64,7 +65,7 @@ def test_a_python_is_found_with_its_headers_or_what_to_install_is_said(have):
         find_python("3.13t")
     command = have("3.11")
     assert find_python("3.11") == command
-    for fault in ({"headers": "none.h"}, {"status": 1}):
+    for fault in ({"headers": "none.h"}, {"status": 1}, {"free": True}):
         have("3.12", **fault)
         with pytest.raises(Failure, match="python3.12-dev"):
             find_python("3.12")

@@ -112,7 +112,7 @@ def test_typical_models_have_a_time_on_every_board(board, cells):
     """Of one or two LSTMs and a Dense layer every number is known, to within what is said; but for a stack on Linux."""
     runner = Runner(pack(quantize(stack(5, cells, 3), signal((4, 8, 5)))), max_steps=1)
     found = plan(runner, find(board), 50)
-    assert not found.uncounted and found.error <= 0.09
+    assert not found.uncounted and found.error <= 0.11
     assert found.instructions > found.macs / 16 and 0 < found.seconds < found.instructions / find(board).clock_hz
     assert found.time.fits is True and found.flash.fits is (None if find(board).core.linux else True)
     assert found.ram.fits is (None if find(board).core.linux else True)

@@ -90,14 +90,17 @@ sys.exit(status)
 
 
 def find_python(version: str) -> str:
-    """The command of a Python that has its headers."""
-    asked = "import sys, sysconfig; print(sys.executable); print(sysconfig.get_config_h_filename())"
+    """The command of a Python that has its headers; python3.13 may be a free-threaded one, which is not 3.13 here."""
+    asked = "import sys, sysconfig; print(sys.executable); print(sysconfig.get_config_h_filename()); "
+    asked += "print(bool(sysconfig.get_config_var('Py_GIL_DISABLED')))"
     kept = f"{version[:-1]}.*t" if version.endswith("t") else f"{version}.*[0-9]"
     candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{kept}/bin/python")]
     for command in map(str, filter(None, candidates)):
         done = subprocess.run([command, "-c", asked], capture_output=True, text=True)
-        if done.returncode == 0 and Path(done.stdout.splitlines()[1]).exists():
-            return done.stdout.splitlines()[0]
+        if done.returncode == 0:
+            found, header, free = done.stdout.splitlines()
+            if Path(header).exists() and free == str(version in FREE):
+                return found
     if version in FREE:
         raise Failure(f"no python{version} with its headers, which CPython's source makes with --disable-gil")
     raise Failure(f"no Python {version} with its headers: install python{version} and python{version}-dev")
