@@ -33,6 +33,7 @@ CORE = sorted((ROOT / "src_c").glob("*.c"))
 TESTS = ROOT / "tests" / "c"
 IMAGES = sorted(str(path) for path in (ROOT / "tests" / "golden" / "images").glob("*.elstm"))
 PROGRAMS = sorted(path.stem for path in TESTS.glob("test_*.c"))
+HOSTILE = "test_model_open"
 FUZZER = "fuzz_model_open"
 HOSTILE_ROWS = ("s8_stacked", "s8_rnn", "s8_windows_even")  # cells side by side, in blocks, windows
 SETS = ("kernels_avx", "kernels_neon")
@@ -200,10 +201,12 @@ def run_tests(options: argparse.Namespace, folder: Path) -> bool:
     try:
         compile_all(wanted)
         given = [] if options.kernels is None else ["--kernels", options.kernels]
-        programs = [
-            (labels[build], name, [*runner, build.program(name), *given], pieces(name, options.rounds))
-            for build, name in wanted
-        ]
+        programs = []
+        for build, name in wanted:
+            work = pieces(name, options.rounds)
+            if name == HOSTILE and sum(other == HOSTILE for _, other in wanted) > 1 and build.flags == OPTIMIZED:
+                work = work[:1]  # of images that the sanitizers' build has all: what the optimizer makes of the checks
+            programs.append((labels[build], name, [*runner, build.program(name), *given], work))
     except Failure as failure:
         print(f"FAIL {failure}")
         return False
