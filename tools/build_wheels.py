@@ -167,7 +167,8 @@ def build_wheel(source: Path, machine: str, version: str, out: Path) -> tuple[Pa
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         with tarfile.open(source) as archive:
-            archive.extractall(work / "source", filter="data")
+            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
+            archive.extractall(work / "source", **safe)
         project = next((work / "source").iterdir())
         kept = out / f"_core-{machine}-{version}.so"
         words = ["cc", "-target", target.zig, f"-mcpu={target.cpu}"]
