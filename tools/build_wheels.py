@@ -153,10 +153,12 @@ def write_compiler(path: Path, words: list[str], kept: Path) -> str:
 
 def copy_headers(python: str, folder: Path) -> Path:
     """Python's headers as they would be on a machine with types of other sizes."""
-    asked = "import sysconfig; print(sysconfig.get_path('include')); print(sysconfig.get_config_h_filename())"
-    headers, own = run([python, "-c", asked]).splitlines()
+    asked = "import sysconfig; print(sysconfig.get_path('include')); print(sysconfig.get_config_h_filename()); "
+    asked += "print(sysconfig.get_config_var('MULTIARCH') or '')"
+    headers, own, multiarch = run([python, "-c", asked]).splitlines()
     shutil.copytree(headers, folder)
-    shutil.copy(own, folder / "pyconfig_of_the_build.h")
+    one_of_many = Path(headers).parent / multiarch / Path(headers).name / "pyconfig.h"  # Debian's own only chooses
+    shutil.copy(one_of_many if multiarch and one_of_many.exists() else own, folder / "pyconfig_of_the_build.h")
     (folder / "pyconfig.h").write_text(SIZES.format(path=folder / "pyconfig_of_the_build.h"))
     return folder
 
